@@ -1,0 +1,71 @@
+"""Make a notebook's machine ready: what is missing is installed, the backend chosen, and said.
+
+Imports nothing but the standard library: it runs before anything else is sure to be there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+# What the notebooks import, and the name under which an index knows it. Keras and its backends
+# are not here: where one is preinstalled it fits the machine's accelerator, and another version
+# would not.
+NEEDED = {
+    "h5py": "h5py",
+    "matplotlib": "matplotlib",
+    "pandas": "pandas",
+    "PIL": "pillow",
+    "seaborn": "seaborn",
+    "sklearn": "scikit-learn",
+    "tqdm": "tqdm",
+}
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def prepare() -> str:
+    """Install what cannot be imported, choose Keras' backend, and say what will compute.
+
+    Returns one line for a person, such as `"TensorFlow on the CPU (2 cores)"`. Call it before
+    Keras is imported: the backend cannot be changed afterwards.
+    """
+    missing = [package for module, package in NEEDED.items() if not _importable(module)]
+    present = [backend for backend in BACKENDS if _importable(backend)]
+    if not present:
+        missing.append("tensorflow")
+    elif not _importable("keras"):
+        missing.append("keras")
+    if missing:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", *missing], check=True)
+    os.environ.setdefault("KERAS_BACKEND", (present or ["tensorflow"])[0])
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    return describe()
+
+
+def describe() -> str:
+    """Say in one line which backend runs on what: the accelerators' number and kind, or the CPU."""
+    import keras
+
+    names = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
+    backend = names.get(keras.backend.backend(), keras.backend.backend())
+    devices = accelerators()
+    if devices:
+        kind = devices[0].split(":")[0].upper()
+        return f"{backend} on {len(devices)} {kind}"
+    return (
+        f"{backend} on the CPU ({os.cpu_count()} cores). In Colab: Runtime → Change runtime type → "
+        "GPU or TPU makes training tens of times faster."
+    )
+
+
+def accelerators() -> list[str]:
+    """List the GPUs and TPUs that Keras' backend sees, such as `["gpu:0"]`; empty on a CPU."""
+    import keras
+
+    return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
+
+
+def _importable(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None

@@ -1,0 +1,205 @@
+"""How good a table of scores is: the field's metrics, with intervals and beside baselines."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score
+from tqdm import tqdm
+
+# Macro figures are means over genres; below five positives a genre's own figure is mostly luck.
+FEW_POSITIVES = 5
+
+# What `evaluate` gives, in the order of a report: key and the words for a person.
+METRICS = {
+    "macro_map": "macro mAP",
+    "micro_map": "micro mAP",
+    "macro_roc_auc": "macro ROC-AUC",
+    "macro_f1": "macro F1",
+    "top3_recall": "top-3 recall",
+    "top1_hit": "top-1 hit",
+    "element_accuracy": "element-wise accuracy",
+}
+
+
+def evaluate(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    genres: Sequence[str],
+    thresholds: Sequence[float] | None = None,
+    has_missing_column: bool = False,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict:
+    """Score probabilities against labels; both `(n, len(genres))`.
+
+    Macro figures are means over the genres with at least 5 positives; `macro_map_all` is over
+    all genres that occur. F1 is taken at 0.5, and with `thresholds` (one a genre) also at those.
+    Top-3 recall is the share of a poster's true genres (at most 3 counted) among its three
+    highest scores; it and the top-1 hit skip posters without a genre. `has_missing_column` adds
+    to the element-wise accuracy a column that is 1 for posters without a genre and is predicted
+    0, as the public CSV has it. Intervals are the 2.5 and 97.5 percentiles over `resamples`
+    bootstrap draws of posters (Efron, 1979); 0 leaves them out. Returns a dict fit for JSON.
+    """
+    support = labels.sum(axis=0)
+    counted, occurring = support >= FEW_POSITIVES, support > 0
+    precision = _average_precision(labels, scores)
+    hits = np.take_along_axis(labels, np.argsort(-scores, axis=1, kind="stable"), axis=1)
+    known = labels.any(axis=1)
+    true = labels.sum(axis=1)[known]
+    result = {
+        "posters": len(labels),
+        "genres_counted": int(counted.sum()),
+        "macro_map": _mean(precision[counted]),
+        "macro_map_all": _mean(precision[occurring]),
+        "micro_map": float(average_precision_score(labels, scores, average="micro")),
+        "macro_roc_auc": _mean(
+            [_roc_auc(labels[:, g], scores[:, g]) for g in np.where(counted)[0]]
+        ),
+        "macro_f1": _macro_f1(labels, scores >= 0.5, counted),
+        "top3_recall": _mean(hits[known, :3].sum(axis=1) / np.minimum(true, 3)),
+        "top1_hit": _mean(hits[known, 0]),
+        "element_accuracy": element_accuracy(labels, scores >= 0.5, has_missing_column),
+    }
+    if thresholds is not None:
+        result["macro_f1_tuned"] = _macro_f1(labels, scores >= np.asarray(thresholds), counted)
+    intervals = _bootstrap(labels, scores, counted, resamples, seed) if resamples else {}
+    if resamples:
+        result["macro_map_interval"] = intervals["macro"]
+    result["per_genre"] = {
+        genre: {
+            "support": int(support[g]),
+            "average_precision": float(precision[g]) if occurring[g] else None,
+            **({"interval": intervals[g]} if occurring[g] and resamples else {}),
+        }
+        for g, genre in enumerate(genres)
+    }
+    return result
+
+
+def baselines(
+    train_labels: np.ndarray,
+    labels: np.ndarray,
+    genres: Sequence[str],
+    has_missing_column: bool = False,
+) -> dict[str, dict]:
+    """Score what needs no poster: all zeros, and each genre's frequency in training."""
+    prior = np.tile(train_labels.mean(axis=0), (len(labels), 1))
+    table = {"all zeros": np.zeros(labels.shape), "genre prior": prior}
+    return {
+        name: evaluate(labels, scores, genres, None, has_missing_column, resamples=0)
+        for name, scores in table.items()
+    }
+
+
+def element_accuracy(labels: np.ndarray, predicted: np.ndarray, has_missing_column: bool) -> float:
+    """Give the share of right cells in the table of zeros and ones.
+
+    A table of zeros scores over 0.9 here, because most posters lack most genres: this figure
+    tells nothing about learning and stands in reports only because others publish it.
+    """
+    wrong = (labels != predicted).sum()
+    cells = labels.size
+    if has_missing_column:
+        wrong += (~labels.any(axis=1)).sum()
+        cells += len(labels)
+    return float(1 - wrong / cells)
+
+
+def tune_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Find for each genre the threshold with the best F1; call it on validation, never on test.
+
+    Returns `(genres,)` in 0–1. A genre with fewer than 5 positives gets the one threshold that is
+    best over all genres together: a handful of posters would fit its own by luck.
+    """
+    shared = _best_threshold(labels.ravel(), scores.ravel())
+    return np.array(
+        [
+            _best_threshold(labels[:, g], scores[:, g])
+            if labels[:, g].sum() >= FEW_POSITIVES
+            else shared
+            for g in range(labels.shape[1])
+        ]
+    )
+
+
+def comparison(results: dict[str, dict]) -> pd.DataFrame:
+    """Lay results side by side: one row a system, one column a metric, in `METRICS`' words."""
+    rows = {
+        name: {words: result[key] for key, words in METRICS.items()}
+        for name, result in results.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def headline(result: dict) -> dict:
+    """Keep of a result what fits in a line: no genre's own figures."""
+    return {key: value for key, value in result.items() if key != "per_genre"}
+
+
+def in_words(result: dict, prior: dict) -> str:
+    """Say what a result on test means, beside the genre prior's."""
+    low, high = result["macro_map_interval"]
+    return (
+        f"On {result['posters']} posters that no choice was made on:\n"
+        f"- macro mAP {result['macro_map']:.3f} (95 % interval {low:.3f} to {high:.3f}); knowing "
+        f"only how frequent genres are gives {prior['macro_map']:.3f}.\n"
+        f"- The highest score is a true genre for {result['top1_hit']:.0%} of the posters "
+        f"(by frequency {prior['top1_hit']:.0%}).\n"
+        f"- Three guesses find {result['top3_recall']:.0%} of a poster's genres "
+        f"(by frequency {prior['top3_recall']:.0%})."
+    )
+
+
+def macro_average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Mean average precision over the genres with at least 5 positives (all, if none has)."""
+    support = labels.sum(axis=0)
+    counted = support >= min(FEW_POSITIVES, support.max())
+    return _mean(_average_precision(labels, scores)[counted & (support > 0)])
+
+
+def _average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    with warnings.catch_warnings():
+        # A genre without positives gets 0 and a warning; callers leave it out by its support.
+        warnings.simplefilter("ignore", UserWarning)
+        return np.asarray(average_precision_score(labels, scores, average=None))
+
+
+def _roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    return roc_auc_score(labels, scores) if 0 < labels.sum() < len(labels) else np.nan
+
+
+def _macro_f1(labels: np.ndarray, predicted: np.ndarray, counted: np.ndarray) -> float:
+    return _mean(f1_score(labels, predicted, average=None, zero_division=0)[counted])
+
+
+def _mean(values) -> float | None:
+    values = np.asarray(values, dtype=float)
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else None
+
+
+def _best_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
+    precision, recall, thresholds = precision_recall_curve(labels, scores)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return float(thresholds[np.argmax(f1[:-1])])
+
+
+def _bootstrap(labels, scores, counted, resamples: int, seed: int) -> dict:
+    rng = np.random.default_rng(seed)
+    draws = np.full((resamples, labels.shape[1]), np.nan)
+    for draw in tqdm(draws, desc="bootstrap", delay=3, mininterval=1):
+        rows = rng.integers(0, len(labels), len(labels))
+        drawn = labels[rows]
+        present = drawn.any(axis=0)
+        draw[present] = _average_precision(drawn[:, present], scores[rows][:, present])
+    with warnings.catch_warnings():
+        # Genres that no draw contains give a column of NaN; they are not reported.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        bounds = np.nanpercentile(draws, [2.5, 97.5], axis=0)
+        macro = np.nanpercentile(np.nanmean(draws[:, counted], axis=1), [2.5, 97.5])
+    intervals = {g: bounds[:, g].tolist() for g in range(labels.shape[1])}
+    return {**intervals, "macro": macro.tolist() if counted.any() else None}

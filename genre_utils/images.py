@@ -1,0 +1,162 @@
+"""From bytes to pixels: the one decoder that training and prediction share."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
+
+# Checked against the header, before a pixel is decoded: 50 million pixels are 200 MB in
+# memory, ten times the largest poster scans, and a bomb declares thousands of millions.
+MAX_PIXELS = 50_000_000
+
+# An IMDb poster is 1.47 times as high as wide (the median over the training posters).
+POSTER_ASPECT = 1.47
+SMALLEST_SIDE, LARGEST_SIDE = 64, 1024
+
+
+class PosterError(ValueError):
+    """A poster that cannot be read; `name` says which one and `reason` why."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+        self.reason = reason
+
+    def __reduce__(self):
+        return PosterError, (self.name, self.reason)
+
+
+def poster_size(img_size: int, img_shape: str) -> tuple[int, int]:
+    """Give the network's input size as (height, width) in pixels.
+
+    `img_size` is the width, 64 to 1024. `img_shape` is `"square"`, or `"portrait"`: 1.47 times
+    as high as wide, the height a multiple of 16. Raises `ValueError` for anything else.
+    """
+    if not isinstance(img_size, int) or not SMALLEST_SIDE <= img_size <= LARGEST_SIDE:
+        raise ValueError(
+            f"IMG_SIZE is {img_size!r}: give a whole number of pixels from {SMALLEST_SIDE} "
+            f"to {LARGEST_SIDE}, for example 250."
+        )
+    if img_shape == "square":
+        return img_size, img_size
+    if img_shape == "portrait":
+        return round(POSTER_ASPECT * img_size / 16) * 16, img_size
+    raise ValueError(f"IMG_SHAPE is {img_shape!r}: give 'square' or 'portrait'.")
+
+
+def read_poster(source: Any, name: str | None = None) -> np.ndarray:
+    """Read a poster into an RGB array `(height, width, 3)`, uint8.
+
+    `source` is a path, the bytes of a picture file (JPEG, PNG, WebP, GIF or BMP; of an animation
+    the first frame), a PIL image, or an array `(height, width)`, `(height, width, 3)` or
+    `(height, width, 4)` with values 0–255 (uint16: 0–65535). The EXIF orientation is applied,
+    transparency is laid over white, grey, CMYK, palette and 16-bit pictures become RGB.
+
+    Raises `PosterError`, with `name` or the path in it, for everything that cannot be read.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return _decode(_read_bytes(Path(source), name or str(source)), name or str(source))
+    name = name or "poster"
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _decode(bytes(source), name)
+    if isinstance(source, Image.Image):
+        return _to_rgb(source, name)
+    if isinstance(source, np.ndarray):
+        return _to_rgb(Image.fromarray(_to_uint8(source, name)), name)
+    raise PosterError(
+        name, f"a {type(source).__name__} is not a path, bytes, a PIL image or an array"
+    )
+
+
+def resize_poster(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Squeeze an RGB array to `size` (height, width); returns uint8 `(height, width, 3)`.
+
+    The proportions are not kept: a poster fills the network's input whatever its own shape.
+    """
+    height, width = size
+    # Pillow widens the filter when it shrinks (antialias). Networks' own resize layers do not by
+    # default and alias fine print into noise, so every pixel of this project passes here.
+    return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _read_bytes(path: Path, name: str) -> bytes:
+    if path.is_dir():
+        raise PosterError(name, "this is a folder, not a picture")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise PosterError(name, "there is no such file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PosterError(name, f"the file cannot be opened ({reason})") from None
+
+
+def _decode(content: bytes, name: str) -> np.ndarray:
+    if not content:
+        raise PosterError(name, "the file is empty")
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return _to_rgb(image, name)
+    except UnidentifiedImageError:
+        raise PosterError(name, f"not a picture in a known format ({', '.join(FORMATS)})") from None
+    except Image.DecompressionBombError:
+        raise PosterError(name, _too_many_pixels()) from None
+    except PosterError:
+        raise
+    except Exception as error:  # Pillow's plugins raise whatever their parser met
+        raise PosterError(name, f"the picture is damaged ({error})") from None
+
+
+def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
+    if image.width * image.height > MAX_PIXELS:
+        raise PosterError(name, _too_many_pixels(image.width, image.height))
+    try:
+        image.load()
+    except Exception as error:
+        raise PosterError(name, f"the picture is damaged ({error})") from None
+    # A damaged EXIF block says nothing about the pixels: they stay as stored.
+    with contextlib.suppress(Exception):
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):
+        image = Image.fromarray(_to_uint8(np.asarray(image), name))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("RGB"))
+
+
+def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise PosterError(
+            name, f"an array of shape {array.shape} is not (height, width) with 3 or 4 channels"
+        )
+    if not array.size:
+        raise PosterError(name, f"an array of shape {array.shape} has no pixels")
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind not in "iuf" or not np.isfinite(array).all() or array.min() < 0:
+        raise PosterError(name, "array values must be numbers from 0 to 255")
+    if array.dtype.kind in "iu" and array.max() > 255:
+        # 16-bit pictures: 65535 is white, and 65535 / 257 is 255.
+        return (np.minimum(array, 65535) / 257).astype(np.uint8)
+    if array.max() > 255 or (array.dtype.kind == "f" and 0 < array.max() <= 1):
+        raise PosterError(
+            name,
+            f"array values run from {array.min():g} to {array.max():g}; give 0 to 255 "
+            "(multiply by 255 when white is 1)",
+        )
+    return np.round(array).astype(np.uint8)
+
+
+def _too_many_pixels(width: int | None = None, height: int | None = None) -> str:
+    declared = f"{width} × {height} pixels" if width else "it declares far too many pixels, which"
+    return f"{declared} is over the limit of {MAX_PIXELS // 1_000_000} million"

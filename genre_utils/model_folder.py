@@ -1,0 +1,168 @@
+"""The folder of a trained model: `model.keras` and a `model.json` that says all about it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from genre_utils.files import replacing, write_json
+
+FORMAT = 1
+RELEASED = Path(__file__).parent / "released"
+
+
+class ModelError(ValueError):
+    """A model folder that is missing, incomplete or damaged."""
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A network with what is needed to use it, and `card`, the whole content of `model.json`."""
+
+    network: keras.Model
+    genres: tuple[str, ...]
+    thresholds: np.ndarray
+    image_size: tuple[int, int]
+    card: dict[str, Any]
+
+    def was_trained_on(self, ids: Iterable[str]) -> list[str]:
+        """Give those of the poster ids that were in the training set."""
+        known = set(self.card["training_ids"])
+        return [poster for poster in ids if _short_hash(poster) in known]
+
+
+def save_model(
+    folder: Path,
+    network: keras.Model,
+    genres: Sequence[str],
+    thresholds: Sequence[float],
+    training_ids: Iterable[str],
+    training: dict[str, Any],
+) -> None:
+    """Write a model folder; weights are rounded to half precision.
+
+    `thresholds` are scores from 0 to 1, one a genre. `training` says how it was trained and goes
+    into the card as it is. An older model in the folder stays until the new one is complete.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "model.keras"
+    with replacing(file) as temporary:
+        # A new model over the same layers has no optimizer, which would triple the file.
+        keras.Model(network.inputs, network.outputs, name=network.name).save(temporary)
+        temporary.write_bytes(_halve_archive(temporary.read_bytes()))
+    card = {
+        "format": FORMAT,
+        "genres": list(genres),
+        "thresholds": [round(float(t), 6) for t in thresholds],
+        "image_size": list(network.input_shape[1:3]),
+        "training": training,
+        "metrics": {},
+        "sha256": {file.name: _sha256(file)},
+        "training_ids": sorted(map(_short_hash, training_ids)),
+    }
+    write_json(folder / "model.json", card)
+
+
+def add_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    """Write the figures measured with a saved model into its card."""
+    card = read_card(folder)
+    write_json(folder / "model.json", {**card, "metrics": metrics})
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Read `model.json`; raises `ModelError` when it is missing, damaged or too new."""
+    file = folder / "model.json"
+    try:
+        card = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} holds no trained model (no model.json). Give the OUTPUT_DIR of a finished "
+            "training, or leave --model out to use the released model."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{file} cannot be read ({error}); train or copy the model again."
+        ) from None
+    if card.get("format") != FORMAT:
+        raise ModelError(
+            f"{file} has format {card.get('format')!r}; this version reads format {FORMAT}. "
+            "Update poster-genres or train the model again."
+        )
+    return card
+
+
+def load_model(folder: Path = RELEASED) -> SavedModel:
+    """Load a model folder, by default the released one.
+
+    Raises `ModelError` when a file is missing, or is not the one that `model.json` was written
+    for. Only Keras' own layers are loaded; nothing in the file is executed.
+    """
+    folder = Path(folder)
+    card = read_card(folder)
+    file = folder / "model.keras"
+    if not file.exists():
+        raise ModelError(f"{file} is missing; copy the whole model folder, or train again.")
+    if _sha256(file) != card["sha256"][file.name]:
+        raise ModelError(
+            f"{file} is not the file that model.json was written for (its SHA-256 differs): it is "
+            "damaged or from another training. Copy the whole model folder again."
+        )
+    network = keras.saving.load_model(file, compile=False, safe_mode=True)
+    genres, size = tuple(card["genres"]), tuple(card["image_size"])
+    if network.output_shape[-1] != len(genres) or tuple(network.input_shape[1:3]) != size:
+        raise ModelError(f"{folder / 'model.json'} and {file.name} contradict each other.")
+    return SavedModel(network, genres, np.asarray(card["thresholds"]), size, card)
+
+
+def training_ids_hash(ids: Iterable[str]) -> str:
+    """Give one SHA-256 for a set of poster ids, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+
+
+def _short_hash(poster: str) -> str:
+    # 48 bits: among 10,000 posters two collide with a chance of 2 in 10 million.
+    return hashlib.sha256(poster.encode()).hexdigest()[:12]
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _halve_archive(content: bytes) -> bytes:
+    """Round the weights in the bytes of a `.keras` file to float16; Keras widens them again."""
+    halved = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as old,
+        zipfile.ZipFile(halved, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for entry in old.infolist():
+            data = old.read(entry)
+            new.writestr(entry, _halve_weights(data) if entry.filename.endswith(".h5") else data)
+    return halved.getvalue()
+
+
+def _halve_weights(content: bytes) -> bytes:
+    halved = io.BytesIO()
+    with h5py.File(io.BytesIO(content)) as old, h5py.File(halved, "w") as new:
+        new.attrs.update(old.attrs)
+
+        def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
+            if isinstance(item, h5py.Group):
+                twin = new.require_group(name)
+            else:
+                half = np.float16 if item.dtype == np.float32 else item.dtype
+                twin = new.create_dataset(name, data=item[()].astype(half))
+            twin.attrs.update(item.attrs)
+
+        old.visititems(copy)
+    return halved.getvalue()

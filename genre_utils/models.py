@@ -1,0 +1,126 @@
+"""The networks: pixels in, one logit a genre out, on every Keras backend.
+
+Every model takes RGB `(n, height, width, 3)`, uint8 or float, with values 0–255; normalisation is
+its first layer. Every model gives logits `(n, genres)`; the sigmoid of a logit is the score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from genre_utils.efficientnet_lite import VARIANTS, efficientnet_lite
+
+# The families of keras.applications whose preprocessing is part of the network.
+APPLICATIONS = {
+    "efficientnetv2-b0": "EfficientNetV2B0",
+    "efficientnetv2-b1": "EfficientNetV2B1",
+    "efficientnetv2-b2": "EfficientNetV2B2",
+    "efficientnetv2-b3": "EfficientNetV2B3",
+    "efficientnetv2-s": "EfficientNetV2S",
+    "convnext_tiny": "ConvNeXtTiny",
+    "convnext_small": "ConvNeXtSmall",
+    "mobilenetv3_large": "MobileNetV3Large",
+}
+OFFLINE = ("seed_cnn", *VARIANTS)
+MODELS = (*OFFLINE, *APPLICATIONS)
+
+# Four valid 5×5 convolutions, each halved by pooling, need this side to leave one pixel.
+SEED_CNN_SMALLEST = 76
+
+
+def check_model(name: str, image_size: int | tuple[int, int]) -> None:
+    """Raise `ValueError` for a name or size that `build_model` cannot serve; builds nothing."""
+    if name not in MODELS:
+        raise ValueError(f"MODEL is {name!r}: give one of {', '.join(MODELS)}.")
+    if name == "seed_cnn" and min(_sides(image_size)) < SEED_CNN_SMALLEST:
+        raise ValueError(
+            f"seed_cnn needs pictures of at least {SEED_CNN_SMALLEST} pixels a side, not "
+            f"{image_size}: give a larger IMG_SIZE."
+        )
+
+
+def build_model(name: str, image_size: int | tuple[int, int], genres: Sequence[str]) -> keras.Model:
+    """Build a network for `genres`; `image_size` is a side, or (height, width).
+
+    `name` is one of `MODELS`. All but `seed_cnn` consist of two layers: `"backbone"`, with
+    ImageNet weights, and `"head"`, drawn anew. Raises `ValueError` for an unknown name or
+    size and `ConnectionError` where ImageNet weights cannot be fetched.
+    """
+    check_model(name, image_size)
+    if name == "seed_cnn":
+        return seed_cnn(_sides(image_size), len(genres))
+    backbone = _build_backbone(name, _sides(image_size))
+    head = build_head(backbone.output_shape[-1], len(genres))
+    inputs = keras.Input((*_sides(image_size), 3), name="pixels")
+    return keras.Model(inputs, head(backbone(inputs)), name=name.replace("-", "_"))
+
+
+def build_head(features: int, genres: int) -> keras.Model:
+    """Build the trainable part over a backbone: pooled features `(n, features)` to logits."""
+    return keras.Sequential(
+        [
+            keras.Input((features,)),
+            layers.Dropout(0.3),
+            layers.Dense(512, activation="relu"),
+            layers.Dropout(0.5),
+            layers.Dense(genres),
+        ],
+        name="head",
+    )
+
+
+def seed_cnn(image_size: tuple[int, int], genres: int) -> keras.Model:
+    """Build the small network that the well-known tutorials train on this data, as a baseline."""
+    model = keras.Sequential(name="seed_cnn")
+    model.add(keras.Input((*image_size, 3), name="pixels"))
+    model.add(layers.Rescaling(1 / 255))
+    for filters in (16, 32, 64, 64):
+        model.add(layers.Conv2D(filters, 5, activation="relu"))
+        model.add(layers.MaxPooling2D(2))
+        model.add(layers.Dropout(0.25))
+    model.add(layers.Flatten())
+    for units in (128, 64):
+        model.add(layers.Dense(units, activation="relu"))
+        model.add(layers.Dropout(0.5))
+    model.add(layers.Dense(genres))
+    return model
+
+
+def freeze_batch_norm(model: keras.Model) -> None:
+    """Make the batch normalisation of a backbone keep its ImageNet statistics.
+
+    The small batches that fit a CPU or one GPU give worse means and variances than the whole of
+    ImageNet did; frozen, the layers work in inference mode in training too.
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            freeze_batch_norm(layer)
+        elif isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
+
+
+def _build_backbone(name: str, image_size: tuple[int, int]) -> keras.Model:
+    if name in VARIANTS:
+        backbone = efficientnet_lite(name, image_size)
+    else:
+        constructor = getattr(keras.applications, APPLICATIONS[name])
+        try:
+            backbone = constructor(
+                include_top=False, weights="imagenet", input_shape=(*image_size, 3), pooling="avg"
+            )
+        except Exception as error:  # Keras raises a bare Exception when a download fails
+            if "fetch failure" not in str(error):
+                raise
+            raise ConnectionError(
+                f"The ImageNet weights of {name} could not be downloaded ({error}). "
+                f"Without internet these models work: {', '.join(OFFLINE)}."
+            ) from None
+    backbone.name = "backbone"
+    return backbone
+
+
+def _sides(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    return (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)

@@ -1,0 +1,166 @@
+"""From paths to batches: each poster is decoded once, kept on disk as pixels, and batched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from genre_utils.files import replacing, write_json
+from genre_utils.images import PosterError, read_poster, resize_poster
+
+# Bump when the decoder or the resize changes, so that no cache of other pixels is found.
+CACHE_VERSION = 1
+BLOCK_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class PixelCache:
+    """Decoded posters on disk: a NumPy file `(n, height, width, 3)`, uint8, one row a poster.
+
+    `row` maps a poster's path to its row; `unreadable` maps the other paths to the reason.
+    """
+
+    file: Path
+    row: dict[str, int]
+    unreadable: dict[str, str]
+
+    def pixels(self, paths: Sequence[str]) -> np.ndarray:
+        """Copy some posters into memory, uint8 `(len(paths), height, width, 3)`."""
+        # The map is opened for each call: pages of a map that stays open count as this
+        # process's memory, and one epoch would touch all of them.
+        return np.load(self.file, mmap_mode="r")[[self.row[path] for path in paths]]
+
+
+def fill_cache(paths: Sequence[str], size: tuple[int, int], folder: Path) -> PixelCache:
+    """Decode and resize posters to (height, width) on all cores, once, into `folder`.
+
+    The cache is found again by the files' names, sizes and times. A poster that cannot be read
+    is left out and named in `unreadable`.
+    """
+    height, width = size
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"pixels-{height}x{width}-{_fingerprint(paths)}.npy"
+    index = file.with_suffix(".json")
+    if not (file.exists() and index.exists()):
+        with replacing(file) as temporary:
+            unreadable = _decode_all(paths, size, temporary)
+            write_json(index, unreadable)
+    unreadable = json.loads(index.read_text("utf-8"))
+    return PixelCache(file, {path: i for i, path in enumerate(paths)}, unreadable)
+
+
+class PosterBatches(keras.utils.PyDataset):
+    """Batches of `(pixels, labels)` for `fit` and `predict` on any Keras backend.
+
+    Pixels are uint8 `(n, height, width, 3)`, labels float32 `(n, genres)`. Without `seed` the
+    posters come in their order, unchanged. With it they are shuffled, and with `augmented` also
+    varied, by `(seed, epoch, poster)` alone, so that a resumed epoch is the same epoch. Pass
+    `shuffle=False` to `fit`: the order is this class's.
+    """
+
+    def __init__(
+        self,
+        cache: PixelCache,
+        paths: Sequence[str],
+        labels: np.ndarray,
+        batch_size: int,
+        seed: int | None = None,
+        augmented: bool = False,
+        first_epoch: int = 0,
+    ):
+        super().__init__()
+        self.cache = cache
+        self.paths = np.asarray(paths, dtype=object)
+        self.labels = labels.astype(np.float32)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augmented = augmented
+        self._start_epoch(first_epoch)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.paths) / self.batch_size)
+
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        pixels = self.cache.pixels(self.paths[rows])
+        if self.augmented:
+            for i, path in enumerate(self.paths[rows]):
+                key = zlib.crc32(Path(path).name.encode())
+                pixels[i] = augment(pixels[i], np.random.default_rng((self.seed, self.epoch, key)))
+        return pixels, self.labels[rows]
+
+    def on_epoch_end(self) -> None:
+        """Shuffle anew for the next epoch."""
+        self._start_epoch(self.epoch + 1)
+
+    def _start_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.order = np.arange(len(self.paths))
+        if self.seed is not None:
+            np.random.default_rng((self.seed, epoch)).shuffle(self.order)
+
+
+def augment(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Vary a poster as another print of it would: crop, mirror, brightness and contrast.
+
+    `rgb` is uint8 `(height, width, 3)`; so is the answer. The crop keeps 80 to 100 % of each
+    side.
+    """
+    height, width = rgb.shape[:2]
+    share_x, share_y = rng.uniform(0.8, 1, 2)
+    left = rng.uniform(0, width * (1 - share_x))
+    top = rng.uniform(0, height * (1 - share_y))
+    box = (left, top, left + width * share_x, top + height * share_y)
+    image = Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR, box=box)
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    contrast, brightness = rng.uniform(0.8, 1.2), rng.uniform(-25, 25)
+    tone = np.clip((np.arange(256) - 127.5) * contrast + 127.5 + brightness, 0, 255)
+    return np.asarray(image.point(np.round(tone).astype(int).tolist() * 3))
+
+
+def _decode_all(paths: Sequence[str], size: tuple[int, int], file: Path) -> dict[str, str]:
+    """Write the pixels of all posters to `file`; returns `{path: reason}` of the unreadable."""
+    unreadable = {}
+    shape = (len(paths), *size, 3)
+    np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+    block = max(1, BLOCK_BYTES // math.prod(shape[1:]))
+    # Pillow decodes and resizes outside Python's global lock, so threads fill all cores.
+    with ThreadPoolExecutor(os.cpu_count()) as pool, _progress(paths, "decoding posters") as bar:
+        for start in range(0, len(paths), block):
+            rows = np.load(file, mmap_mode="r+")[start : start + block]
+
+            def decode(i: int, rows: np.ndarray = rows, start: int = start) -> None:
+                try:
+                    rows[i] = resize_poster(read_poster(paths[start + i]), size)
+                except PosterError as error:
+                    unreadable[paths[start + i]] = error.reason
+                bar.update()
+
+            list(pool.map(decode, range(len(rows))))
+    return unreadable
+
+
+def _progress(paths: Sequence[str], what: str) -> tqdm:
+    # `delay` keeps short work silent; `mininterval` keeps a headless notebook's log short.
+    return tqdm(total=len(paths), desc=what, unit=" posters", delay=3, mininterval=1)
+
+
+def _fingerprint(paths: Sequence[str]) -> str:
+    digest = hashlib.sha256(f"version {CACHE_VERSION}".encode())
+    for path in paths:
+        stat = Path(path).stat()
+        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,252 @@
+"""What training needs beside Keras: a resumable output folder, features, scores, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from genre_utils.evaluation import macro_average_precision
+from genre_utils.files import replacing, write_json
+from genre_utils.pipeline import PixelCache, PosterBatches
+
+# Two checkpoints are kept: should the newest be damaged, the one before still is a whole epoch.
+KEPT_CHECKPOINTS = 2
+
+ACCELERATED_EPOCHS = 8
+SEED_CNN_EPOCHS = 20
+
+
+class RunError(ValueError):
+    """An output folder that cannot be used as asked."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training in one folder; everything that it writes is below `folder`."""
+
+    folder: Path
+    settings: dict[str, Any]
+
+    @property
+    def cache(self) -> Path:
+        """The folder of decoded posters and features; it may be deleted at any time."""
+        return self.folder / "cache"
+
+    @property
+    def history_file(self) -> Path:
+        """The CSV with one row an epoch of fine-tuning."""
+        return self.folder / "history.csv"
+
+    @property
+    def best_file(self) -> Path:
+        """The network as it was after its best epoch on validation."""
+        return self.folder / "checkpoints" / "best.keras"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of the figures."""
+        return self.folder / "figures"
+
+    @property
+    def finished(self) -> bool:
+        """Whether this training has run to its end."""
+        return (self.folder / "metrics.json").exists()
+
+    def history(self) -> pd.DataFrame:
+        """Read the history of fine-tuning; its row 0 is the network before it."""
+        if not self.history_file.exists():
+            return pd.DataFrame(columns=["epoch", "loss", "val_macro_map", "seconds"])
+        return pd.read_csv(self.history_file)
+
+    def finish(self, metrics: dict[str, Any]) -> None:
+        """Write `metrics.json`, which marks the run as finished, and drop its checkpoints."""
+        write_json(self.folder / "metrics.json", metrics)
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+
+    def checkpoints(self) -> list[Path]:
+        """List the checkpoints, the newest first; the number is that of epochs done."""
+        return sorted((self.folder / "checkpoints").glob("epoch-*.keras"), reverse=True)
+
+    def resume(self, model: keras.Model) -> tuple[keras.Model, int]:
+        """Give the model to go on with and the number of epochs done: `model` and 0 at first.
+
+        A checkpoint brings the optimizer's state along. One that cannot be loaded is passed
+        over for the one before, with a line that says so.
+        """
+        for file in self.checkpoints():
+            try:
+                return keras.saving.load_model(file), int(file.stem.removeprefix("epoch-"))
+            except Exception as error:  # a torn file fails anywhere in the reader
+                print(f"{file.name} is damaged ({error}); going on from the epoch before it.")
+        return model, 0
+
+
+def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False) -> Run:
+    """Open an output folder for a training with these settings.
+
+    A folder in which the same training was begun is gone on with. Raises `RunError` when it
+    holds a training with other settings, unless `restart`, which throws that one away, and when
+    it cannot be written.
+    """
+    run = Run(Path(folder), settings)
+    file = run.folder / "settings.json"
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        if restart:
+            shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
+            for name in ("history.csv", "metrics.json", "settings.json"):
+                (run.folder / name).unlink(missing_ok=True)
+        if file.exists():
+            _check_same(json.loads(file.read_text("utf-8")), settings, run.folder)
+        write_json(file, settings)
+        (run.folder / "checkpoints").mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"OUTPUT_DIR {str(run.folder)!r} cannot be written ({error.strerror or error}); "
+            "give a folder in which you may create files."
+        ) from None
+    return run
+
+
+def _check_same(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
+    differing = [
+        f"{name} was {old.get(name)!r} and is now {new.get(name)!r}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+    if differing:
+        raise RunError(
+            f"{folder} holds a training with other settings: {'; '.join(differing)}. Give another "
+            "OUTPUT_DIR, or RESTART=True to throw that training away."
+        )
+
+
+def choose_epochs(epochs: int, model: str, accelerated: bool) -> int:
+    """Turn the parameter EPOCHS into a number of epochs of fine-tuning.
+
+    -1 follows the hardware: on a CPU the head alone, on an accelerator 8; the small published
+    network, which has no head to train alone, gets the 20 that its authors gave it. Raises
+    `ValueError` for other negative numbers and for that network with 0.
+    """
+    if epochs < -1:
+        raise ValueError(f"EPOCHS is {epochs}: give 0 or more, or -1 to follow the hardware.")
+    if model == "seed_cnn":
+        if epochs == 0:
+            raise ValueError("seed_cnn has no head to train alone: give EPOCHS of 1 or more.")
+        return SEED_CNN_EPOCHS if epochs == -1 else epochs
+    return (ACCELERATED_EPOCHS if accelerated else 0) if epochs == -1 else epochs
+
+
+def forecast(network: keras.Model, training: int, validation: int, epochs: int) -> str:
+    """Say how long a training will take, from the time that this network takes here and now."""
+    second = seconds_a_poster(network)
+    seconds = second * (training + validation)
+    # Forward and backward cost about three times forward alone.
+    seconds += epochs * second * (3 * training + validation)
+    return (
+        f"The network takes {1000 * second:.0f} ms a poster here: about {seconds / 60:.0f} minutes "
+        f"for {training} posters" + (f" and {epochs} epochs of fine-tuning." if epochs else ".")
+    )
+
+
+def seconds_a_poster(network: keras.Model, posters: int = 32) -> float:
+    """Measure what one poster costs the network in prediction, on this machine, in seconds."""
+    pixels = np.zeros((posters, *network.input_shape[1:]), np.uint8)
+    network.predict_on_batch(pixels)  # the first call compiles
+    start = time.perf_counter()
+    network.predict_on_batch(pixels)
+    return (time.perf_counter() - start) / posters
+
+
+def frozen_features(
+    backbone: keras.Model, cache: PixelCache, paths: Sequence[str], file: Path, batch: int = 32
+) -> np.ndarray:
+    """Run a backbone over posters once and keep the answer in `file`: float32 `(n, features)`."""
+    if not file.exists():
+        features = np.empty((len(paths), backbone.output_shape[-1]), np.float32)
+        starts = range(0, len(paths), batch)
+        for start in tqdm(starts, desc="features", unit=" batches", delay=3, mininterval=1):
+            rows = slice(start, start + batch)
+            features[rows] = backbone.predict_on_batch(cache.pixels(paths[rows]))
+        with replacing(file) as temporary:
+            np.save(temporary, features)
+    return np.load(file)
+
+
+class ValidationScore(keras.callbacks.Callback):
+    """Adds `val_macro_map`, macro average precision on validation, to each epoch's logs.
+
+    `inputs` is whatever the model predicts from: features, or `PosterBatches`. Stands before
+    the callbacks that read the figure.
+    """
+
+    def __init__(self, inputs: np.ndarray | PosterBatches, labels: np.ndarray):
+        super().__init__()
+        self.inputs = inputs
+        self.labels = labels
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Score the network as it is after this epoch."""
+        logs["val_macro_map"] = self.score()
+
+    def score(self) -> float:
+        """Predict the validation posters and give their macro average precision."""
+        logits = self.model.predict(self.inputs, verbose=0)
+        return macro_average_precision(self.labels, np.asarray(logits))
+
+
+class Checkpoints(ValidationScore):
+    """Keeps the state after each epoch, the best network so far, and the history as a CSV.
+
+    The network before the first epoch counts as epoch 0, so that fine-tuning that harms is not
+    kept. Training stops when validation has not improved for `patience` epochs. All decisions are
+    read off the history file: a resumed training decides as an uninterrupted one does.
+    """
+
+    def __init__(self, run: Run, inputs: PosterBatches, labels: np.ndarray, patience: int):
+        super().__init__(inputs, labels)
+        self.run = run
+        self.patience = patience
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Score and keep the network as it is before the first epoch."""
+        if not len(self.run.history()):
+            self._note([], {"epoch": 0, "loss": None, "val_macro_map": self.score(), "seconds": 0})
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Start the clock of the epoch."""
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Save; every file is whole at any moment, and an epoch torn off is simply done again."""
+        super().on_epoch_end(epoch, logs)
+        before = self.run.history().query("epoch <= @epoch").to_dict("records")
+        row = {"epoch": epoch + 1, "loss": logs["loss"], "val_macro_map": logs["val_macro_map"]}
+        row["seconds"] = round(time.perf_counter() - self.start, 1)
+        since_best = self._note(before, row)
+        with replacing(self.run.best_file.with_name(f"epoch-{epoch + 1:03d}.keras")) as temporary:
+            self.model.save(temporary)
+        for old in self.run.checkpoints()[KEPT_CHECKPOINTS:]:
+            old.unlink()
+        self.model.stop_training = since_best >= self.patience
+
+    def _note(self, before: list[dict], row: dict) -> int:
+        """Add a row to the history, keep the network if it is the best; epochs since the best."""
+        history = pd.DataFrame([*before, row])
+        best = int(history["val_macro_map"].idxmax())
+        if best == len(before):
+            with replacing(self.run.best_file) as temporary:
+                self.model.save(temporary)
+        with replacing(self.run.history_file) as temporary:
+            history.to_csv(temporary, index=False)
+        return len(before) - best
