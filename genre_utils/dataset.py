@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from genre_utils.genres import is_missing, multi_hot, order_genres, parse_genres
-from genre_utils.images import SUFFIXES
+from genre_utils.images import FORMATS, SUFFIXES
 from genre_utils.sources import DataError, Source
 
 ID_COLUMNS = ("id", "imdb_id", "imdbid", "tconst", "filename", "file", "image", "poster", "path")
@@ -173,6 +174,15 @@ def stratify_rare(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
         strata[strata == -2] = common[0]
     splitter = StratifiedShuffleSplit(n_splits=1, test_size=chosen, random_state=seed)
     return np.sort(next(splitter.split(strata, strata))[1])
+
+
+def picture_sizes(paths: Iterable[str]) -> np.ndarray:
+    """Read the sizes of readable pictures from their headers: `(n, 2)`, height and width."""
+    sizes = []
+    for path in paths:
+        with Image.open(path, formats=FORMATS) as image:
+            sizes.append((image.height, image.width))
+    return np.array(sizes)
 
 
 def _shipped_ids(split: str) -> np.ndarray:

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 # What the notebooks import, and the name under which an index knows it. Keras and its backends
 # are not here: where one is preinstalled it fits the machine's accelerator, and another version
@@ -67,5 +68,20 @@ def accelerators() -> list[str]:
     return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
 
 
+def upload(folder: Path) -> Path | None:
+    """Let the user of Colab upload files into `folder`; `None` on any other machine."""
+    if not _importable("google.colab"):
+        return None
+    from google.colab import files
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.upload().items():
+        (folder / Path(name).name).write_bytes(content)
+    return folder
+
+
 def _importable(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a.b, when there is no a
+        return False

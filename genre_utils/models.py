@@ -89,17 +89,19 @@ def seed_cnn(image_size: tuple[int, int], genres: int) -> keras.Model:
     return model
 
 
-def freeze_batch_norm(model: keras.Model) -> None:
-    """Make the batch normalisation of a backbone keep its ImageNet statistics.
+def freeze_for_fine_tuning(backbone: keras.Model) -> None:
+    """Freeze what fine-tuning on a few thousand posters would harm rather than help.
 
-    The small batches that fit a CPU or one GPU give worse means and variances than the whole of
-    ImageNet did; frozen, the layers work in inference mode in training too.
+    Batch normalisation keeps ImageNet's means and variances, which the small batches of one
+    machine cannot estimate as well. The layers that work at a quarter of the picture's
+    resolution or more see edges and grain, the same on posters as on photographs; without
+    them a step takes a third less time.
     """
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            freeze_batch_norm(layer)
-        elif isinstance(layer, layers.BatchNormalization):
-            layer.trainable = False
+    height = backbone.input_shape[1]
+    for layer in backbone.layers:
+        shape = layer.output.shape
+        early = len(shape) == 4 and 4 * shape[1] >= height
+        layer.trainable = not (early or isinstance(layer, layers.BatchNormalization))
 
 
 def _build_backbone(name: str, image_size: tuple[int, int]) -> keras.Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito's blue and orange: told apart by every kind of colour blindness, and in grey.
-BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#8C8C8C"
+BLUE, ORANGE, DARK = "#0072B2", "#E69F00", "#262626"
 SEQUENTIAL = "cividis"
 
 
@@ -30,90 +32,116 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
 
 
 def genre_counts(labels: np.ndarray, genres: Sequence[str], note: str = "") -> Figure:
-    """Show how many posters carry each genre; `labels` is multi-hot `(n, genres)`."""
-    counts = pd.Series(labels.sum(axis=0), index=genres).sort_values()
+    """Show how many posters carry each genre; `labels` is multi-hot `(n, len(genres))`."""
+    counts = pd.Series(labels.sum(axis=0), index=list(genres)).sort_values()
     figure, axes = plt.subplots(figsize=(8, 0.28 * len(genres) + 1.5), layout="constrained")
     bars = axes.barh(counts.index, counts, color=BLUE)
     axes.bar_label(bars, padding=3, fontsize=9)
-    axes.set(xlabel="posters", xlim=(0, counts.max() * 1.1))
-    axes.grid(axis="y", visible=False)
+    axes.set(xlabel="posters", xlim=(0, max(1, counts.max()) * 1.1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.margins(y=0.01)
+    axes.grid(visible=False)  # the bars have their numbers; lines would run through them
     share = counts.iloc[-1] / max(1, len(labels))
     return _titled(figure, f"{counts.index[-1]} is on {share:.0%} of the posters", note)
 
 
 def labels_per_poster(labels: np.ndarray, note: str = "") -> Figure:
-    """Show how many genres a poster has."""
+    """Show how many genres a poster has; `labels` is multi-hot."""
     counts = pd.Series(labels.sum(axis=1)).value_counts().sort_index()
     figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
-    bars = axes.bar(counts.index.astype(str), counts, color=BLUE)
+    bars = axes.bar(counts.index.astype(str), counts, color=BLUE, width=0.7)
     axes.bar_label(bars, padding=2, fontsize=9)
     axes.set(xlabel="genres of a poster", ylabel="posters", ylim=(0, counts.max() * 1.12))
-    axes.grid(axis="x", visible=False)
+    axes.grid(visible=False)
     mean = labels.sum(axis=1).mean()
     return _titled(figure, f"A poster has {mean:.2f} genres on average", note)
 
 
 def co_occurrence(labels: np.ndarray, genres: Sequence[str], note: str = "") -> Figure:
-    """Show, of the posters with the row's genre, the share that also has the column's."""
-    present = labels.sum(axis=0) > 0
-    names, marks = np.asarray(genres)[present], labels[:, present].astype(float)
-    share = marks.T @ marks / marks.sum(axis=0)[:, None]
+    """Show, of the posters with the row's genre, the share that also has the column's.
+
+    The row of a genre that is on no poster is blank. The title names the largest share among
+    the genres on at least 20 posters: one poster alone would make it 100 %.
+    """
+    counts = labels.sum(axis=0)
+    marks = labels.astype(float)
+    share = marks.T @ marks / np.where(counts, counts, np.nan)[:, None]
     np.fill_diagonal(share, np.nan)
-    side = 0.36 * len(names) + 2
+    side = max(6, 0.34 * len(genres) + 2)
     figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    rows = [f"{genre} ({count})" for genre, count in zip(genres, counts, strict=True)]
     sns.heatmap(
-        pd.DataFrame(share, names, names),
+        pd.DataFrame(share, rows, list(genres)),
         cmap=SEQUENTIAL,
         vmin=0,
         vmax=1,
         square=True,
+        xticklabels=True,
+        yticklabels=True,
         ax=axes,
         cbar_kws={"label": "share of the row's posters", "shrink": 0.7},
     )
-    axes.set(xlabel="… that also have this genre", ylabel="of the posters with this genre …")
-    row, column = np.unravel_index(np.nanargmax(share), share.shape)
-    title = f"{share[row, column]:.0%} of {names[row]} posters are also {names[column]}"
-    return _titled(figure, title, note)
+    axes.grid(visible=False)
+    axes.tick_params(axis="x", rotation=90)
+    axes.tick_params(axis="y", rotation=0)
+    axes.set(ylabel="of the posters with …", xlabel="… this share also has …")
+    return _titled(figure, _closest_pair(share, counts, genres), note)
 
 
-def poster_grid(posters: np.ndarray, captions: Sequence[str], title: str, note: str = "") -> Figure:
-    """Show posters `(n, height, width, 3)` in rows of eight, a caption over each."""
-    columns = min(8, len(posters))
+def poster_grid(
+    posters: np.ndarray, captions: Sequence[str], title: str, note: str = "", columns: int = 8
+) -> Figure:
+    """Show one or more pictures `(n, height, width, 3)`, uint8, a caption over each."""
+    columns = min(columns, len(posters))
     rows = -(-len(posters) // columns)
-    height = 1.35 * posters.shape[1] / posters.shape[2] + 0.35
+    width = 2.75 if columns <= 4 else 1.35
+    height = width * posters.shape[1] / posters.shape[2] + 0.2
     figure, axes = plt.subplots(
-        rows, columns, figsize=(1.35 * columns, height * rows + 0.6), layout="constrained"
+        rows, columns, figsize=(width * columns, height * rows + 0.7), layout="constrained"
     )
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)
     for ax in np.ravel(axes):
         ax.axis("off")
     for ax, poster, caption in zip(np.ravel(axes), posters, captions, strict=False):
         ax.imshow(poster)
-        ax.set_title(caption, fontsize=9, loc="center")
+        ax.set_title(caption, fontsize=10, loc="center", parse_math=False)
     return _titled(figure, title, note)
+
+
+def genre_posters(posters: dict[str, np.ndarray], title: str, note: str = "") -> Figure:
+    """Show a few posters of each genre side by side, four genres a row.
+
+    A value is uint8 `(k, height, width, 3)`; k may differ between genres, height and width not.
+    """
+    places = max(len(few) for few in posters.values())
+    strips = np.stack([_strip(few, places) for few in posters.values()])
+    return poster_grid(strips, list(posters), title, note, columns=4)
 
 
 def picture_sizes(sizes: np.ndarray, note: str = "") -> Figure:
     """Show the pictures' own sizes; `sizes` is `(n, 2)`: height and width in pixels."""
     aspect = np.median(sizes[:, 0] / sizes[:, 1])
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    axes.scatter(sizes[:, 1], sizes[:, 0], s=8, alpha=0.3, color=BLUE, linewidths=0)
+    # Thousands of points as vectors would make the SVG slow to open.
+    axes.scatter(sizes[:, 1], sizes[:, 0], s=14, alpha=0.3, color=BLUE, lw=0, rasterized=True)
     width = np.array([0, sizes[:, 1].max()])
     axes.plot(width, aspect * width, color=ORANGE, label=f"height = {aspect:.2f} × width")
     axes.set(xlabel="width (pixels)", ylabel="height (pixels)", xlim=(0, None), ylim=(0, None))
-    axes.legend(loc="lower right")
-    return _titled(figure, f"Half of the posters are over {aspect:.2f} times as high as wide", note)
+    axes.legend(loc="upper left")
+    return _titled(figure, f"The median poster is {aspect:.2f} times as high as wide", note)
 
 
 def history_curves(history: pd.DataFrame, title: str, note: str = "") -> Figure:
     """Show loss and validation macro mAP by epoch; columns `epoch, loss, val_macro_map`."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), sharex=True, layout="constrained")
     left.plot(history["epoch"], history["loss"], color=BLUE, marker="o", markersize=4)
-    left.set(xlabel="epoch", ylabel="training loss (nats a genre)")
+    left.set(xlabel="epoch", ylabel="loss (nats a genre)")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     right.plot(history["epoch"], history["val_macro_map"], color=BLUE, marker="o", markersize=4)
     best = history.loc[history["val_macro_map"].idxmax()]
-    right.scatter(best["epoch"], best["val_macro_map"], s=90, color=ORANGE, zorder=3, label="best")
+    right.scatter(best["epoch"], best["val_macro_map"], s=90, color=ORANGE, zorder=3, label="kept")
     right.set(xlabel="epoch", ylabel="validation macro mAP")
-    right.legend(loc="lower right")
+    right.legend()
     return _titled(figure, title, note)
 
 
@@ -126,22 +154,30 @@ def genre_precision(per_genre: dict[str, dict], prior: dict[str, dict], note: st
     order = sorted(known, key=lambda genre: known[genre]["average_precision"])
     values = np.array([known[genre]["average_precision"] for genre in order])
     chance = np.array([prior[genre]["average_precision"] for genre in order])
-    low, high = np.array([known[genre]["interval"] for genre in order]).T
-    figure, axes = plt.subplots(figsize=(8, 0.3 * len(order) + 1.6), layout="constrained")
+    low, high = np.array([known[genre]["interval"] for genre in order]).reshape(-1, 2).T
+    figure, axes = plt.subplots(figsize=(8, max(3, 0.3 * len(order) + 1.8)), layout="constrained")
     names = [f"{genre} ({known[genre]['support']})" for genre in order]
     errors = np.clip([values - low, high - values], 0, None)
-    axes.barh(names, values, color=BLUE, xerr=errors, ecolor=GREY, capsize=2, label="model")
+    axes.barh(names, values, color=BLUE, xerr=errors, ecolor=DARK, capsize=2, label="model")
     axes.scatter(chance, names, color=ORANGE, marker="D", s=28, zorder=3, label="genre prior")
-    axes.set(xlabel="average precision, with its 95 % interval", xlim=(0, 1))
+    axes.set(xlabel="average precision, with its 95% interval", xlim=(0, 1))
     axes.set_ylabel("genre (posters that have it)")
+    axes.margins(y=0.01)
     axes.grid(axis="y", visible=False)
-    axes.legend(loc="lower right")
+    # Above the axes: a good model's bars leave no room inside.
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     beaten = int((low > chance).sum())
     title = f"{beaten} of {len(order)} genres are surely told better than by their frequency"
     return _titled(figure, title, note)
 
 
-def prediction(poster: np.ndarray, genres: Sequence[str], scores: Sequence[float]) -> Figure:
+def prediction(
+    poster: np.ndarray,
+    genres: Sequence[str],
+    scores: Sequence[float],
+    title: str = "",
+    note: str = "",
+) -> Figure:
     """Show a poster `(height, width, 3)` beside bars of its top genres, the likeliest on top."""
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(7.5, 3.6), width_ratios=(1, 1.6), layout="constrained"
@@ -150,11 +186,32 @@ def prediction(poster: np.ndarray, genres: Sequence[str], scores: Sequence[float
     left.axis("off")
     bars = right.barh(list(genres)[::-1], list(scores)[::-1], color=BLUE, height=0.6)
     right.bar_label(bars, fmt="%.2f", padding=4)
-    right.set(xlim=(0, 1.1), xlabel="score (0 to 1)", xticks=np.arange(0, 1.1, 0.2))
-    right.grid(axis="y", visible=False)
-    return figure
+    right.set(xlim=(0, 1.2), xlabel="score (0 to 1)", xticks=np.arange(0, 1.1, 0.2))
+    right.set_ylim(len(genres) - 0.5 - max(3, len(genres)), len(genres) - 0.5)
+    right.grid(visible=False)
+    return _titled(figure, title, note)
 
 
 def _titled(figure: Figure, title: str, note: str) -> Figure:
-    figure.suptitle(title + (f"\n{note}" if note else ""), x=0.01, ha="left", fontsize=12)
+    columns = int(10.5 * figure.get_figwidth())  # letters of 12 points that fit the width
+    lines = [line for text in (title, note) for line in textwrap.wrap(text, columns)]
+    # File names come here too, and a dollar sign in one is no formula.
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=12, parse_math=False)
     return figure
+
+
+def _closest_pair(share: np.ndarray, counts: np.ndarray, genres: Sequence[str]) -> str:
+    enough = counts >= min(20, counts.max())
+    among = np.where(enough[:, None], np.nan_to_num(share), 0)
+    row, column = np.unravel_index(among.argmax(), among.shape)
+    if not among[row, column]:
+        return "No two genres stand on one poster"
+    return f"{among[row, column]:.0%} of {genres[row]} posters are also {genres[column]}"
+
+
+def _strip(posters: np.ndarray, places: int) -> np.ndarray:
+    """Lay posters side by side, each with a white edge; places left over are white."""
+    height, width = posters.shape[1:3]
+    strip = np.full((places, height, width + 4, 3), 255, np.uint8)
+    strip[: len(posters), :, :width] = posters
+    return np.hstack(strip)

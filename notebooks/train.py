@@ -203,15 +203,20 @@ batches = pipeline.PosterBatches(
 validation = pipeline.PosterBatches(cache, paths["validation"], labels["validation"], 32)
 
 # %% [markdown]
-# Batch normalisation keeps the statistics of ImageNet. The published network gets what its
-# authors gave it, plain Adam and posters as they are:
+# What ImageNet knows better stays frozen: batch statistics, and the first layers. The rate warms
+# up over the first tenth of the steps, because Adam's first steps are its wildest. The published
+# network gets what its authors gave it, plain Adam and posters as they are:
 
 # %%
-if done == 0:
-    models.freeze_batch_norm(model)
-    rate = keras.optimizers.schedules.CosineDecay(1e-4, max(1, epochs * len(batches)))
-    fine = keras.optimizers.AdamW(rate, weight_decay=1e-2)
-    model.compile(fine if frozen else keras.optimizers.Adam(), loss)
+steps = epochs * len(batches)
+if done == 0 and frozen:
+    models.freeze_for_fine_tuning(model.get_layer("backbone"))
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, decay_steps=0.9 * steps, warmup_target=1e-4, warmup_steps=0.1 * steps
+    )
+    model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-2), loss)
+elif done == 0:
+    model.compile(keras.optimizers.Adam(), loss)
 
 # %% [markdown]
 # The state after each epoch is kept; training stops when validation has not improved for two

@@ -1,0 +1,115 @@
+"""Does a larger picture help? Macro mAP of a head on frozen features, by size and shape.
+
+    python benchmarks/picture_size.py [--train 2000]
+
+Needs the real posters. Each size is decoded, run through the frozen EfficientNet-Lite2 and given
+heads of its own (three seeds, as in the train notebook); the early stopping is on validation. With
+`--train` only that many training posters are used (drawn with seed 0), which lowers every figure
+and leaves their order. Features are kept in `outputs/picture_size`: a stopped run goes on. Writes
+`benchmarks/results/picture_size.json` and, to `outputs/picture_size`, the figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import keras
+import pandas as pd
+from matplotlib import pyplot as plt
+
+from genre_utils import dataset, images, models, pipeline, plots, sources, training
+from genre_utils.evaluation import macro_average_precision
+from genre_utils.files import write_json
+
+WIDTHS = (128, 192, 250, 320, 400)
+SHAPES = ("square", "portrait")
+SEEDS = (0, 1, 2)
+NETWORK = "efficientnet_lite2"
+OUTPUT = Path("outputs/picture_size")
+RESULT = Path(__file__).parent / "results" / "picture_size.json"
+
+
+def main() -> None:
+    """Measure every size and shape that is not measured yet, then draw the curve."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--train", type=int, default=0, help="training posters (default: all)")
+    options = parser.parse_args()
+    data = dataset.load_dataset(sources.find_data())
+    parts = {split: data.part(split) for split in dataset.SPLITS}
+    if options.train:
+        parts["train"] = parts["train"].sample(options.train, random_state=0)
+    rows = json.loads(RESULT.read_text("utf-8"))["rows"] if RESULT.exists() else []
+    for width in WIDTHS:
+        for shape in SHAPES:
+            size = images.poster_size(width, shape)
+            if not any(row["size"] == list(size) for row in rows):
+                rows.append({"width": width, "shape": shape, **measure(data, parts, size)})
+                write_json(RESULT, {"training_posters": len(parts["train"]), "rows": rows})
+                print(rows[-1], flush=True)
+    draw(pd.DataFrame(rows))
+
+
+def measure(data: dataset.Dataset, parts: dict[str, pd.DataFrame], size: tuple[int, int]) -> dict:
+    """Score heads on the frozen features at one size: means over the seeds."""
+    start = time.perf_counter()
+    model = models.build_model(NETWORK, size, data.genres)
+    features, labels = {}, {}
+    for split, rows in parts.items():
+        paths = rows["path"].tolist()
+        cache = pipeline.fill_cache(paths, size, OUTPUT)
+        file = cache.file.with_name(cache.file.name.replace("pixels", "features"))
+        features[split] = training.frozen_features(model.get_layer("backbone"), cache, paths, file)
+        labels[split] = data.labels(rows)
+        cache.file.unlink()  # up to 5 GB a size, and the features are kept
+    seconds = time.perf_counter() - start
+    scores = [score(features, labels, seed) for seed in SEEDS]
+    means = pd.DataFrame(scores).mean().round(4).to_dict()
+    return {"size": list(size), **means, "seconds": round(seconds)}
+
+
+def score(features: dict, labels: dict, seed: int) -> dict[str, float]:
+    """Train one head as the train notebook does; macro mAP on validation and test."""
+    keras.utils.set_random_seed(seed)
+    head = models.build_head(features["train"].shape[1], labels["train"].shape[1])
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    head.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-3), loss)
+    watch = training.ValidationScore(features["validation"], labels["validation"])
+    patience = keras.callbacks.EarlyStopping(
+        "val_macro_map", mode="max", patience=6, restore_best_weights=True
+    )
+    head.fit(
+        features["train"],
+        labels["train"].astype("float32"),
+        batch_size=128,
+        epochs=60,
+        callbacks=[watch, patience],
+        verbose=0,
+    )
+    return {
+        split: macro_average_precision(labels[split], head.predict(features[split], verbose=0))
+        for split in ("validation", "test")
+    }
+
+
+def draw(table: pd.DataFrame) -> None:
+    """Draw validation and test macro mAP over the picture's width, a line a shape."""
+    plots.use_style()
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    for panel, split in zip(panels, ("validation", "test"), strict=True):
+        for shape, marker, color in zip(SHAPES, "so", (plots.ORANGE, plots.BLUE), strict=True):
+            line = table[table["shape"] == shape]
+            panel.plot(line["width"], line[split], marker=marker, color=color, label=shape)
+        panel.set(xlabel="width of the picture (pixels)", title=split)
+    panels[0].set_ylabel("macro mAP, frozen features")
+    panels[1].legend(loc="lower right")
+    best = table.loc[table["validation"].idxmax()]
+    title = f"Validation is best at {best['width']} pixels, {best['shape']}"
+    figure.suptitle(title, x=0.01, ha="left")
+    plots.save_figure(figure, OUTPUT, "picture_size")
+
+
+if __name__ == "__main__":
+    main()

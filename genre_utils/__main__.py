@@ -1,0 +1,170 @@
+"""The command line: `python -m genre_utils predict poster.jpg`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from genre_utils import __version__
+
+# TensorFlow prints a page of notices about a machine without a GPU before the first answer.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+PREDICTED, NOTHING_PREDICTED, WRONG_USE = 0, 1, 2
+
+EXAMPLES = """examples:
+  python -m genre_utils predict poster.jpg
+  python -m genre_utils predict posters/ --csv genres.csv
+  python -m genre_utils predict posters/ --all-genres --json - --model outputs/model
+  python -m genre_utils evaluate --data data/ --json metrics.json
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    0: at least one poster was predicted; 1: none could be; 2: wrong use.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, OSError) as error:  # DataError, ModelError and what a disk says
+        print(f"poster-genres: {error}", file=sys.stderr)
+        return WRONG_USE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="poster-genres",
+        description="Which genres does this movie have, judging by its poster alone?",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    predict = commands.add_parser("predict", help="the top genres of posters")
+    predict.add_argument("paths", nargs="+", metavar="PATH", help="picture, or folder of pictures")
+    predict.add_argument("--top", type=int, default=3, help="genres a poster (default: 3)")
+    predict.add_argument(
+        "--all-genres", action="store_true", help="one row a poster, a column for every genre"
+    )
+    predict.add_argument("--csv", metavar="FILE", help="write the table as CSV; - prints it")
+    predict.set_defaults(run=_predict)
+
+    evaluate = commands.add_parser("evaluate", help="score the model on posters with known genres")
+    evaluate.add_argument("--data", required=True, metavar="DIR", help="folder of posters, or CSV")
+    evaluate.add_argument("--ids", metavar="FILE", help="ids to score (default: the test set)")
+    evaluate.set_defaults(run=_evaluate)
+
+    for command in (predict, evaluate):
+        command.add_argument("--model", metavar="DIR", help="model folder (default: the released)")
+        command.add_argument("--json", metavar="FILE", help="write JSON; - prints it")
+    return parser
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from genre_utils.predictor import Predictor
+
+    if options.top < 1:
+        raise ValueError(f"--top is {options.top}: give 1 or more.")
+    for file in (options.csv, options.json):
+        _check_writable(file)
+    predictor = Predictor.load(*_model(options))
+    if options.all_genres:
+        table = predictor.predict_all(options.paths)
+    else:
+        table = predictor.predict(options.paths, options.top)
+    bad = table[table["error"].notna()]
+    for name, error in zip(bad["poster"], bad["error"], strict=True):
+        print(f"not predicted: {name}: {error}", file=sys.stderr)
+    if options.csv:
+        _write(options.csv, table.to_csv(index=False))
+    if options.json:
+        _write(options.json, table.to_json(orient="records", indent=1, force_ascii=False) + "\n")
+    if not (options.csv or options.json):
+        shown = table[table["error"].isna()].drop(columns="error")
+        print(shown.round(3).to_string(index=False) if len(shown) else "no poster was predicted")
+    return PREDICTED if len(bad) < table["poster"].size else NOTHING_PREDICTED
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from genre_utils import dataset, evaluation, sources
+    from genre_utils.predictor import Predictor
+
+    _check_writable(options.json)
+    data = dataset.load_dataset(sources.find_data(options.data))
+    predictor = Predictor.load(*_model(options))
+    posters = _chosen(data, options.ids)
+    left_out = {"trained on": predictor.model.was_trained_on(posters["id"])}
+    posters = posters[~posters["id"].isin(left_out["trained on"])]
+    scores = predictor.predict_all(posters["path"].tolist())
+    readable = scores["error"].isna().to_numpy()
+    left_out["unreadable"] = posters["id"][~readable].tolist()
+    genres = [genre for genre in predictor.genres if genre in data.genres]
+    strangers = set(predictor.genres) ^ set(data.genres)
+    left_out["genres not in both model and data"] = sorted(strangers)
+    for reason, names in left_out.items():
+        if names:
+            print(f"left out, {reason}: {', '.join(names)}", file=sys.stderr)
+    if not readable.any() or not genres:
+        print("poster-genres: no poster is left to score.", file=sys.stderr)
+        return NOTHING_PREDICTED
+    labels = posters.loc[readable, genres].to_numpy()
+    thresholds = dict(zip(predictor.genres, predictor.thresholds, strict=True))
+    result = evaluation.evaluate(
+        labels,
+        scores.loc[readable, genres].to_numpy(),
+        genres,
+        [thresholds[genre] for genre in genres],
+        data.has_missing_column,
+    )
+    train = data.part("train")
+    train_labels = train[genres].to_numpy() if len(train) else labels
+    guessed = evaluation.baselines(train_labels, labels, genres, data.has_missing_column)
+    results = {"model": result, **guessed}
+    if options.json:
+        content = {"results": results, "left_out": left_out, "sample": data.source.is_sample}
+        _write(options.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    if options.json != "-":
+        print(evaluation.comparison(results).round(4).T.to_string())
+    return PREDICTED
+
+
+def _chosen(data: Any, ids: str | None) -> pd.DataFrame:
+    """Give the rows to score: those listed in a file of ids, or the test set."""
+    if ids is None:
+        return data.part("test")
+    wanted = Path(ids).read_text("utf-8-sig").split()
+    unknown = sorted(set(wanted) - set(data.posters["id"]))
+    if unknown:
+        print(f"not in the data: {', '.join(unknown)}", file=sys.stderr)
+    return data.posters[data.posters["id"].isin(wanted)]
+
+
+def _model(options: argparse.Namespace) -> list[str]:
+    return [options.model] if options.model else []
+
+
+def _check_writable(file: str | None) -> None:
+    """Fail before the long work, not after it."""
+    if file and file != "-" and not Path(file).absolute().parent.is_dir():
+        raise ValueError(f"{file} cannot be written: its folder does not exist.")
+
+
+def _write(file: str, text: str) -> None:
+    if file == "-":
+        sys.stdout.write(text)
+    else:
+        Path(file).write_text(text, "utf-8", newline="")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,292 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Explore: what is in a folder of posters
+#
+# At the end of this notebook you know what a network would be shown: which genres there are and
+# how often, which go together, what is wrong with the files, and what a "mean poster" looks like.
+# Nothing is trained here. It is the hour before training that saves the day after it.
+
+# %% [markdown]
+# The set-up cell finds the package beside this notebook, or fetches it when the notebook was
+# opened alone; it installs only what is missing and says what will compute:
+
+# %%
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = ""  # address of the repository to clone when this notebook was opened alone
+places = [Path.cwd(), *Path.cwd().parents, Path("poster-genres")]
+if not any((place / "genre_utils").is_dir() for place in places):
+    if not REPOSITORY:
+        raise SystemExit("Write the repository's address into REPOSITORY, or upload genre_utils/.")
+    subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "poster-genres"], check=True)
+sys.path.insert(0, str(next(p for p in places if (p / "genre_utils").is_dir()).resolve()))
+
+from genre_utils import environment
+
+print(environment.prepare())
+
+# %% [markdown]
+# Everything you may want to change stands in the next cell. With papermill the same names are
+# options: `papermill notebooks/explore.ipynb outputs/explore.ipynb -p LIMIT 1000`.
+
+# %% tags=["parameters"]
+DATA: str = ""  # folder or CSV of posters; empty: found or downloaded; "sample": drawn posters
+LIMIT: int = 0  # at most this many posters, drawn at random; 0: all
+SEED: int = 0  # seed of every random choice
+OUTPUT_DIR: str = "outputs/explore"  # folder for the figures, the audit and the pixels
+
+# %% [markdown]
+# Posters are looked at in a small size here, which is quick and enough for the eye:
+
+# %%
+import numpy as np
+import pandas as pd
+
+from genre_utils import dataset, evaluation, images, pipeline, plots, sources
+
+folder = Path(OUTPUT_DIR)
+figures = folder / "figures"
+size = images.poster_size(96, "portrait")
+plots.use_style()
+print(f"Every poster at {size[0]} × {size[1]} pixels (height × width), outputs in {folder}/")
+
+# %% [markdown]
+# ## Where the posters are
+#
+# A path you gave, or the place where they were found. No data and no internet is no reason to
+# stop, the package draws a sample then and says so, here and under the title of every figure:
+
+# %%
+source = sources.find_data(DATA)
+note = "Drawn sample posters, not real ones" if source.is_sample else ""
+banner = f"{'#' * 72}\n# {note.upper()}\n{'#' * 72}\n" if note else ""
+print(banner + source.how)
+
+# %% [markdown]
+# ## What is wrong with them
+#
+# Something always is. The table is read and each picture decoded once; what cannot be used is
+# left out, and everything odd is counted. The table is checked as a whole, before `LIMIT` draws:
+
+# %%
+data = dataset.load_dataset(source, LIMIT, SEED)
+cache = pipeline.fill_cache(data.posters["path"].tolist(), size, folder / "cache")
+data = data.without(cache.unreadable)
+audit = data.audit.table()
+audit.to_csv(folder / "audit.csv", index=False)
+pd.set_option("display.max_colwidth", None)
+audit[["finding", "count"]]
+
+# %% [markdown]
+# A count helps nobody to mend a file; a name does. The first five of each finding:
+
+# %%
+for finding, names in data.audit.findings.items():
+    if names:
+        more = f" … and {len(names) - 5} more" if len(names) > 5 else ""
+        print(f"{finding}: {', '.join(names[:5])}{more}")
+print(f"All names are in {folder / 'audit.csv'}; {len(data.posters)} posters can be used.")
+
+# %% [markdown]
+# The split is made before anyone looks. Labels are counted over all posters below, but pictures
+# are shown from the training posters only: whoever has studied the test set designs for it.
+
+# %%
+train = data.part("train")
+if not len(train):
+    raise sources.DataError("No training poster has a genre: raise LIMIT, or mend the table.")
+pd.Series({split: len(data.part(split)) for split in dataset.SPLITS}, name="posters").to_frame()
+
+# %% [markdown]
+# ## How often is each genre?
+#
+# A network learns a genre from its examples, so the length of a bar says how well it can do:
+
+# %%
+labels = data.labels(data.posters)
+figure = plots.genre_counts(labels, data.genres, note)
+plots.save_figure(figure, figures, "genre_counts")
+
+# %% [markdown]
+# In words, for these posters:
+
+# %%
+counts = data.posters[list(data.genres)].sum().sort_values(ascending=False)
+few = counts[counts < dataset.FEW_POSTERS]
+print(f"{counts.index[0]} has {counts.iloc[0]} posters, {counts.index[-1]} {counts.iloc[-1]}.")
+print(f"{len(few)} of {len(counts)} genres have fewer than {dataset.FEW_POSTERS}", end="")
+print(f": {', '.join(few.index)}." if len(few) else ".")
+
+# %% [markdown]
+# ## How many genres has a poster?
+#
+# If each had one, this would be a task of choosing; it is a task of ticking boxes:
+
+# %%
+figure = plots.labels_per_poster(labels, note)
+plots.save_figure(figure, figures, "labels_per_poster")
+
+# %% [markdown]
+# What that means for the network's last layer:
+
+# %%
+amount = labels.sum(axis=1)
+print(
+    f"{(amount > 1).mean():.0%} of the posters have two or more genres, which a softmax could "
+    f"never all be sure of.\nPosters without any, never trained on: {(amount == 0).sum()}."
+)
+
+# %% [markdown]
+# ## Which genres go together?
+#
+# Read it along a row: of the posters with this genre, how many have that one too? It is not
+# symmetric, since a rare genre can lie wholly inside a frequent one:
+
+# %%
+figure = plots.co_occurrence(labels, data.genres, note)
+plots.save_figure(figure, figures, "co_occurrence")
+
+# %% [markdown]
+# Frequent genres meet by chance already. The commonest pairs, beside what chance would give if
+# genres knew nothing of each other; where the two differ, one genre is a hint at the other:
+
+# %%
+marks = labels.astype(int)
+pairs = pd.DataFrame(np.triu(marks.T @ marks, 1), data.genres, data.genres).stack().nlargest(5)
+chance = [counts[one] * counts[other] / len(labels) for one, other in pairs.index]
+pd.DataFrame({"posters with both": pairs, "by chance": np.round(chance, 1)})
+
+# %% [markdown]
+# In words, for the first of them:
+
+# %%
+(one, other), both = pairs.index[0], pairs.iloc[0]
+more = f"{abs(both - chance[0]):.0f} {'more' if both > chance[0] else 'fewer'}"
+print(f"{one} and {other} stand together on {both} posters, {more} than by chance.")
+
+# %% [markdown]
+# ## What do they look like?
+#
+# Three training posters of each genre, drawn at random. Cover the captions and guess:
+
+# %%
+rng = np.random.default_rng(SEED)
+pixels = cache.pixels(train["path"])
+present = [genre for genre in data.genres if train[genre].any()]
+drawn = {genre: rng.permutation(np.flatnonzero(train[genre]))[:3] for genre in present}
+title = "Would you have known the genre? Three training posters of each"
+figure = plots.genre_posters({g: pixels[rows] for g, rows in drawn.items()}, title, note)
+plots.save_figure(figure, figures, "posters")
+
+# %% [markdown]
+# How far one may trust a row of three, in this draw:
+
+# %%
+rows = np.concatenate(list(drawn.values()))
+others = data.labels(train)[rows].sum(axis=1) - 1
+print(
+    f"{len(rows)} places show {len(np.unique(rows))} different posters; {(others > 0).mean():.0%} "
+    "of the places show a poster with further genres than the one in its caption."
+)
+
+# %% [markdown]
+# ## The mean poster
+#
+# Lay all training posters of a genre over each other and take the mean of each pixel. What is
+# left is what they share: the tone, the place of the face, the block of credits. They stand from
+# dark to bright, with the number of posters in brackets:
+
+# %%
+means = {genre: pixels[train[genre] == 1].mean(axis=0) for genre in present}
+brightness = pd.Series({genre: mean.mean() for genre, mean in means.items()}).sort_values()
+captions = [f"{genre} ({train[genre].sum()})" for genre in brightness.index]
+pictures = np.stack([means[genre].round().astype(np.uint8) for genre in brightness.index])
+
+# %% [markdown]
+# A mean of few posters is only a blurred poster, so the title speaks of the genres with enough:
+
+# %%
+least = min(dataset.FEW_POSTERS, train[present].sum().max())
+enough = brightness[[train[genre].sum() >= least for genre in brightness.index]]
+dark, bright = enough.index[0], enough.index[-1]
+title = f"Of genres with {least} or more posters, {dark} is the darkest and {bright} the brightest"
+figure = plots.poster_grid(pictures, captions, title, note)
+plots.save_figure(figure, figures, "mean_posters")
+
+# %% [markdown]
+# Is that difference large? Beside how much single posters differ:
+
+# %%
+gap = brightness[bright] - brightness[dark]
+spread = pixels.mean(axis=(1, 2, 3)).std()
+print(
+    f"From 0 (black) to 255 (white), {dark} has a mean of {brightness[dark]:.0f} and {bright} of "
+    f"{brightness[bright]:.0f}: {gap:.0f} apart. Single posters have a standard deviation of "
+    f"{spread:.0f}, so brightness alone tells {'little' if gap <= 2 * spread else 'much'}."
+)
+
+# %% [markdown]
+# ## How large are the pictures?
+#
+# Asking a network for more pixels than the files have costs time and brings nothing. The sizes
+# stand in the files' headers, so no picture is decoded for this:
+
+# %%
+sizes = dataset.picture_sizes(data.posters["path"])
+figure = plots.picture_sizes(sizes, note)
+plots.save_figure(figure, figures, "picture_sizes")
+
+# %% [markdown]
+# The share of posters that are at least as wide as some values of `IMG_SIZE` in `train.ipynb`:
+
+# %%
+print(f"Half of the posters are {np.median(sizes[:, 1]):.0f} or more pixels wide.")
+widths = {width: (sizes[:, 1] >= width).mean() for width in (128, 224, 250, 272, 350)}
+pd.Series(widths, name="share of posters").rename_axis("pixels wide").round(3).to_frame()
+
+# %% [markdown]
+# ## Why accuracy lies here
+#
+# A tempting figure: lay all labels out as a table of zeros and ones, and count the cells that are
+# right. Now let something answer that has seen no poster at all: a table of zeros, and each
+# genre's frequency:
+
+# %%
+guessed = evaluation.baselines(labels, labels, data.genres, data.has_missing_column)
+columns = ["element-wise accuracy", "macro mAP", "macro F1"]
+evaluation.comparison(guessed)[columns].astype(float).round(3)
+
+# %% [markdown]
+# In words:
+
+# %%
+zeros = guessed["all zeros"]
+print(
+    f"The zeros have {zeros['element_accuracy']:.1%} of the cells right and find not one genre; "
+    f"most cells are zero because a poster has {amount.mean():.1f} of {len(data.genres)} genres."
+)
+
+# %% [markdown]
+# Macro mAP asks instead whether the posters of a genre are ranked above the others, genre by
+# genre, and each genre counts the same. One who ranks nothing gets the genres' mean frequency,
+# which is the figure in both rows above. That is the floor a network has to leave.
+
+# %% [markdown]
+# ## Where everything is
+
+# %%
+print(f"The figures are in {figures}/, the audit in {folder / 'audit.csv'}. Next: train.ipynb.")

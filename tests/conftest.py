@@ -1,0 +1,84 @@
+"""What several tests share: the drawn sample and a model trained on it, made once a session."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Set before Keras is imported: its backend is quiet, and the same on every machine.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_notebook(name: str, folder: Path, **parameters) -> str:
+    """Run a notebook headless as a user does; returns all that it printed."""
+    import papermill
+
+    done = papermill.execute_notebook(
+        ROOT / "notebooks" / f"{name}.ipynb",
+        folder / f"{name}.ipynb",
+        parameters,
+        cwd=ROOT,
+        kernel_name="python3",
+        progress_bar=False,
+    )
+    outputs = [output for cell in done.cells for output in cell.get("outputs", [])]
+    return "".join(output.get("text", "") for output in outputs)
+
+
+@pytest.fixture(scope="session")
+def sample_folder(tmp_path_factory) -> Path:
+    from genre_utils.sample import draw_sample
+
+    return draw_sample(tmp_path_factory.mktemp("data") / "sample")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, sample_folder) -> Path:
+    """The output folder of the train notebook on the sample: a head on a frozen Lite0."""
+    folder = tmp_path_factory.mktemp("trained")
+    printed = run_notebook(
+        "train",
+        folder,
+        DATA="sample",
+        MODEL="efficientnet_lite0",
+        IMG_SIZE=128,
+        EPOCHS=0,
+        OUTPUT_DIR=str(folder / "model"),
+    )
+    (folder / "model" / "printed.txt").write_text(printed, "utf-8")
+    return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def predictor(trained):
+    from genre_utils.predictor import Predictor
+
+    return Predictor.load(trained)
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    """A smooth picture, 60 high and 40 wide, that survives JPEG within a few steps."""
+    y, x = np.mgrid[0:60, 0:40]
+    return np.stack([4 * y, 6 * x, 255 - 2 * (x + y)], axis=-1).astype(np.uint8)
+
+
+@pytest.fixture
+def encode():
+    """Encode an array or PIL image as the bytes of a picture file."""
+
+    def encode(image: np.ndarray | Image.Image, kind: str, **options) -> bytes:
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return encode

@@ -1,0 +1,111 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from genre_utils.__main__ import main
+from genre_utils.sample import draw_poster
+
+
+@pytest.fixture
+def posters(tmp_path):
+    folder = tmp_path / "my posters"
+    folder.mkdir()
+    for i, genre in enumerate(["Horror", "Western"]):
+        draw_poster([genre], np.random.default_rng(i)).save(folder / f"{genre}.jpg")
+    (folder / "notes.txt").write_text("not a poster")
+    return folder
+
+
+def test_predict_writes_the_table_and_lists_the_bad(posters, trained, tmp_path, capsys):
+    file = tmp_path / "out.csv"
+    assert main(["predict", str(posters), "--model", str(trained), "--csv", str(file)]) == 0
+    table = pd.read_csv(file)
+    assert table.columns.tolist() == ["poster", "rank", "genre", "score", "error"]
+    assert table["poster"].value_counts().to_dict() == {
+        "Horror.jpg": 3,
+        "Western.jpg": 3,
+        "notes.txt": 1,
+    }
+    assert "notes.txt" in capsys.readouterr().err
+
+
+def test_all_genres_go_to_standard_output(posters, trained, predictor, capsys):
+    arguments = ["predict", str(posters), "--model", str(trained), "--all-genres", "--json", "-"]
+    assert main(arguments) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["poster"] for row in rows] == ["Horror.jpg", "Western.jpg", "notes.txt"]
+    assert list(rows[0]) == ["poster", *predictor.genres, "error"]
+    assert rows[2]["Horror"] is None and rows[0]["error"] is None
+
+
+def test_without_a_file_the_top_is_printed(posters, trained, capsys):
+    arguments = ["predict", str(posters / "Horror.jpg"), "--model", str(trained), "--top", "1"]
+    assert main(arguments) == 0
+    assert "Horror" in capsys.readouterr().out
+
+
+def test_exit_codes(posters, trained, tmp_path, capsys):
+    model = ["--model", str(trained)]
+    assert main(["predict", str(posters / "notes.txt"), *model]) == 1
+    assert main(["predict", str(posters / "none.jpg"), *model]) == 1
+    assert main(["predict", str(posters), "--model", str(tmp_path)]) == 2
+    assert main(["predict", str(posters), *model, "--top", "0"]) == 2
+    assert main(["predict", str(posters), *model, "--csv", str(tmp_path / "no" / "x.csv")]) == 2
+    assert main(["evaluate", "--data", str(tmp_path / "no"), *model]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert not any("Traceback" in line for line in errors)
+    for wrong in ([], ["predict"], ["evaluate"], ["fly"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(wrong)
+        assert stopped.value.code == 2
+
+
+def test_evaluate_finds_the_notebook_s_figures_again(trained, sample_folder, tmp_path, capsys):
+    file = tmp_path / "metrics.json"
+    arguments = ["evaluate", "--data", str(sample_folder), "--model", str(trained)]
+    assert main([*arguments, "--json", str(file)]) == 0
+    result = json.loads(file.read_text("utf-8"))["results"]["model"]
+    saved = json.loads((trained / "metrics.json").read_text("utf-8"))["results"]
+    for key in ("posters", "macro_map", "top3_recall", "element_accuracy", "macro_f1_tuned"):
+        assert result[key] == pytest.approx(saved["efficientnet_lite0, test"][key], abs=1e-6)
+
+
+def test_evaluate_leaves_out_what_the_model_was_trained_on(
+    trained, sample_folder, tmp_path, capsys, predictor
+):
+    ids = pd.read_csv(sample_folder / "train.csv")["Id"]
+    known = predictor.model.was_trained_on(ids)[:3]
+    fresh = [poster for poster in ids if poster not in predictor.model.was_trained_on(ids)]
+    (tmp_path / "ids.txt").write_text("\n".join([*known, *fresh, "stranger"]))
+    file = tmp_path / "metrics.json"
+    arguments = ["--model", str(trained), "--ids", str(tmp_path / "ids.txt"), "--json", str(file)]
+    assert main(["evaluate", "--data", str(sample_folder), *arguments]) == 0
+    written = json.loads(file.read_text("utf-8"))
+    assert sorted(written["left_out"]["trained on"]) == sorted(known)
+    assert written["results"]["model"]["posters"] == len(fresh)
+    assert "stranger" in capsys.readouterr().err
+
+
+def test_evaluate_names_genres_that_model_and_data_do_not_share(
+    trained, sample_folder, tmp_path, capsys
+):
+    rows = pd.read_csv(sample_folder / "train.csv", keep_default_na=False)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "Images").symlink_to(sample_folder / "Images")
+    rows[["Id", "Genre"]].assign(
+        Genre=rows["Genre"].str.replace("Western", "Cowboys", regex=False)
+    ).to_csv(other / "train.csv", index=False)
+    assert main(["evaluate", "--data", str(other), "--model", str(trained)]) == 0
+    assert "Cowboys, Western" in capsys.readouterr().err
+
+
+def test_it_runs_as_a_module_and_knows_its_version():
+    done = subprocess.run(
+        [sys.executable, "-m", "genre_utils", "--version"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.strip().count(".") == 2

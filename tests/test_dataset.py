@@ -1,0 +1,149 @@
+import ast
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from genre_utils.dataset import load_dataset, split_posters, stratify_rare
+from genre_utils.sources import DataError, find_data
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Write a small data set of plain pictures; returns it loaded."""
+
+    def make(csv: str, pictures: dict[str, int] | None = None, encoding: str = "utf-8"):
+        images = tmp_path / "Images"
+        images.mkdir(exist_ok=True)
+        for name, shade in (pictures or {f"p{i}.jpg": i for i in range(40)}).items():
+            Image.new("RGB", (20, 30), (shade, 2 * shade, 3 * shade)).save(images / name)
+        (tmp_path / "train.csv").write_text(csv, encoding)
+        return load_dataset(find_data(str(tmp_path)))
+
+    return make
+
+
+def findings(data) -> dict[str, list[str]]:
+    return {key.split(" (")[0]: names for key, names in data.audit.findings.items()}
+
+
+ROWS = [f"p{i},{'Drama' if i % 2 else 'Comedy'}" for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    "csv",
+    [
+        "Id,Drama,Comedy,N/A\np0,1,0,0\np1,1,1,0\np2,0,0,1\n",
+        "id,genre\np0,['Drama']\np1,\"['Drama', 'Comedy']\"\np2,['N/A']\n",
+        "filename,genres\np0.jpg,Drama\np1.jpg,Drama|Comedy\np2.jpg,\n",
+        'file,labels\np0.jpg,Drama\np1.jpg,"Drama, Comedy"\np2.jpg,\\N\n',
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_all_ways_to_write_genres_give_the_same_table(make, csv, encoding):
+    data = make(csv, {"p0.jpg": 1, "p1.jpg": 2, "p2.jpg": 3}, encoding)
+    assert data.genres == ("Comedy", "Drama")
+    np.testing.assert_array_equal(data.labels(data.posters), [[0, 1], [1, 1], [0, 0]])
+    assert data.posters["unlabelled"].tolist() == [False, False, True]
+    assert data.has_missing_column == csv.startswith("Id")
+
+
+def test_audit_names_everything_that_is_wrong(make):
+    csv = "Id,Genre\n" + "\n".join([*ROWS, "p1,Drama", "gone,Drama", "twin,War", "none,N/A"])
+    pictures = {f"p{i}.jpg": i for i in range(40)} | {"twin.jpg": 3, "none.jpg": 99, "x.jpg": 98}
+    found = findings(make(csv, pictures))
+    assert found["rows without a picture"] == ["gone"]
+    assert found["pictures without a row"] == ["x.jpg"]
+    assert found["rows whose id stood before"] == ["p1"]
+    assert found["byte-identical pictures"] == ["twin = p3"]
+    assert found["posters without a real genre"] == ["none"]
+    assert found["genres with fewer than 20 posters"] == ["War (1)"]
+
+
+def test_unreadable_pictures_are_left_out_and_named(make):
+    data = make("Id,Genre\n" + "\n".join(ROWS))
+    path = data.posters["path"][5]
+    rest = data.without({path: "the picture is damaged"})
+    assert len(rest.posters) == 39
+    assert findings(rest)["unreadable pictures"] == ["p5.jpg (the picture is damaged)"]
+    with pytest.raises(DataError, match="None of the 40 pictures"):
+        data.without(dict.fromkeys(data.posters["path"], "damaged"))
+
+
+def test_twins_stay_on_one_side_of_the_split():
+    labels = np.ones((400, 1), np.int8)
+    identities = [f"picture {i // 2}" for i in range(400)]
+    split = split_posters([f"id{i}" for i in range(400)], identities, labels, seed=0)
+    assert (split[::2] == split[1::2]).all()
+    assert set(split) == {"train", "validation", "test"}
+
+
+def test_split_is_seeded_and_stratified():
+    rng = np.random.default_rng(0)
+    labels = (rng.random((1000, 3)) < [0.8, 0.3, 0.03]).astype(np.int8)
+    ids = [f"id{i}" for i in range(1000)]
+    split = split_posters(ids, ids, labels, seed=0)
+    assert (split == split_posters(ids, ids, labels, seed=0)).all()
+    assert (split != split_posters(ids, ids, labels, seed=1)).any()
+    rare = labels[:, 2] == 1
+    for part in ("validation", "test"):
+        assert (split == part).sum() == pytest.approx(100, abs=2)
+        assert (split[rare] == part).mean() == pytest.approx(0.1, abs=0.05)
+
+
+def test_public_data_get_the_shipped_split():
+    folder = Path(load_dataset.__code__.co_filename).parent / "splits"
+    shipped = {
+        split: (folder / f"imdb_{split}_ids.txt").read_text().split()
+        for split in ("test", "validation")
+    }
+    assert len(set(shipped["test"])) == 726
+    assert not set(shipped["test"]) & set(shipped["validation"])
+    ids = [*shipped["test"], *shipped["validation"], *(f"other{i}" for i in range(900))]
+    # A picture of the test set that stands again under another id follows it there.
+    identities = [*ids[:-1], shipped["test"][0]]
+    split = split_posters(ids, identities, np.ones((len(ids), 2), np.int8), seed=5)
+    assert (split == "test").sum() == 727 and split[-1] == "test"
+    assert (split == "validation").sum() == len(shipped["validation"])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 12])
+def test_tiny_data_can_be_stratified(rows):
+    labels = np.eye(rows, 4, dtype=np.int8)
+    assert len(stratify_rare(labels, 0.3, 0)) < rows
+
+
+def test_limit_is_a_seeded_sample(sample_folder):
+    source = find_data(str(sample_folder))
+    first, again = load_dataset(source, 50, 1), load_dataset(source, 50, 1)
+    assert len(first.posters) == 50
+    assert first.posters.equals(again.posters)
+    assert not first.posters.equals(load_dataset(source, 50, 2).posters)
+    whole = load_dataset(source, seed=1).posters.set_index("id")["split"]
+    assert (whole[first.posters["id"]] == first.posters["split"].to_numpy()).all()
+
+
+def test_sample_labels_agree_with_its_lists(sample_folder):
+    rows = pd.read_csv(sample_folder / "train.csv", keep_default_na=False).set_index("Id")
+    data = load_dataset(find_data(str(sample_folder)))
+    for row in data.posters.to_dict("records"):
+        names = ast.literal_eval(rows.loc[row["id"], "Genre"])
+        assert [g for g in data.genres if row[g]] == sorted(set(names) - {"N/A"})
+
+
+@pytest.mark.parametrize(
+    ("csv", "sentence"),
+    [
+        ("title,Genre\nA,Drama\n", "no column of ids"),
+        ("Id,Year\np0,1999\n", "neither 0/1 columns nor a column named"),
+        ("Id,Genre\np0,\"['Drama'\"\np1,\"['Drama'\"\n", "gives 0 genres"),
+        ("Id,Genre\nq0,Drama\nq1,War\n", "has a picture"),
+        ("", "cannot be read as a CSV"),
+        ("Id,Genre\n", "gives 0 genres"),
+    ],
+)
+def test_hopeless_csv_is_one_sentence(make, csv, sentence):
+    with pytest.raises(DataError, match=sentence):
+        make(csv)

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from genre_utils import evaluation
+from genre_utils.evaluation import baselines, evaluate, tune_thresholds
+
+GENRES = ["A", "B", "C", "D"]
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    labels = (rng.random((200, 4)) < [0.5, 0.2, 0.1, 0.0]).astype(np.int8)
+    labels[:2, 3] = 1
+    scores = np.clip(labels * 0.3 + rng.random((200, 4)) * 0.7, 0, 1)
+    return labels, scores
+
+
+def test_perfect_scores_are_perfect(table):
+    labels, _ = table
+    result = evaluate(labels, labels.astype(float), GENRES, resamples=0)
+    for key in ("macro_map", "macro_map_all", "micro_map", "macro_roc_auc", "macro_f1"):
+        assert result[key] == 1
+    assert result["top3_recall"] == result["top1_hit"] == result["element_accuracy"] == 1
+
+
+def test_macro_counts_only_genres_with_five_positives(table):
+    labels, scores = table
+    result = evaluate(labels, scores, GENRES, resamples=0)
+    counted = [average_precision_score(labels[:, g], scores[:, g]) for g in range(3)]
+    assert result["genres_counted"] == 3
+    assert result["macro_map"] == pytest.approx(np.mean(counted))
+    assert result["macro_map_all"] < result["macro_map"]
+
+
+def test_top3_recall_counts_at_most_three_and_skips_the_unlabelled():
+    labels = np.array([[1, 1, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0]], np.int8)
+    scores = np.array([[0.9, 0.8, 0.7, 0.6]] * 3)
+    result = evaluate(labels, scores, GENRES, resamples=0)
+    assert result["top3_recall"] == pytest.approx((3 / 3 + 0 / 1) / 2)
+    assert result["top1_hit"] == pytest.approx(1 / 2)
+
+
+def test_element_accuracy_counts_the_missing_column():
+    labels = np.array([[1, 0], [0, 0]], np.int8)
+    zeros = np.zeros((2, 2), bool)
+    assert evaluation.element_accuracy(labels, zeros, False) == pytest.approx(3 / 4)
+    # The third column is 1 for the poster without a genre and predicted 0: one more mistake.
+    assert evaluation.element_accuracy(labels, zeros, True) == pytest.approx(4 / 6)
+
+
+def test_intervals_hold_the_figure_and_depend_on_the_seed(table):
+    labels, scores = table
+    result = evaluate(labels, scores, GENRES, resamples=50, seed=1)
+    low, high = result["macro_map_interval"]
+    assert low < result["macro_map"] < high
+    assert evaluate(labels, scores, GENRES, resamples=50, seed=1) == result
+    assert evaluate(labels, scores, GENRES, resamples=50, seed=2) != result
+
+
+def test_baselines_score_chance(table):
+    labels, _ = table
+    guessed = baselines(labels, labels, GENRES)
+    frequency = labels[:, :3].mean()
+    assert guessed["all zeros"]["macro_map"] == pytest.approx(frequency)
+    assert guessed["genre prior"]["macro_map"] == pytest.approx(frequency)
+    assert guessed["genre prior"]["macro_roc_auc"] == pytest.approx(0.5)
+    assert guessed["genre prior"]["top1_hit"] > guessed["all zeros"]["macro_f1"]
+
+
+def test_tuned_thresholds_beat_a_half(table):
+    labels, scores = table
+    thresholds = tune_thresholds(labels, scores * 0.5)
+    result = evaluate(labels, scores * 0.5, GENRES, thresholds, resamples=0)
+    assert result["macro_f1_tuned"] > result["macro_f1"]
+
+
+def test_rare_genre_gets_the_shared_threshold(table):
+    labels, scores = table
+    own = tune_thresholds(labels, scores)
+    scores[:2, 3] = 0.999
+    assert tune_thresholds(labels, scores)[3] == pytest.approx(own[3], abs=0.05)

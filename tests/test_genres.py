@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from genre_utils.genres import IMDB_GENRES, MISSING, multi_hot, order_genres, parse_genres
+
+
+@pytest.mark.parametrize(
+    ("cell", "names"),
+    [
+        ("['Drama', 'War']", ["Drama", "War"]),
+        ("Drama|War", ["Drama", "War"]),
+        ("Drama, War", ["Drama", "War"]),
+        ("Sci-Fi", ["Sci-Fi"]),
+        ("['N/A']", []),
+        ("\\N", []),
+        ("", []),
+        ("Drama|Drama", ["Drama"]),
+        ("['Drama', ", None),
+        ("[1, 2]", None),
+        ("(__import__('os').abort(),)", None),
+    ],
+)
+def test_cells_are_read_and_never_run(cell, names):
+    assert parse_genres(cell) == names
+
+
+def test_multi_hot_follows_the_order_of_genres():
+    encoded = multi_hot([["War", "Drama"], []], ["Drama", "Comedy", "War"])
+    np.testing.assert_array_equal(encoded, [[1, 0, 1], [0, 0, 0]])
+
+
+def test_there_are_24_genres_in_the_order_of_the_csv_without_the_missing_one():
+    assert len(IMDB_GENRES) == 24
+    assert list(IMDB_GENRES) == sorted(IMDB_GENRES)
+    assert MISSING not in IMDB_GENRES
+
+
+def test_strange_genres_are_ordered_from_a_to_z():
+    assert order_genres(["War", "Drama"]) == ("Drama", "War")
+    assert order_genres(["zebra", "Drama"]) == ("Drama", "zebra")

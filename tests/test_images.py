@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from genre_utils import images
+from genre_utils.images import PosterError, poster_size, read_poster, resize_poster
+
+
+def near(a: np.ndarray, b: np.ndarray) -> float:
+    return np.abs(a.astype(int) - b.astype(int)).mean()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
+def test_every_format_gives_the_same_picture(picture, encode, kind):
+    assert near(read_poster(encode(picture, kind)), picture) < 4
+
+
+def test_bytes_path_pil_and_array_agree(picture, encode, tmp_path):
+    content = encode(picture, "PNG")
+    path = tmp_path / "a poster.png"
+    path.write_bytes(content)
+    for source in (content, path, str(path), Image.fromarray(picture), picture):
+        np.testing.assert_array_equal(read_poster(source), picture)
+
+
+def test_gif_gives_its_first_frame(encode):
+    red, blue = Image.new("RGB", (9, 9), "red"), Image.new("RGB", (9, 9), "blue")
+    content = encode(red, "GIF", save_all=True, append_images=[blue])
+    assert read_poster(content)[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(picture, encode, orientation):
+    undo = {
+        1: lambda a: a,
+        2: np.fliplr,
+        3: lambda a: np.rot90(a, 2),
+        4: np.flipud,
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, -1),
+    }
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(undo[orientation](picture))
+    content = encode(stored, "PNG", exif=exif)
+    np.testing.assert_array_equal(read_poster(content), picture)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_lies_over_white(encode, mode):
+    image = Image.new("RGBA", (8, 8), (10, 20, 30, 0)).convert(mode)
+    options = {"transparency": image.getpixel((0, 0))} if mode == "P" else {}
+    assert (read_poster(encode(image, "PNG", **options)) == 255).all()
+
+
+def test_grey_cmyk_and_sixteen_bit_become_rgb(picture, encode):
+    grey = picture[..., 0]
+    expected = np.repeat(grey[..., None], 3, axis=2)
+    np.testing.assert_array_equal(read_poster(encode(grey, "PNG")), expected)
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    assert near(read_poster(encode(deep, "PNG")), expected) < 1
+    cmyk = Image.fromarray(picture).convert("CMYK")
+    assert near(read_poster(encode(cmyk, "JPEG")), picture) < 6
+
+
+def test_float_array_up_to_one_is_refused_not_taken_for_black(picture):
+    with pytest.raises(PosterError, match="multiply by 255"):
+        read_poster(picture / 255)
+    np.testing.assert_array_equal(read_poster(picture.astype(np.float32)), picture)
+
+
+def test_pixels_are_limited_before_they_are_decoded(encode, monkeypatch):
+    bomb = encode(Image.new("RGB", (11, 10)), "BMP")
+    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded a bomb"))
+    with pytest.raises(PosterError, match="over the limit"):
+        read_poster(bomb, "bomb.bmp")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"not a picture", "not a picture in a known format"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture in a known format"),
+    ],
+)
+def test_bad_bytes_name_the_poster_and_the_reason(content, reason):
+    with pytest.raises(PosterError, match=reason) as caught:
+        read_poster(content, "bad.jpg")
+    assert caught.value.name == "bad.jpg"
+
+
+@pytest.mark.parametrize("tenth", range(1, 10))
+def test_truncated_jpeg_is_an_error_not_half_a_poster(picture, encode, tenth):
+    content = encode(picture, "JPEG")
+    with pytest.raises(PosterError):
+        read_poster(content[: len(content) * tenth // 10], "cut.jpg")
+
+
+def test_missing_file_and_folder_are_named(tmp_path):
+    with pytest.raises(PosterError, match="no such file"):
+        read_poster(tmp_path / "none.jpg")
+    with pytest.raises(PosterError, match="folder"):
+        read_poster(tmp_path)
+    with pytest.raises(PosterError, match="NoneType"):
+        read_poster(None)
+
+
+def test_resize_keeps_no_proportions_and_smooths():
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 255
+    small = resize_poster(stripes, (20, 8))
+    assert small.shape == (20, 8, 3)
+    # Aliasing would leave black or white columns; the mean of the stripes is grey.
+    assert np.abs(small.astype(int) - 127).max() < 30
+
+
+def test_poster_sizes_are_height_and_width():
+    assert poster_size(272, "portrait") == (400, 272)
+    assert poster_size(250, "square") == (250, 250)
+
+
+@pytest.mark.parametrize("size", [0, 63, 1025, 10_000, 250.0, True])
+def test_unusable_sizes_are_refused(size):
+    with pytest.raises(ValueError, match="IMG_SIZE"):
+        poster_size(size, "square")
+
+
+def test_unknown_shape_is_refused():
+    with pytest.raises(ValueError, match="'square' or 'portrait'"):
+        poster_size(250, "landscape")

@@ -1,0 +1,147 @@
+"""The notebooks as a user runs them: headless, on the drawn sample."""
+
+import json
+import re
+from pathlib import Path
+
+import jupytext
+import pandas as pd
+import pytest
+from conftest import ROOT, run_notebook
+
+NOTEBOOKS = ("explore", "train", "predict")
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_both_halves_agree_and_hold_no_outputs(name):
+    source = jupytext.read(ROOT / "notebooks" / f"{name}.py")
+    generated = jupytext.read(ROOT / "notebooks" / f"{name}.ipynb")
+    assert [(c.cell_type, c.source) for c in source.cells] == [
+        (c.cell_type, c.source) for c in generated.cells
+    ], f"run: jupytext --to ipynb notebooks/{name}.py"
+    assert not any(cell.get("outputs") for cell in generated.cells)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_parameters_say_type_and_meaning(name):
+    cells = jupytext.read(ROOT / "notebooks" / f"{name}.ipynb").cells
+    tagged = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    for line in tagged[0].source.splitlines():
+        assert re.fullmatch(r"[A-Z_]+: (str|int|bool) = \S+  # .+", line), line
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_cells_are_short_and_led_in(name):
+    cells = jupytext.read(ROOT / "notebooks" / f"{name}.ipynb").cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    lengths = sorted(len(cell.source.splitlines()) for cell in code)
+    assert lengths[len(lengths) // 2] <= 8
+    for before, cell in zip(cells, cells[1:], strict=False):
+        if cell.cell_type == "code":
+            assert before.cell_type == "markdown", f"no sentence before: {cell.source[:60]}"
+
+
+def test_train_says_loudly_that_it_ran_on_the_sample(trained):
+    metrics = json.loads((trained / "metrics.json").read_text("utf-8"))
+    assert metrics["sample"] is True
+    printed = (trained / "printed.txt").read_text("utf-8")
+    assert re.search("sample", printed, re.IGNORECASE)
+    figure = (trained / "figures" / "genre_precision.svg").read_text("utf-8")
+    assert "<svg" in figure
+
+
+def test_the_sample_s_planted_rules_are_learned(trained):
+    results = json.loads((trained / "metrics.json").read_text("utf-8"))["results"]
+    prior = results["genre prior, test"]["macro_map"]
+    assert results["efficientnet_lite0, test"]["macro_map"] > prior + 0.3
+    assert results["all zeros, test"]["macro_f1"] == 0
+
+
+def test_a_finished_training_reports_again_without_training(trained):
+    before = (trained / "model.keras").read_bytes()
+    head = (trained / "head.csv").read_bytes()
+    results = json.loads((trained / "metrics.json").read_text("utf-8"))["results"]
+    printed = run_notebook(
+        "train",
+        trained.parent,
+        DATA="sample",
+        MODEL="efficientnet_lite0",
+        IMG_SIZE=128,
+        EPOCHS=0,
+        OUTPUT_DIR=str(trained),
+    )
+    assert "reporting again" in printed
+    assert (trained / "model.keras").read_bytes() == before
+    assert (trained / "head.csv").read_bytes() == head
+    assert json.loads((trained / "metrics.json").read_text("utf-8"))["results"] == results
+
+
+def test_fine_tuning_runs_from_the_notebook(tmp_path):
+    printed = run_notebook(
+        "train",
+        tmp_path,
+        DATA="sample",
+        MODEL="efficientnet_lite0",
+        IMG_SIZE=64,
+        LIMIT=60,
+        EPOCHS=1,
+        OUTPUT_DIR=str(tmp_path / "model"),
+    )
+    history = pd.read_csv(tmp_path / "model" / "history.csv")
+    assert history["epoch"].tolist() == [0, 1]
+    assert "about" in printed and "minutes" in printed
+    assert (tmp_path / "model" / "model.json").exists()
+    assert not (tmp_path / "model" / "checkpoints").exists()
+
+
+def test_explore_runs_on_the_sample(tmp_path):
+    printed = run_notebook("explore", tmp_path, DATA="sample", OUTPUT_DIR=str(tmp_path / "explore"))
+    assert re.search("sample", printed, re.IGNORECASE)
+    assert len(list((tmp_path / "explore" / "figures").glob("*.png"))) >= 6
+
+
+def test_predict_draws_each_poster_and_names_the_bad_one(tmp_path, trained, sample_folder):
+    posters = tmp_path / "mine"
+    posters.mkdir()
+    for picture in sorted((sample_folder / "Images").iterdir())[:2]:
+        (posters / picture.name).write_bytes(picture.read_bytes())
+    (posters / "bad.jpg").write_text("no picture")
+    printed = run_notebook(
+        "predict",
+        tmp_path,
+        POSTERS=str(posters),
+        MODEL_DIR=str(trained),
+        OUTPUT_DIR=str(tmp_path / "predict"),
+    )
+    assert "1 of 3 files could not be read" in printed
+    table = pd.read_csv(tmp_path / "predict" / "top_genres.csv")
+    assert len(table) == 2 * 3 + 1
+    assert len(list((tmp_path / "predict" / "figures").glob("*.png"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"IMG_SIZE": 0}, "IMG_SIZE is 0"),
+        ({"IMG_SIZE": 10_000}, "IMG_SIZE is 10000"),
+        ({"MODEL": "resnet9000"}, "MODEL is 'resnet9000'"),
+        ({"DATA": "no/such/folder"}, "no/such/folder"),
+    ],
+)
+def test_wrong_parameters_stop_before_long_work(tmp_path, parameters, sentence):
+    from papermill import PapermillExecutionError
+
+    output = tmp_path / "model"
+    with pytest.raises(PapermillExecutionError, match=sentence):
+        run_notebook(
+            "train", tmp_path, **{"DATA": "sample", "OUTPUT_DIR": str(output), **parameters}
+        )
+    assert not output.exists(), "nothing half-written is left behind"
+
+
+def test_no_cell_function_is_long():
+    for name in NOTEBOOKS:
+        text = Path(ROOT / "notebooks" / f"{name}.py").read_text("utf-8")
+        for body in re.findall(r"^def .*?(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL):
+            assert len(body.strip().splitlines()) <= 10

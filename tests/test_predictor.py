@@ -1,0 +1,165 @@
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from genre_utils import model_folder
+from genre_utils.model_folder import ModelError, load_model
+from genre_utils.predictor import Predictor
+from genre_utils.sample import MUSIC_MARK, draw_poster
+
+
+@pytest.fixture
+def poster():
+    return draw_poster(["Horror"], np.random.default_rng(7))
+
+
+def test_table_has_one_row_a_poster_and_rank(predictor, poster):
+    table = predictor.predict([poster, poster], top=3)
+    assert table.columns.tolist() == ["poster", "rank", "genre", "score", "error"]
+    assert table["rank"].tolist() == [1, 2, 3] * 2
+    assert table["score"][:3].is_monotonic_decreasing and table["score"].between(0, 1).all()
+    assert table["error"].isna().all()
+    assert len(predictor.predict(poster, top=99)) == len(predictor.genres)
+
+
+def test_order_of_genres_is_the_model_s_own(predictor, poster):
+    wide = predictor.predict_all(poster)
+    assert wide.columns.tolist() == ["poster", *predictor.genres, "error"]
+    best = predictor.predict(poster, top=1)
+    scores = wide[list(predictor.genres)].iloc[0].astype(float)
+    assert scores.idxmax() == best["genre"][0]
+    assert scores.max() == pytest.approx(best["score"][0])
+
+
+def test_a_bad_file_is_one_row_and_stops_nothing(predictor, poster, tmp_path):
+    poster.save(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_text("no picture")
+    (tmp_path / "c d é.PNG").write_bytes(b"")
+    poster.save(tmp_path / "z.webp")
+    table = predictor.predict(tmp_path, top=2)
+    assert table["poster"].tolist() == ["a.jpg", "a.jpg", "b.jpg", "c d é.PNG", "z.webp", "z.webp"]
+    bad = table[table["error"].notna()]
+    assert bad[["rank", "genre", "score"]].isna().all(axis=None)
+    assert bad["error"].str.contains("not a picture|empty").all()
+
+
+def test_any_mix_of_sources_gives_the_same_scores(predictor, poster, tmp_path):
+    path = tmp_path / "poster.png"
+    poster.save(path)
+    sources = [path, str(path), path.read_bytes(), poster, np.asarray(poster)]
+    scores = predictor.predict_all(sources)[list(predictor.genres)].to_numpy()
+    np.testing.assert_allclose(scores, np.repeat(scores[:1], len(sources), axis=0), atol=1e-5)
+    assert predictor.predict_all(sources)["poster"][0] == str(path)
+
+
+def test_batches_do_not_change_scores(predictor, poster):
+    other = draw_poster(["Western"], np.random.default_rng(1))
+    alone = predictor.predict_all(poster)[list(predictor.genres)].to_numpy()
+    many = predictor.predict_all([other] * 40 + [poster])[list(predictor.genres)].to_numpy()
+    np.testing.assert_allclose(many[-1], alone[0], atol=1e-5)
+
+
+def test_empty_folder_and_wrong_top_are_said(predictor, tmp_path):
+    assert predictor.predict(tmp_path)["error"].notna().all()
+    with pytest.raises(ValueError, match="1 or more"):
+        predictor.predict(tmp_path, top=0)
+
+
+def test_what_should_not_matter_leaves_the_answer(predictor, poster, tmp_path):
+    genres = list(predictor.genres)
+    names = {"a.jpg": 95, "Western Music.jpg": 95, "soft.jpg": 70}
+    for name, quality in names.items():
+        poster.save(tmp_path / name, quality=quality)
+    scores = predictor.predict_all([tmp_path / name for name in names])[genres].to_numpy()
+    np.testing.assert_array_equal(scores[0], scores[1])
+    np.testing.assert_allclose(scores[0], scores[2], atol=0.15)
+    assert scores[0].argmax() == scores[2].argmax() == predictor.genres.index("Horror")
+
+
+def test_the_planted_mark_moves_its_genre(predictor):
+    music = predictor.genres.index("Music")
+    moved = []
+    for seed in range(12):
+        style = ["Western", "Romance", "Sci-Fi"][seed % 3]
+        without = draw_poster([style], np.random.default_rng(seed))
+        with_mark = without.copy()
+        marked = draw_poster([style, "Music"], np.random.default_rng(seed))
+        box = tuple(
+            round(share * side) for share, side in zip(MUSIC_MARK, without.size * 2, strict=True)
+        )
+        with_mark.paste(marked.crop(box), box)
+        scores = predictor.predict_all([without, with_mark])[list(predictor.genres)].to_numpy()
+        moved.append(scores[1, music] - scores[0, music])
+    assert np.median(moved) > 0.1 and min(moved) > 0
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("model.json", "model.keras"):
+        shutil.copy(trained / name, folder / name)
+    return folder
+
+
+def test_a_folder_needs_nothing_else(copy, predictor, poster):
+    moved = Predictor.load(copy)
+    pd.testing.assert_frame_equal(moved.predict(poster), predictor.predict(poster))
+
+
+def test_card_says_what_the_model_is(copy):
+    card = json.loads((copy / "model.json").read_text("utf-8"))
+    assert card["image_size"] == [192, 128]
+    assert card["training"]["model"] == "efficientnet_lite0" and card["training"]["sample"]
+    assert len(card["genres"]) == len(card["thresholds"])
+    assert {"macro_map", "top3_recall"} <= set(card["metrics"]["genre prior, test"])
+
+
+def test_weights_are_stored_in_half_precision(copy, predictor):
+    weights = predictor.model.network.count_params()
+    assert (copy / "model.keras").stat().st_size < 2.3 * weights
+    kernel = predictor.model.network.get_layer("head").get_weights()[0]
+    np.testing.assert_array_equal(kernel, kernel.astype(np.float16).astype(np.float32))
+
+
+def test_damaged_or_foreign_folders_are_refused(copy, tmp_path):
+    with pytest.raises(ModelError, match="holds no trained model"):
+        load_model(tmp_path)
+    card = json.loads((copy / "model.json").read_text("utf-8"))
+    (copy / "model.json").write_text(json.dumps(card | {"format": 99}))
+    with pytest.raises(ModelError, match="format 99"):
+        load_model(copy)
+    (copy / "model.json").write_text(json.dumps(card | {"genres": card["genres"][1:]}))
+    with pytest.raises(ModelError, match="contradict"):
+        load_model(copy)
+    (copy / "model.json").write_text(json.dumps(card))
+    content = bytearray((copy / "model.keras").read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / "model.keras").write_bytes(content)
+    with pytest.raises(ModelError, match="SHA-256"):
+        load_model(copy)
+    (copy / "model.keras").unlink()
+    with pytest.raises(ModelError, match="is missing"):
+        load_model(copy)
+
+
+def test_training_posters_are_known_by_their_ids(predictor):
+    known = predictor.model.was_trained_on(["fictional-0001", "tt0000001"])
+    assert "tt0000001" not in known
+    ids = [f"fictional-{i:04d}" for i in range(400)]
+    assert 240 < len(predictor.model.was_trained_on(ids)) < 290
+
+
+def test_failed_save_leaves_the_old_model(copy, predictor, monkeypatch):
+    before = {file.name: file.read_bytes() for file in copy.iterdir()}
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model_folder, "_halve_archive", full)
+    with pytest.raises(OSError):
+        model_folder.save_model(copy, predictor.model.network, predictor.genres, [0.5], [], {})
+    assert {file.name: file.read_bytes() for file in copy.iterdir()} == before
