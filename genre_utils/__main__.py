@@ -103,14 +103,16 @@ def _evaluate(options: argparse.Namespace) -> int:
     data = dataset.load_dataset(sources.find_data(options.data))
     predictor = Predictor.load(*_model(options))
     posters = _chosen(data, options.ids)
-    left_out = {"trained on": predictor.model.was_trained_on(posters["id"])}
-    posters = posters[~posters["id"].isin(left_out["trained on"])]
+    known = predictor.model.was_trained_on(posters["id"])
+    posters = posters[~posters["id"].isin(known)]
     scores = predictor.predict_all(posters["path"].tolist())
     readable = scores["error"].isna().to_numpy()
-    left_out["unreadable"] = posters["id"][~readable].tolist()
     genres = [genre for genre in predictor.genres if genre in data.genres]
-    strangers = set(predictor.genres) ^ set(data.genres)
-    left_out["genres not in both model and data"] = sorted(strangers)
+    left_out = {
+        "the model was trained on them": known,
+        "unreadable": posters["id"][~readable].tolist(),
+        "genres not in both model and data": sorted(set(predictor.genres) ^ set(data.genres)),
+    }
     for reason, names in left_out.items():
         if names:
             print(f"left out, {reason}: {', '.join(names)}", file=sys.stderr)
@@ -118,18 +120,11 @@ def _evaluate(options: argparse.Namespace) -> int:
         print("poster-genres: no poster is left to score.", file=sys.stderr)
         return NOTHING_PREDICTED
     labels = posters.loc[readable, genres].to_numpy()
-    thresholds = dict(zip(predictor.genres, predictor.thresholds, strict=True))
-    result = evaluation.evaluate(
-        labels,
-        scores.loc[readable, genres].to_numpy(),
-        genres,
-        [thresholds[genre] for genre in genres],
-        data.has_missing_column,
-    )
-    train = data.part("train")
-    train_labels = train[genres].to_numpy() if len(train) else labels
-    guessed = evaluation.baselines(train_labels, labels, genres, data.has_missing_column)
-    results = {"model": result, **guessed}
+    thresholds = [predictor.thresholds[predictor.genres.index(genre)] for genre in genres]
+    probabilities, extra = scores.loc[readable, genres].to_numpy(), data.has_missing_column
+    results = {"model": evaluation.evaluate(labels, probabilities, genres, thresholds, extra)}
+    train = data.part("train")[genres].to_numpy()
+    results |= evaluation.baselines(train, labels, genres, extra)
     if options.json:
         content = {"results": results, "left_out": left_out, "sample": data.source.is_sample}
         _write(options.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

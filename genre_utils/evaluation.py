@@ -87,8 +87,9 @@ def baselines(
     has_missing_column: bool = False,
 ) -> dict[str, dict]:
     """Score what needs no poster: all zeros, and each genre's frequency in training."""
-    prior = np.tile(train_labels.mean(axis=0), (len(labels), 1))
-    table = {"all zeros": np.zeros(labels.shape), "genre prior": prior}
+    table = {"all zeros": np.zeros(labels.shape)}
+    if len(train_labels):
+        table["genre prior"] = np.tile(train_labels.mean(axis=0), (len(labels), 1))
     return {
         name: evaluate(labels, scores, genres, None, has_missing_column, resamples=0)
         for name, scores in table.items()

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import os
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -62,11 +61,11 @@ def fill_cache(paths: Sequence[str], size: tuple[int, int], folder: Path) -> Pix
 
 
 class PosterBatches(keras.utils.PyDataset):
-    """Batches of `(pixels, labels)` for `fit` and `predict` on any Keras backend.
+    """One epoch of `(pixels, labels)` batches for `fit` and `predict` on any Keras backend.
 
     Pixels are uint8 `(n, height, width, 3)`, labels float32 `(n, genres)`. Without `seed` the
     posters come in their order, unchanged. With it they are shuffled, and with `augmented` also
-    varied, by `(seed, epoch, poster)` alone, so that a resumed epoch is the same epoch. Pass
+    varied, by `(seed, epoch, poster)` alone: an epoch done again is the same epoch. Pass
     `shuffle=False` to `fit`: the order is this class's.
     """
 
@@ -77,8 +76,8 @@ class PosterBatches(keras.utils.PyDataset):
         labels: np.ndarray,
         batch_size: int,
         seed: int | None = None,
+        epoch: int = 0,
         augmented: bool = False,
-        first_epoch: int = 0,
     ):
         super().__init__()
         self.cache = cache
@@ -86,8 +85,11 @@ class PosterBatches(keras.utils.PyDataset):
         self.labels = labels.astype(np.float32)
         self.batch_size = batch_size
         self.seed = seed
+        self.epoch = epoch
         self.augmented = augmented
-        self._start_epoch(first_epoch)
+        self.order = np.arange(len(self.paths))
+        if seed is not None:
+            self.order = np.argsort([self._key(path) for path in self.paths], kind="stable")
 
     def __len__(self) -> int:
         return math.ceil(len(self.paths) / self.batch_size)
@@ -97,19 +99,13 @@ class PosterBatches(keras.utils.PyDataset):
         pixels = self.cache.pixels(self.paths[rows])
         if self.augmented:
             for i, path in enumerate(self.paths[rows]):
-                key = zlib.crc32(Path(path).name.encode())
-                pixels[i] = augment(pixels[i], np.random.default_rng((self.seed, self.epoch, key)))
+                pixels[i] = augment(pixels[i], np.random.default_rng(self._key(path)))
         return pixels, self.labels[rows]
 
-    def on_epoch_end(self) -> None:
-        """Shuffle anew for the next epoch."""
-        self._start_epoch(self.epoch + 1)
-
-    def _start_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.order = np.arange(len(self.paths))
-        if self.seed is not None:
-            np.random.default_rng((self.seed, epoch)).shuffle(self.order)
+    def _key(self, path: str) -> int:
+        """Give a poster's random number of this epoch; it knows the file's name, not its place."""
+        name = os.fsencode(os.path.basename(path))
+        return int.from_bytes(hashlib.sha256(b"%d %d %b" % (self.seed, self.epoch, name)).digest())
 
 
 def augment(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -162,5 +158,5 @@ def _fingerprint(paths: Sequence[str]) -> str:
     digest = hashlib.sha256(f"version {CACHE_VERSION}".encode())
     for path in paths:
         stat = Path(path).stat()
-        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(path) + b"\0%d\0%d\n" % (stat.st_size, stat.st_mtime_ns))
     return digest.hexdigest()[:16]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,11 @@ class Run:
             return pd.DataFrame(columns=["epoch", "loss", "val_macro_map", "seconds"])
         return pd.read_csv(self.history_file)
 
+    def patience_is_out(self, patience: int) -> bool:
+        """Whether validation has not improved for `patience` epochs of fine-tuning."""
+        scores = self.history()["val_macro_map"]
+        return len(scores) > 0 and len(scores) - 1 - int(scores.argmax()) >= patience
+
     def finish(self, metrics: dict[str, Any]) -> None:
         """Write `metrics.json`, which marks the run as finished, and drop its checkpoints."""
         write_json(self.folder / "metrics.json", metrics)
@@ -104,7 +111,7 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
         run.folder.mkdir(parents=True, exist_ok=True)
         if restart:
             shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
-            for name in ("history.csv", "metrics.json", "settings.json"):
+            for name in ("head.csv", "history.csv", "metrics.json", "settings.json"):
                 (run.folder / name).unlink(missing_ok=True)
         if file.exists():
             _check_same(json.loads(file.read_text("utf-8")), settings, run.folder)
@@ -169,9 +176,15 @@ def seconds_a_poster(network: keras.Model, posters: int = 32) -> float:
 
 
 def frozen_features(
-    backbone: keras.Model, cache: PixelCache, paths: Sequence[str], file: Path, batch: int = 32
+    backbone: keras.Model, name: str, cache: PixelCache, paths: Sequence[str], batch: int = 32
 ) -> np.ndarray:
-    """Run a backbone over posters once and keep the answer in `file`: float32 `(n, features)`."""
+    """Run a backbone over posters once; float32 `(n, features)`.
+
+    The answer is kept beside the pixels, under the `name` of the backbone and a hash of which
+    posters it is of.
+    """
+    posters = hashlib.sha256(os.fsencode("\n".join(paths))).hexdigest()[:12]
+    file = cache.file.with_name(f"features-{name}-{posters}-{cache.file.name}")
     if not file.exists():
         features = np.empty((len(paths), backbone.output_shape[-1]), np.float32)
         starts = range(0, len(paths), batch)
@@ -201,22 +214,19 @@ class ValidationScore(keras.callbacks.Callback):
 
     def score(self) -> float:
         """Predict the validation posters and give their macro average precision."""
-        logits = self.model.predict(self.inputs, verbose=0)
-        return macro_average_precision(self.labels, np.asarray(logits))
+        return macro_average_precision(self.labels, self.model.predict(self.inputs, verbose=0))
 
 
 class Checkpoints(ValidationScore):
     """Keeps the state after each epoch, the best network so far, and the history as a CSV.
 
     The network before the first epoch counts as epoch 0, so that fine-tuning that harms is not
-    kept. Training stops when validation has not improved for `patience` epochs. All decisions are
-    read off the history file: a resumed training decides as an uninterrupted one does.
+    kept. Every file is whole at any moment, and an epoch torn off is simply done again.
     """
 
-    def __init__(self, run: Run, inputs: PosterBatches, labels: np.ndarray, patience: int):
+    def __init__(self, run: Run, inputs: PosterBatches, labels: np.ndarray):
         super().__init__(inputs, labels)
         self.run = run
-        self.patience = patience
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Score and keep the network as it is before the first epoch."""
@@ -228,25 +238,40 @@ class Checkpoints(ValidationScore):
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Save; every file is whole at any moment, and an epoch torn off is simply done again."""
+        """Score and save the network."""
         super().on_epoch_end(epoch, logs)
         before = self.run.history().query("epoch <= @epoch").to_dict("records")
         row = {"epoch": epoch + 1, "loss": logs["loss"], "val_macro_map": logs["val_macro_map"]}
         row["seconds"] = round(time.perf_counter() - self.start, 1)
-        since_best = self._note(before, row)
+        self._note(before, row)
         with replacing(self.run.best_file.with_name(f"epoch-{epoch + 1:03d}.keras")) as temporary:
             self.model.save(temporary)
         for old in self.run.checkpoints()[KEPT_CHECKPOINTS:]:
             old.unlink()
-        self.model.stop_training = since_best >= self.patience
 
-    def _note(self, before: list[dict], row: dict) -> int:
-        """Add a row to the history, keep the network if it is the best; epochs since the best."""
+    def _note(self, before: list[dict], row: dict) -> None:
+        """Add a row to the history, and keep the network if it is the best so far."""
         history = pd.DataFrame([*before, row])
-        best = int(history["val_macro_map"].idxmax())
-        if best == len(before):
+        if int(history["val_macro_map"].argmax()) == len(before):
             with replacing(self.run.best_file) as temporary:
                 self.model.save(temporary)
         with replacing(self.run.history_file) as temporary:
             history.to_csv(temporary, index=False)
-        return len(before) - best
+
+
+def seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+    """Make an epoch's dropout depend on `(seed, epoch)` alone.
+
+    A layer draws from a state of its own, which Keras does not put into a checkpoint.
+    """
+    dropouts = [layer for layer in _all_layers(model) if isinstance(layer, keras.layers.Dropout)]
+    for place, layer in enumerate(dropouts):
+        draw = np.random.default_rng((seed, epoch, place)).integers(2**31, size=2)
+        layer.seed_generator.state.assign(draw.astype("uint32"))
+
+
+def _all_layers(model: keras.Model) -> Iterator[keras.Layer]:
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _all_layers(layer)

@@ -156,11 +156,9 @@ print(training.forecast(model, len(paths["train"]), len(paths["validation"]), ep
 # %%
 frozen = MODEL != "seed_cnn"  # the small published network has no backbone to freeze
 features = {
-    split: training.frozen_features(
-        model.get_layer("backbone"), cache, paths[split], run.cache / f"features-{split}.npy"
-    )
+    split: training.frozen_features(model.get_layer("backbone"), MODEL, cache, paths[split])
     for split in ("train", "validation")
-    if frozen
+    if frozen and not run.finished
 }
 
 # %% [markdown]
@@ -197,10 +195,9 @@ if frozen:
 
 # %%
 model, done = run.resume(model)
-batches = pipeline.PosterBatches(
-    cache, paths["train"], labels["train"], BATCH_SIZE, SEED, augmented=frozen, first_epoch=done
-)
 validation = pipeline.PosterBatches(cache, paths["validation"], labels["validation"], 32)
+keep = training.Checkpoints(run, validation, labels["validation"])
+board = [keras.callbacks.TensorBoard(run.folder / "tensorboard")] if TENSORBOARD else []
 
 # %% [markdown]
 # What ImageNet knows better stays frozen: batch statistics, and the first layers. The rate warms
@@ -208,32 +205,30 @@ validation = pipeline.PosterBatches(cache, paths["validation"], labels["validati
 # network gets what its authors gave it, plain Adam and posters as they are:
 
 # %%
-steps = epochs * len(batches)
-if done == 0 and frozen:
-    models.freeze_for_fine_tuning(model.get_layer("backbone"))
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, decay_steps=0.9 * steps, warmup_target=1e-4, warmup_steps=0.1 * steps
-    )
-    model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-2), loss)
-elif done == 0:
-    model.compile(keras.optimizers.Adam(), loss)
+steps = max(1, epochs * -(-len(paths["train"]) // BATCH_SIZE))
+rate = keras.optimizers.schedules.CosineDecay(
+    0.0, decay_steps=0.9 * steps, warmup_target=5e-5, warmup_steps=0.1 * steps
+)
+optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-2) if frozen else keras.optimizers.Adam()
+if done == 0 and epochs:
+    if frozen:
+        models.freeze_for_fine_tuning(model.get_layer("backbone"))
+    model.compile(optimizer, loss)
 
 # %% [markdown]
-# The state after each epoch is kept; training stops when validation has not improved for two
-# epochs:
+# Each epoch has its own order, variations and dropout, drawn from the seed and the epoch alone.
+# The state after it is kept; when two epochs have not helped validation, the rest is spared:
 
 # %%
-keep = training.Checkpoints(run, validation, labels["validation"], patience=2 if frozen else epochs)
-board = [keras.callbacks.TensorBoard(run.folder / "tensorboard")] if TENSORBOARD else []
-if epochs and not run.finished:
-    model.fit(
-        batches,
-        initial_epoch=done,
-        epochs=epochs,
-        shuffle=False,
-        callbacks=[keep, *board],
-        verbose=2,
+for epoch in range(done, epochs):
+    if run.finished or run.patience_is_out(2 if frozen else epochs):
+        break
+    training.seed_dropout(model, SEED, epoch)
+    batches = pipeline.PosterBatches(
+        cache, paths["train"], labels["train"], BATCH_SIZE, SEED, epoch, augmented=frozen
     )
+    when = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False}
+    model.fit(batches, **when, callbacks=[keep, *board], verbose=2)
 
 # %% [markdown]
 # The curve of fine-tuning; epoch 0 is the network before it:

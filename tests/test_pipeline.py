@@ -69,20 +69,21 @@ def test_batches_in_order_hold_every_poster_once(cache):
     np.testing.assert_array_equal(np.concatenate([x for x, _ in ordered]), pixels.pixels(paths))
 
 
-def test_an_epoch_depends_on_seed_and_epoch_alone(cache):
+def test_an_epoch_depends_on_seed_epoch_and_poster_alone(cache):
     pixels, paths = cache
-    walked = batches(pixels, paths, seed=3, augmented=True)
-    for _ in range(2):
-        walked.on_epoch_end()
-    resumed = batches(pixels, paths, seed=3, augmented=True, first_epoch=2)
-    for i in range(len(walked)):
-        for mine, theirs in zip(walked[i], resumed[i], strict=True):
+    once = batches(pixels, paths, seed=3, epoch=2, augmented=True)
+    again = batches(pixels, paths, seed=3, epoch=2, augmented=True)
+    for i in (2, 0, 1):
+        for mine, theirs in zip(once[i], again[i], strict=True):
             np.testing.assert_array_equal(mine, theirs)
-    other = batches(pixels, paths, seed=3, augmented=True, first_epoch=3)
-    assert not np.array_equal(other[0][0], resumed[0][0])
-    assert not np.array_equal(
-        batches(pixels, paths, seed=4)[0][1], batches(pixels, paths, seed=3)[0][1]
-    )
+    for options in ({"seed": 3, "epoch": 3}, {"seed": 4, "epoch": 2}):
+        other = batches(pixels, paths, augmented=True, **options)
+        assert not np.array_equal(other[0][0], once[0][0])
+        assert not np.array_equal(other.order, once.order)
+    # The table's order and a poster more or less do not change the order of the others.
+    turned = batches(pixels, paths[:0:-1], seed=3, epoch=2)
+    first = paths[0]
+    assert [p for p in once.paths[once.order] if p != first] == list(turned.paths[turned.order])
 
 
 def test_shuffling_keeps_labels_with_their_posters(cache):

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from genre_utils import models, training
+from genre_utils.evaluation import macro_average_precision
 from genre_utils.pipeline import PosterBatches, fill_cache
 
 GENRES = ("dark", "bright")
@@ -25,25 +26,22 @@ def posters(tmp_path, encode):
     return fill_cache(paths, (80, 80), tmp_path / "cache"), paths, labels
 
 
-def fit(folder, posters, callbacks=()) -> pd.DataFrame:
+def fit(folder, posters, callbacks=(), rate=1e-3, patience=EPOCHS) -> pd.DataFrame:
     """What the train notebook does, in small."""
     cache, paths, labels = posters
     keras.utils.set_random_seed(0)
     run = training.open_run(folder, {"seed": 0})
     model = models.build_model("seed_cnn", 80, GENRES)
-    model.compile(keras.optimizers.Adam(), keras.losses.BinaryCrossentropy(from_logits=True))
+    model.compile(keras.optimizers.Adam(rate), keras.losses.BinaryCrossentropy(from_logits=True))
     model, done = run.resume(model)
-    batches = PosterBatches(cache, paths, labels, 8, seed=0, augmented=True, first_epoch=done)
-    validation = PosterBatches(cache, paths, labels, 8)
-    keep = training.Checkpoints(run, validation, labels, patience=EPOCHS)
-    model.fit(
-        batches,
-        initial_epoch=done,
-        epochs=EPOCHS,
-        shuffle=False,
-        verbose=0,
-        callbacks=[keep, *callbacks],
-    )
+    keep = training.Checkpoints(run, PosterBatches(cache, paths, labels, 8), labels)
+    for epoch in range(done, EPOCHS):
+        if run.patience_is_out(patience):
+            break
+        training.seed_dropout(model, 0, epoch)
+        batches = PosterBatches(cache, paths, labels, 8, 0, epoch, augmented=True)
+        when = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False}
+        model.fit(batches, **when, verbose=0, callbacks=[keep, *callbacks])
     return run.history().drop(columns="seconds")
 
 
@@ -86,18 +84,20 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, posters, caps
     np.testing.assert_allclose(fit(tmp_path / "run", posters)["loss"], whole["loss"], atol=1e-6)
 
 
-def test_patience_stops_and_the_best_epoch_is_kept(tmp_path, posters):
-    cache, paths, labels = posters
-    run = training.open_run(tmp_path / "run", {})
-    model = models.build_model("seed_cnn", 80, GENRES)
+def test_patience_stops_and_the_network_before_the_first_epoch_counts(tmp_path, posters):
     # A rate of zero: no epoch is better than the network before the first.
-    model.compile(keras.optimizers.SGD(0.0), keras.losses.BinaryCrossentropy(from_logits=True))
-    batches = PosterBatches(cache, paths, labels, 8)
-    keep = training.Checkpoints(run, batches, labels, patience=2)
-    model.fit(batches, epochs=9, shuffle=False, verbose=0, callbacks=[keep])
-    assert run.history()["epoch"].tolist() == [0, 1, 2]
-    best = keras.saving.load_model(run.best_file)
-    np.testing.assert_array_equal(best.get_weights()[0], model.get_weights()[0])
+    history = fit(tmp_path / "run", posters, rate=0.0, patience=2)
+    assert history["epoch"].tolist() == [0, 1, 2]
+    again = fit(tmp_path / "run", posters, rate=0.0, patience=2)
+    pd.testing.assert_frame_equal(history, again)
+
+
+def test_the_best_network_is_kept(tmp_path, posters):
+    cache, paths, labels = posters
+    history = fit(tmp_path / "run", posters)
+    best = keras.saving.load_model(training.Run(tmp_path / "run", {}).best_file)
+    score = macro_average_precision(labels, best.predict(cache.pixels(paths), verbose=0))
+    assert score == pytest.approx(history["val_macro_map"].max())
 
 
 def test_other_settings_in_the_same_folder_are_refused(tmp_path):
@@ -125,11 +125,13 @@ def test_epochs_follow_the_hardware():
             training.choose_epochs(epochs, model, accelerated=False)
 
 
-def test_features_are_computed_once(tmp_path, posters, monkeypatch):
+def test_features_are_computed_once_for_these_posters(posters, monkeypatch):
     cache, paths, _ = posters
     backbone = keras.Sequential([keras.Input((80, 80, 3)), keras.layers.GlobalAveragePooling2D()])
-    features = training.frozen_features(backbone, cache, paths, tmp_path / "f.npy", batch=7)
+    features = training.frozen_features(backbone, "mean", cache, paths, batch=7)
     np.testing.assert_allclose(features, cache.pixels(paths).mean(axis=(1, 2)), rtol=1e-5)
+    some = training.frozen_features(backbone, "mean", cache, paths[5:])
+    np.testing.assert_allclose(some, features[5:], rtol=1e-5)
     monkeypatch.setattr(backbone, "predict_on_batch", lambda _: pytest.fail("computed again"))
-    again = training.frozen_features(backbone, cache, paths, tmp_path / "f.npy")
+    again = training.frozen_features(backbone, "mean", cache, paths)
     np.testing.assert_array_equal(again, features)

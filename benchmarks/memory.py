@@ -1,0 +1,170 @@
+"""How much memory does the pipeline take, and does it grow with the data?
+
+    python benchmarks/memory.py [--posters 800]
+
+Child processes train `seed_cnn` on the posters once, twice, four and eight times over (links with
+other names, so that each counts as a poster of its own), at 250 and 400 pixels square: they fill
+the cache, then run one epoch of augmented `PosterBatches`. Every poster is decoded and put into a
+batch, but the network is fitted on only twelve of the batches, spread over the epoch: its memory
+does not depend on their number, and an epoch of all would take hours. Beside each stands the same
+child with twelve times one constant batch. The pipeline's memory is the difference of the two
+peaks of anonymous memory: what the system must keep, without the pages of the cache's file, which
+it may drop at any time. Two more figures are whole processes with everything in them: the largest
+of the children above, and one that computes frozen features and trains the head.
+
+Anonymous memory is RssAnon on Linux; elsewhere psutil's `uss`. Writes
+`benchmarks/results/memory.json`; with 800 posters it needs 4 GB below `outputs/`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import keras
+import measure
+import numpy as np
+
+from genre_utils import models, pipeline, training
+
+SIDES = (250, 400)
+TIMES = (1, 2, 4, 8)
+BATCH = 32
+STEPS = 12
+GENRES = tuple(f"genre {i}" for i in range(25))
+OUTPUT = Path("outputs/memory")
+STATUS = Path("/proc/self/status")
+
+
+def main() -> None:
+    """Measure every size and amount of data, then the head, and write the result."""
+    options = measure.options_parser(__doc__, posters=800).parse_args()
+    paths = measure.real_posters(options.posters).posters["path"].tolist()
+    steps = min(STEPS, len(paths) // BATCH)
+    rows = []
+    for side in SIDES:
+        for times in TIMES:
+            repeated = link_copies(paths, times)
+            fed = in_child(train_on_posters, side, repeated, steps)
+            constant = in_child(train_on_constant, side, steps)
+            pipeline_mb = fed["anonymous"] - constant["anonymous"]
+            row = {"side": side, "times": times, "pipeline_mb": pipeline_mb}
+            rows.append({**row, "fed_mb": fed, "constant_mb": constant})
+            print(rows[-1], flush=True)
+    head = in_child(train_head, SIDES[-1], link_copies(paths, 1))
+    shutil.rmtree(OUTPUT)
+    measure.save("memory", {"posters": len(paths), "rows": rows, "frozen_features_mb": head})
+
+
+def link_copies(paths: Sequence[str], times: int) -> list[str]:
+    """Make links to all posters, `times` over, in an empty folder, and give their paths."""
+    shutil.rmtree(OUTPUT, ignore_errors=True)  # of a run that was stopped
+    links = []
+    for copy in range(times):
+        folder = OUTPUT / "links" / str(copy)
+        folder.mkdir(parents=True)
+        for path in map(Path, paths):
+            link = folder / path.name
+            link.symlink_to(path.resolve())
+            links.append(str(link))
+    return links
+
+
+def train_on_posters(side: int, paths: Sequence[str], steps: int) -> None:
+    """Fill a cache and read all posters in batches, fitting on some of them."""
+    cache = pipeline.fill_cache(paths, (side, side), OUTPUT)
+    readable = [path for path in paths if path not in cache.unreadable]
+    # Whole batches only: a last, smaller one would have TensorFlow trace the network again.
+    readable = readable[: len(readable) // BATCH * BATCH]
+    labels = np.zeros((len(readable), len(GENRES)), np.float32)
+    fit(side, Thinned(pipeline.PosterBatches(cache, readable, labels, BATCH, 0, True), steps))
+
+
+def train_on_constant(side: int, steps: int) -> None:
+    """Fit as many steps on one batch that stays in memory."""
+    pixels = np.full((BATCH, side, side, 3), 127, np.uint8)
+    fit(side, Thinned([(pixels, np.zeros((BATCH, len(GENRES)), np.float32))] * steps, steps))
+
+
+def fit(side: int, batches: Thinned) -> None:
+    """Train the published network for one epoch."""
+    model = models.build_model("seed_cnn", side, GENRES)
+    model.compile(keras.optimizers.Adam(), keras.losses.BinaryCrossentropy(from_logits=True))
+    model.fit(batches, epochs=1, shuffle=False, verbose=0)
+
+
+def train_head(side: int, paths: Sequence[str]) -> None:
+    """Compute frozen features and train the head, as the train notebook does on a CPU."""
+    cache = pipeline.fill_cache(paths, (side, side), OUTPUT)
+    readable = [path for path in paths if path not in cache.unreadable]
+    model = models.build_model("efficientnet_lite2", side, GENRES)
+    backbone, head = model.get_layer("backbone"), model.get_layer("head")
+    features = training.frozen_features(backbone, cache, readable, OUTPUT / "features.npy")
+    head.compile(keras.optimizers.AdamW(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
+    head.fit(features, np.zeros((len(readable), len(GENRES))), batch_size=128, epochs=3, verbose=0)
+
+
+class Thinned(keras.utils.PyDataset):
+    """Takes every batch in turn but hands on only `steps` of them."""
+
+    def __init__(self, batches: Any, steps: int):
+        super().__init__()
+        self.batches = batches
+        self.shares = np.array_split(np.arange(len(batches)), steps)
+
+    def __len__(self) -> int:
+        return len(self.shares)
+
+    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        for i in self.shares[step]:
+            batch = self.batches[i]
+        return batch
+
+
+def in_child(work: Callable[..., None], *arguments: Any) -> dict[str, int]:
+    """Run `work` in a fresh process; gives the peaks of its memory in MB."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(watch, work, arguments).result()
+
+
+def watch(work: Callable[..., None], arguments: Sequence[Any]) -> dict[str, int]:
+    """Run `work` while a thread notes the highest memory that it sees, in MB."""
+    peaks = read_memory()
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.01):
+            for kind, value in read_memory().items():
+                peaks[kind] = max(peaks[kind], value)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        work(*arguments)
+    finally:
+        done.set()
+        thread.join()
+    return {kind: round(value / 1e6) for kind, value in peaks.items()}
+
+
+def read_memory() -> dict[str, float]:
+    """Give this process's memory in bytes: `anonymous` now, and in `total`."""
+    if STATUS.exists():
+        lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+        kilobytes = {"anonymous": lines["RssAnon"], "total": lines["VmHWM"]}
+        return {kind: 1024 * float(text.split()[0]) for kind, text in kilobytes.items()}
+    try:
+        import psutil
+    except ImportError:
+        raise SystemExit("Reading memory needs Linux or psutil: pip install psutil.") from None
+    memory = psutil.Process().memory_full_info()
+    return {"anonymous": memory.uss, "total": memory.rss}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Does the pipeline keep up? Filling the cache beside bare Pillow, and an epoch beside no data.
+
+    python benchmarks/pipeline.py [--posters 2000]
+
+Three measurements, each of them alternating its sides in one run:
+
+- cache: `fill_cache` at 400 × 272 pixels into an empty folder, beside Pillow's decode and resize
+  written to a file of the same size, on all cores and one by one; and beside libjpeg-turbo
+  alone, which decodes but neither resizes nor writes (where `simplejpeg` is installed);
+- epoch: `seed_cnn` at 128 × 128 pixels fed by `PosterBatches`, beside as many steps on one batch
+  that stays in memory;
+- fine_tuning: the same for an EfficientNet-Lite2 as the train notebook fine-tunes it, with
+  augmentation, for a few steps.
+
+All posters were read once before the clock runs. Writes `benchmarks/results/pipeline.json`;
+needs up to 5 GB below `outputs/`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import keras
+import measure
+import numpy as np
+from PIL import Image
+
+from genre_utils import dataset, models, pipeline
+
+try:
+    import simplejpeg
+except ImportError:
+    simplejpeg = None
+
+SIZE = (400, 272)
+FINE_TUNING_STEPS = 12
+OUTPUT = Path("outputs/pipeline")
+
+
+def main() -> None:
+    """Measure all three and write the result after each."""
+    options = measure.options_parser(__doc__).parse_args()
+    data = measure.real_posters(options.posters)
+    warm = pipeline.fill_cache(data.posters["path"].tolist(), SIZE, OUTPUT / "warm")
+    data = data.without(warm.unreadable)
+    result: dict[str, Any] = {"posters": len(data.posters)}
+    result["cache"] = measure_cache(data.posters["path"].tolist())
+    measure.save("pipeline", result)
+    result["epoch"] = measure_epoch(data)
+    measure.save("pipeline", result)
+    result["fine_tuning"] = measure_fine_tuning(data)
+    measure.save("pipeline", result)
+    shutil.rmtree(OUTPUT)
+    print(result)
+
+
+def measure_cache(paths: Sequence[str], rounds: int = 5) -> dict[str, Any]:
+    """Time filling a fresh cache beside what decodes and resizes without this project's code."""
+    scratch = OUTPUT / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)  # a cache left there would be found, not filled
+    scratch.mkdir(parents=True)
+    sides = {
+        "fill_cache": lambda: pipeline.fill_cache(paths, SIZE, scratch),
+        "pillow_all_cores": lambda: on_all_cores(fill_with_pillow, paths, scratch),
+        "pillow_one_thread": lambda: fill_with_pillow(paths, scratch, map),
+    }
+    if simplejpeg:
+        sides["libjpeg_turbo_all_cores"] = lambda: on_all_cores(decode_only, paths)
+    seconds = measure.alternate(sides, rounds, after=lambda: empty(scratch))
+    speeds = {side: round(len(paths) / median(times), 1) for side, times in seconds.items()}
+    ours = seconds.pop("fill_cache")
+    return {
+        "size": list(SIZE),
+        "posters_a_second": speeds,
+        "speed_beside": {side: measure.ratio(times, ours) for side, times in seconds.items()},
+        "seconds": {"fill_cache": ours, **seconds},
+    }
+
+
+def on_all_cores(work: Callable, *arguments: Any) -> None:
+    """Run `work` with the `map` of a pool of as many threads as there are cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        work(*arguments, pool.map)
+
+
+def fill_with_pillow(paths: Sequence[str], folder: Path, mapping: Callable) -> None:
+    """Decode, resize and write as anyone would with Pillow and NumPy."""
+    shape = (len(paths), *SIZE, 3)
+    rows = np.lib.format.open_memmap(folder / "rows.npy", mode="w+", dtype=np.uint8, shape=shape)
+
+    def decode(i: int) -> None:
+        with Image.open(paths[i]) as image:
+            rows[i] = image.convert("RGB").resize(SIZE[::-1], Image.Resampling.BICUBIC)
+
+    list(mapping(decode, range(len(paths))))
+
+
+def decode_only(paths: Sequence[str], mapping: Callable) -> None:
+    """Decode with libjpeg-turbo and throw the pixels away."""
+
+    def decode(path: str) -> None:
+        # The few posters that are no RGB or grey JPEG are passed over, which favours this side.
+        with suppress(ValueError):
+            simplejpeg.decode_jpeg(Path(path).read_bytes())
+
+    list(mapping(decode, paths))
+
+
+def empty(folder: Path) -> None:
+    """Remove everything in a folder."""
+    for file in folder.iterdir():
+        file.unlink()
+
+
+def measure_epoch(data: dataset.Dataset) -> dict[str, Any]:
+    """Time epochs of the published network at a size at which its steps are short."""
+    size = (128, 128)
+    model = models.build_model("seed_cnn", size, data.genres)
+    model.compile(keras.optimizers.Adam(), keras.losses.BinaryCrossentropy(from_logits=True))
+    result = beside_constant(model, batches_of(data, size, batch=32), rounds=5)
+    return {"model": "seed_cnn", "size": list(size), **result}
+
+
+def measure_fine_tuning(data: dataset.Dataset) -> dict[str, Any]:
+    """Time a few steps of fine-tuning as the train notebook does it."""
+    model = models.build_model("efficientnet_lite2", SIZE, data.genres)
+    models.freeze_for_fine_tuning(model.get_layer("backbone"))
+    optimizer = keras.optimizers.AdamW(1e-4, weight_decay=1e-2)
+    model.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True))
+    batches = batches_of(data, SIZE, batch=16, steps=FINE_TUNING_STEPS, augmented=True)
+    result = beside_constant(model, batches, rounds=3)
+    return {"model": "efficientnet_lite2", "size": list(SIZE), **result}
+
+
+def batches_of(
+    data: dataset.Dataset,
+    size: tuple[int, int],
+    batch: int,
+    steps: int | None = None,
+    augmented: bool = False,
+) -> pipeline.PosterBatches:
+    """Give whole batches only, of training posters: every step is as long as the next."""
+    rows = data.part("train")
+    rows = rows.iloc[: min(steps or len(rows), len(rows) // batch) * batch]
+    paths = rows["path"].tolist()
+    cache = pipeline.fill_cache(paths, size, OUTPUT / "warm")
+    return pipeline.PosterBatches(cache, paths, data.labels(rows), batch, 0, augmented)
+
+
+class Constant(keras.utils.PyDataset):
+    """The same arrays for every batch: what training costs when data cost nothing."""
+
+    def __init__(self, batch: tuple[np.ndarray, np.ndarray], steps: int):
+        super().__init__()
+        self.batch = batch
+        self.steps = steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.batch
+
+
+def beside_constant(
+    model: keras.Model, batches: pipeline.PosterBatches, rounds: int
+) -> dict[str, Any]:
+    """Time epochs on the posters beside epochs on one batch; `ratio` is 1 when data are free."""
+    fit = partial(model.fit, epochs=1, shuffle=False, verbose=0)
+    fit(Constant(batches[0], 2))  # compiles
+    sides = {
+        "posters": lambda: fit(batches),
+        "constant": lambda: fit(Constant(batches[0], len(batches))),
+        "batches_alone": lambda: [batches[i] for i in range(len(batches))],
+    }
+    seconds = measure.alternate(sides, rounds)
+    return {
+        "batch": batches.batch_size,
+        "steps": len(batches),
+        "ratio": measure.ratio(seconds["posters"], seconds["constant"]),
+        "share_of_batches_alone": measure.ratio(seconds["batches_alone"], seconds["constant"]),
+        "seconds": seconds,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""How long does a prediction take, from a cold start and warm, beside the network alone?
+
+    python benchmarks/prediction.py [--posters 320] [--model DIR]
+
+Cold: the whole process `python -m genre_utils predict POSTER`, beside one that only imports Keras
+and builds the published network; the median of five of each, alternating. Warm:
+`Predictor.predict` of one poster and of many, beside the network's own `predict_on_batch` on
+pixels of that size. Writes `benchmarks/results/prediction.json`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import measure
+import numpy as np
+
+from genre_utils.model_folder import RELEASED
+from genre_utils.predictor import BATCH, Predictor
+
+BARE = "import keras; from genre_utils import models; models.seed_cnn((250, 250), 25)"
+
+
+def main() -> None:
+    """Measure cold, one warm poster and many, and write the result."""
+    parser = measure.options_parser(__doc__, posters=320)
+    parser.add_argument("--model", type=Path, default=RELEASED, help="model folder")
+    options = parser.parse_args()
+    predictor = Predictor.load(options.model)
+    paths = measure.real_posters(options.posters).posters["path"].tolist()
+    result = {
+        "network": predictor.model.network.name,
+        "size": list(predictor.model.image_size),
+        "cold": measure_cold(paths[0], options.model),
+        "one": measure_warm(predictor, paths[:1], rounds=21),
+        "many": measure_warm(predictor, paths, rounds=5),
+    }
+    measure.save("prediction", result)
+    print(result)
+
+
+def measure_cold(poster: str, model: Path, rounds: int = 5) -> dict[str, Any]:
+    """Time whole processes, once each off the clock so that all files were read before."""
+    sides = {
+        "predict": lambda: run("-m", "genre_utils", "predict", poster, "--model", str(model)),
+        "bare": lambda: run("-c", BARE),
+    }
+    measure.alternate(sides, 1)
+    seconds = measure.alternate(sides, rounds)
+    return {
+        "seconds": round(median(seconds["predict"]), 2),
+        "bare_seconds": round(median(seconds["bare"]), 2),
+        "ratio": measure.ratio(seconds["predict"], seconds["bare"]),
+    }
+
+
+def run(*arguments: str) -> None:
+    """Run this Python with arguments; its output is shown only in the error of a failure."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"python {' '.join(arguments)} failed:\n{done.stderr}")
+
+
+def measure_warm(predictor: Predictor, paths: list[str], rounds: int) -> dict[str, Any]:
+    """Time `predict` beside the network; `ratio` is 1 when reading the posters costs nothing."""
+    network = predictor.model.network
+    sizes = [len(paths[start : start + BATCH]) for start in range(0, len(paths), BATCH)]
+    shape = (*predictor.model.image_size, 3)
+    batches = [np.full((size, *shape), 127, np.uint8) for size in sizes]
+    sides = {
+        "predict": lambda: predictor.predict(paths),
+        "network": lambda: [network.predict_on_batch(batch) for batch in batches],
+    }
+    measure.alternate(sides, 1)
+    seconds = measure.alternate(sides, rounds)
+    return {
+        "posters": len(paths),
+        "milliseconds": round(1000 * median(seconds["predict"]), 1),
+        "posters_a_second": round(len(paths) / median(seconds["predict"]), 1),
+        "ratio": measure.ratio(seconds["predict"], seconds["network"]),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""Write the tables of benchmarks/README.md from the result files.
+
+    python benchmarks/report.py
+
+Replaces what stands between the markers; what has no result file is "not measured yet".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FOLDER = Path(__file__).parent
+NOT_MEASURED = "not measured yet"
+
+
+class Row(NamedTuple):
+    """One line of the speed table: `figure` makes its text from the script's result file."""
+
+    what: str
+    script: str
+    goal: str
+    figure: Callable[[dict[str, Any]], str]
+
+
+def beside(side: str) -> Callable[[dict[str, Any]], str]:
+    """Give the speed of filling the cache beside another way, in per cent or as a multiple."""
+
+    def figure(result: dict[str, Any]) -> str:
+        cache = result["cache"]
+        if side not in cache["speed_beside"]:
+            return "simplejpeg was not installed"
+        ours, other = (round(cache["posters_a_second"][name]) for name in ("fill_cache", side))
+        return f"{cache['speed_beside'][side]:.2f} × ({ours} and {other} posters/s)"
+
+    return figure
+
+
+def epoch(part: str) -> Callable[[dict[str, Any]], str]:
+    """Give how much longer steps on posters take than steps on one batch in memory."""
+
+    def figure(result: dict[str, Any]) -> str:
+        if part not in result:
+            return NOT_MEASURED
+        measured = result[part]
+        alone = 100 * measured["share_of_batches_alone"]
+        return (
+            f"{100 * (measured['ratio'] - 1):+.1f} % over {measured['steps']} steps "
+            f"(making the batches alone: {alone:.1f} %)"
+        )
+
+    return figure
+
+
+def pipeline_memory(side: int) -> Callable[[dict[str, Any]], str]:
+    """Give the pipeline's memory at one picture size for each amount of data."""
+
+    def figure(result: dict[str, Any]) -> str:
+        rows = [row for row in result["rows"] if row["side"] == side]
+        figures = ", ".join(f"{row['times']} ×: {row['pipeline_mb']} MB" for row in rows)
+        return f"{figures} (1 × is {result['posters']} posters)"
+
+    return figure
+
+
+def largest_process(result: dict[str, Any]) -> str:
+    """Give the highest total of all the children that trained the published network."""
+    return f"{max(row['fed_mb']['total'] for row in result['rows']) / 1000:.2f} GB"
+
+
+def warm(part: str) -> Callable[[dict[str, Any]], str]:
+    """Give the time of a warm prediction beside the network's own."""
+
+    def figure(result: dict[str, Any]) -> str:
+        one = result[part]
+        speed = f"{one['posters_a_second']:.0f} posters/s"
+        return f"{one['ratio']:.2f} × ({one['milliseconds']:.0f} ms, {speed})"
+
+    return figure
+
+
+def learning(result: dict[str, Any]) -> str:
+    """Give, for each network measured, its time to the published network's score."""
+    return "; ".join(
+        f"{row['model']} at {row['size'][0]} × {row['size'][1]}: {row['share_of_seed_cnn']:.3f} "
+        f"({row['seconds']:.0f} s of {result['seed_cnn_seconds']:.0f} s, {row['posters']} posters; "
+        f"test macro mAP then {row['test']:.3f})"
+        for row in result["rows"]
+    )
+
+
+def cold(result: dict[str, Any]) -> str:
+    """Give the time of the whole process that predicts one poster."""
+    figures = result["cold"]
+    seconds = f"{figures['seconds']:.1f} s and {figures['bare_seconds']:.1f} s"
+    return f"{figures['ratio']:.2f} × ({seconds})"
+
+
+SPEED = (
+    Row(
+        "Filling the pixel cache beside Pillow on all cores, speed",
+        "pipeline",
+        "≥ 0.90 ×",
+        beside("pillow_all_cores"),
+    ),
+    Row("… beside Pillow on one thread", "pipeline", "≥ 1.8 ×", beside("pillow_one_thread")),
+    Row(
+        "… beside libjpeg-turbo that decodes only, all cores",
+        "pipeline",
+        "—",
+        beside("libjpeg_turbo_all_cores"),
+    ),
+    Row(
+        "An epoch of the published network at 128 × 128 beside a constant batch, time",
+        "pipeline",
+        "within 3 %",
+        epoch("epoch"),
+    ),
+    Row(
+        "… fine-tuning EfficientNet-Lite2 at 400 × 272 with augmentation",
+        "pipeline",
+        "—",
+        epoch("fine_tuning"),
+    ),
+    Row(
+        "The pipeline's anonymous memory at 250 × 250, by amount of data",
+        "memory",
+        "≤ 300 MB, flat",
+        pipeline_memory(250),
+    ),
+    Row("… at 400 × 400", "memory", "≤ 300 MB, flat", pipeline_memory(400)),
+    Row("Whole process that trains the published network", "memory", "< 2.5 GB", largest_process),
+    Row(
+        "Whole process that computes frozen features and trains the head, 400 × 400",
+        "memory",
+        "< 2.5 GB",
+        lambda result: f"{result['frozen_features_mb']['total'] / 1000:.2f} GB",
+    ),
+    Row(
+        "One poster by a cold command beside importing Keras and building a network, time",
+        "prediction",
+        "—",
+        cold,
+    ),
+    Row("One poster warm beside the network alone, time", "prediction", "—", warm("one")),
+    Row("Many posters warm beside the network alone, time", "prediction", "—", warm("many")),
+    Row(
+        "Time to the published network's validation macro mAP beside its whole training",
+        "learning_speed",
+        "≤ 0.1",
+        learning,
+    ),
+)
+
+
+def main() -> None:
+    """Replace both tables and the line about the machines."""
+    readme = FOLDER / "README.md"
+    text = readme.read_text("utf-8")
+    parts = {"speed": speed(), "machines": machines(), "picture size": picture_size()}
+    for name, content in parts.items():
+        pattern = re.compile(f"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
+        text = pattern.sub(lambda _, content=content: content + "\n", text)
+    readme.write_text(text, "utf-8")
+
+
+def speed() -> str:
+    """Give the table of speed and memory as Markdown."""
+    rows = []
+    for what, script, goal, figure in SPEED:
+        result = read_result(script)
+        command = f"`python benchmarks/{script}.py`"
+        rows.append((what, command, goal, figure(result) if result else NOT_MEASURED))
+    return table(("what", "command", "goal", "figure"), rows)
+
+
+def machines() -> str:
+    """Give one line a script: the machine and the versions of its figures."""
+    lines = []
+    for script in dict.fromkeys(row.script for row in SPEED):
+        if result := read_result(script):
+            told = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
+            lines.append(f"- `{script}.py`: {told}")
+    return "\n".join(lines) or NOT_MEASURED
+
+
+def picture_size() -> str:
+    """Give the table of macro mAP by picture size as Markdown."""
+    result = read_result("picture_size")
+    if not result:
+        return NOT_MEASURED
+    rows = [
+        (
+            f"{row['size'][0]} × {row['size'][1]}",
+            row["shape"],
+            f"{row['validation']:.3f}",
+            f"{row['test']:.3f}",
+            str(row["seconds"]),
+        )
+        for row in result["rows"]
+    ]
+    heads = ("height × width", "shape", "validation macro mAP", "test macro mAP", "seconds")
+    note = f"Heads trained on {result['training_posters']} posters.\n\n"
+    return note + table(heads, rows)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out rows as a Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def read_result(script: str) -> dict[str, Any] | None:
+    """Read a script's result file; `None` where it was not measured yet."""
+    file = FOLDER / "results" / f"{script}.json"
+    return json.loads(file.read_text("utf-8")) if file.exists() else None
+
+
+if __name__ == "__main__":
+    main()
