@@ -12,12 +12,16 @@ from typing import Any
 
 import pandas as pd
 
-from genre_utils import __version__
-
-# TensorFlow prints a page of notices about a machine without a GPU before the first answer.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from genre_utils import __version__, environment
+from genre_utils.files import replacing
 
 PREDICTED, NOTHING_PREDICTED, WRONG_USE = 0, 1, 2
+
+LEFT_OUT = {
+    "trained_on": "left out, because the model was trained on them",
+    "unreadable": "left out, because they cannot be read",
+    "genres_not_shared": "genres left out, because only the model or only the data have them",
+}
 
 EXAMPLES = """examples:
   python -m genre_utils predict poster.jpg
@@ -33,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: at least one poster was predicted; 1: none could be; 2: wrong use.
     """
     options = _parser().parse_args(arguments)
+    environment.choose_backend()
     try:
         return options.run(options)
     except (ValueError, OSError) as error:  # DataError, ModelError and what a disk says
@@ -109,13 +114,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     readable = scores["error"].isna().to_numpy()
     genres = [genre for genre in predictor.genres if genre in data.genres]
     left_out = {
-        "the model was trained on them": known,
+        "trained_on": known,
         "unreadable": posters["id"][~readable].tolist(),
-        "genres not in both model and data": sorted(set(predictor.genres) ^ set(data.genres)),
+        "genres_not_shared": sorted(set(predictor.genres) ^ set(data.genres)),
     }
+    print(data.source.how, file=sys.stderr)
     for reason, names in left_out.items():
         if names:
-            print(f"left out, {reason}: {', '.join(names)}", file=sys.stderr)
+            print(f"{LEFT_OUT[reason]}: {', '.join(names)}", file=sys.stderr)
     if not readable.any() or not genres:
         print("poster-genres: no poster is left to score.", file=sys.stderr)
         return NOTHING_PREDICTED
@@ -137,10 +143,11 @@ def _chosen(data: Any, ids: str | None) -> pd.DataFrame:
     """Give the rows to score: those listed in a file of ids, or the test set."""
     if ids is None:
         return data.part("test")
-    wanted = Path(ids).read_text("utf-8-sig").split()
+    lines = Path(ids).read_text("utf-8-sig").splitlines()
+    wanted = [line.strip() for line in lines if line.strip()]
     unknown = sorted(set(wanted) - set(data.posters["id"]))
     if unknown:
-        print(f"not in the data: {', '.join(unknown)}", file=sys.stderr)
+        print(f"left out, because they are not in the data: {', '.join(unknown)}", file=sys.stderr)
     return data.posters[data.posters["id"].isin(wanted)]
 
 
@@ -150,15 +157,21 @@ def _model(options: argparse.Namespace) -> list[str]:
 
 def _check_writable(file: str | None) -> None:
     """Fail before the long work, not after it."""
-    if file and file != "-" and not Path(file).absolute().parent.is_dir():
-        raise ValueError(f"{file} cannot be written: its folder does not exist.")
+    if file is None or file == "-":
+        return
+    folder = Path(file).absolute().parent
+    if Path(file).is_dir():
+        raise ValueError(f"{file} cannot be written: it is a folder.")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{file} cannot be written: {folder} is no folder you may write to.")
 
 
 def _write(file: str, text: str) -> None:
     if file == "-":
         sys.stdout.write(text)
-    else:
-        Path(file).write_text(text, "utf-8", newline="")
+        return
+    with replacing(Path(file)) as temporary:
+        temporary.write_text(text, "utf-8", newline="")
 
 
 if __name__ == "__main__":

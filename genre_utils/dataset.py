@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +15,15 @@ import pandas as pd
 from PIL import Image
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from genre_utils.genres import is_missing, multi_hot, order_genres, parse_genres
+from genre_utils.genres import IMDB_GENRES, is_missing, multi_hot, order_genres, parse_genres
 from genre_utils.images import FORMATS, SUFFIXES
 from genre_utils.sources import DataError, Source
 
 ID_COLUMNS = ("id", "imdb_id", "imdbid", "tconst", "filename", "file", "image", "poster", "path")
 GENRE_COLUMNS = ("genre", "genres", "label", "labels", "tags")
+ZEROS, ONES = ("0", "0.0", "false", ""), ("1", "1.0", "true")
 SPLITS = ("train", "validation", "test")
+POSTER_COLUMNS = ("id", "path", "split", "unlabelled")
 FEW_POSTERS = 20
 
 # Not the seed of a training: runs with different seeds stay comparable, and `evaluate` finds the
@@ -69,6 +72,15 @@ class Dataset:
         """Give the multi-hot labels of some rows, int8 `(n, len(genres))`."""
         return posters[list(self.genres)].to_numpy(np.int8)
 
+    def check_parts(self) -> None:
+        """Raise `DataError` unless there are posters to train on, to choose by and to test on."""
+        for split in SPLITS:
+            if not len(self.part(split)):
+                raise DataError(
+                    f"No labelled poster is left for {split}: of {len(self.posters)} posters, too "
+                    "few can be used. Raise LIMIT, or give more posters."
+                )
+
     def without(self, unreadable: dict[str, str]) -> Dataset:
         """Leave out the pictures that could not be decoded, `{path: reason}`, and audit them."""
         audit = Audit({**self.audit.findings})
@@ -77,10 +89,11 @@ class Dataset:
         ]
         kept = self.posters[~self.posters["path"].isin(list(unreadable))]
         if not len(kept):
+            path, reason = next(iter(unreadable.items()))
             raise DataError(
                 f"None of the {len(self.posters)} pictures in {self.source.images} can be read; "
-                f"the first: {next(iter(unreadable.items()), '')}. Check that they are whole "
-                "JPEG, PNG, WebP, GIF or BMP files."
+                f"the first is {Path(path).name}: {reason}. Check that they are whole JPEG, PNG, "
+                "WebP, GIF or BMP files."
             )
         return Dataset(
             kept.reset_index(drop=True), self.genres, audit, self.source, self.has_missing_column
@@ -201,10 +214,14 @@ def _spread_over_identities(split: np.ndarray, identities: Sequence[str]) -> np.
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
+    # Everything as text: pandas would turn the genre "N/A" into NaN and ids into numbers.
+    options = {"dtype": str, "keep_default_na": False}
     for encoding in ("utf-8-sig", "cp1252"):
         try:
-            # Everything as text: pandas would turn the genre "N/A" into NaN and ids into numbers.
-            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding)
+            with open(path, encoding=encoding) as file:
+                header = file.readline()
+            comma = ";" if header.count(";") > header.count(",") else ","
+            return pd.read_csv(path, sep=comma, encoding=encoding, **options)
         except UnicodeDecodeError:
             continue
         except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
@@ -226,33 +243,53 @@ def _find_id_column(rows: pd.DataFrame, path: Path) -> str:
 def _read_labels(
     rows: pd.DataFrame, path: Path, audit: Audit
 ) -> tuple[list[list[str]], tuple[str, ...], bool]:
-    one_hot = [name for name in rows.columns if rows[name].isin(["0", "1"]).all()]
-    one_hot = [name for name in one_hot if name.strip().lower() not in ID_COLUMNS]
-    if len(one_hot) > 1 and len(rows):
-        genres = order_genres(name for name in one_hot if not is_missing(name))
-        marks = rows[list(genres)].to_numpy() == "1"
-        lists = [[genre for genre, on in zip(genres, row, strict=True) if on] for row in marks]
-        return lists, genres, len(one_hot) > len(genres)
+    """Read genre lists, the genres in order, and whether a 0/1 column stands for having none."""
     columns = {name.strip().lower(): name for name in rows.columns}
+    marks = {name for name in rows.columns if _is_zero_one(rows[name])}
+    has_missing_column = any(is_missing(name) for name in marks)
+    marks = {name for name in marks if not is_missing(name)}
     column = next((columns[name] for name in GENRE_COLUMNS if name in columns), None)
-    if column is None:
+    if column is not None:
+        lists = _read_lists(rows[column], audit)
+        # A genre that no row has still is one if it has a column; other 0/1 columns are not.
+        named = {name for names in lists for name in names} | (marks & set(IMDB_GENRES))
+    elif len(marks) > 1 and len(rows):
+        blank = [f"row {i + 2}" for i in np.flatnonzero(rows[list(marks)].eq("").any(axis=1))]
+        audit.add("rows with a blank 0/1 cell (taken as 0)", blank)
+        named, on = marks, {name: rows[name].str.strip().str.lower().isin(ONES) for name in marks}
+        lists = [[name for name in marks if on[name].iloc[i]] for i in range(len(rows))]
+    else:
         raise DataError(
             f"{path} has neither 0/1 columns nor a column named one of "
             f"{', '.join(GENRE_COLUMNS)}; its columns are "
             f"{', '.join(map(repr, rows.columns[:10]))}."
         )
-    parsed = [parse_genres(cell) for cell in rows[column]]
-    broken = [i for i, names in enumerate(parsed) if names is None]
-    audit.add("genre cells that cannot be read", [repr(rows[column].iloc[i]) for i in broken])
-    lists = [names or [] for names in parsed]
-    genres = order_genres(name for names in lists for name in names)
-    if len(genres) < 2 or len(broken) > len(rows) / 2:
-        example = rows[column].iloc[broken[0] if broken else 0] if len(rows) else ""
+    if reserved := sorted(named & set(POSTER_COLUMNS)):
+        raise DataError(f"{path} has a genre named {reserved[0]!r}, which is reserved: rename it.")
+    if len(named) < 2:
+        example = repr(rows[column].iloc[0]) if column and len(rows) else "no row"
         raise DataError(
-            f"The column {column!r} of {path} gives {len(genres)} genres; the model needs two or "
-            f"more. Write a cell as ['Drama', 'War'], Drama|War or 'Drama, War'; found {example!r}."
+            f"{path} gives {len(named)} genres; the model needs two or more. Write a cell as "
+            f"['Drama', 'War'], Drama|War or 'Drama, War'; found {example}."
         )
-    return lists, genres, False
+    return lists, order_genres(named), has_missing_column
+
+
+def _is_zero_one(column: pd.Series) -> bool:
+    values = set(column.str.strip().str.lower())
+    return values <= {*ZEROS, *ONES} and values != {""}
+
+
+def _read_lists(column: pd.Series, audit: Audit) -> list[list[str]]:
+    parsed = [parse_genres(cell) for cell in column]
+    broken = [i for i, names in enumerate(parsed) if names is None]
+    audit.add("genre cells that cannot be read", [repr(column.iloc[i]) for i in broken])
+    if len(broken) > len(column) / 2:
+        raise DataError(
+            f"Most cells of the column {column.name!r} cannot be read, such as "
+            f"{column.iloc[broken[0]]!r}. Write ['Drama', 'War'], Drama|War or 'Drama, War'."
+        )
+    return [names or [] for names in parsed]
 
 
 def _find_pictures(ids: pd.Series, folder: Path, audit: Audit) -> list[str | None]:
@@ -260,7 +297,8 @@ def _find_pictures(ids: pd.Series, folder: Path, audit: Audit) -> list[str | Non
     files = {file.name: file for file in sorted(folder.iterdir()) if file.is_file()}
     pictures = {name: file for name, file in files.items() if file.suffix.lower() in SUFFIXES}
     by_stem = {file.stem: file for file in reversed(pictures.values())}
-    paths = [files.get(name) or by_stem.get(name) for name in ids]
+    plain = [os.path.basename(name) for name in ids]
+    paths = [files.get(name) or by_stem.get(name) for name in plain]
     missing = [name for name, path in zip(ids, paths, strict=True) if path is None]
     audit.add("rows without a picture (left out)", dict.fromkeys(missing))
     used = {path for path in paths if path}

@@ -33,16 +33,22 @@ def prepare() -> str:
     Keras is imported: the backend cannot be changed afterwards.
     """
     missing = [package for module, package in NEEDED.items() if not _importable(module)]
-    present = [backend for backend in BACKENDS if _importable(backend)]
-    if not present:
+    if not any(_importable(backend) for backend in BACKENDS):
         missing.append("tensorflow")
     elif not _importable("keras"):
         missing.append("keras")
     if missing:
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", *missing], check=True)
-    os.environ.setdefault("KERAS_BACKEND", (present or ["tensorflow"])[0])
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    choose_backend()
     return describe()
+
+
+def choose_backend() -> None:
+    """Choose the first backend that is installed, unless KERAS_BACKEND says which; hush it."""
+    present = [backend for backend in BACKENDS if _importable(backend)]
+    os.environ.setdefault("KERAS_BACKEND", (present or BACKENDS)[0])
+    # TensorFlow prints a page of notices about a machine without a GPU before the first answer.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def describe() -> str:
@@ -65,6 +71,8 @@ def accelerators() -> list[str]:
     """List the GPUs and TPUs that Keras' backend sees, such as `["gpu:0"]`; empty on a CPU."""
     import keras
 
+    if keras.backend.backend() == "torch":  # Keras has no list of devices there
+        return []
     return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
 
 

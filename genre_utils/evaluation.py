@@ -16,9 +16,11 @@ FEW_POSITIVES = 5
 # What `evaluate` gives, in the order of a report: key and the words for a person.
 METRICS = {
     "macro_map": "macro mAP",
+    "macro_map_all": "macro mAP, all genres",
     "micro_map": "micro mAP",
     "macro_roc_auc": "macro ROC-AUC",
     "macro_f1": "macro F1",
+    "macro_f1_tuned": "macro F1, tuned",
     "top3_recall": "top-3 recall",
     "top1_hit": "top-1 hit",
     "element_accuracy": "element-wise accuracy",
@@ -90,10 +92,13 @@ def baselines(
     table = {"all zeros": np.zeros(labels.shape)}
     if len(train_labels):
         table["genre prior"] = np.tile(train_labels.mean(axis=0), (len(labels), 1))
-    return {
+    results = {
         name: evaluate(labels, scores, genres, None, has_missing_column, resamples=0)
         for name, scores in table.items()
     }
+    # Equal scores have no first three: what a sort gives then is the order of the columns.
+    results["all zeros"] |= {"top3_recall": None, "top1_hit": None}
+    return results
 
 
 def element_accuracy(labels: np.ndarray, predicted: np.ndarray, has_missing_column: bool) -> float:
@@ -130,10 +135,10 @@ def tune_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
 def comparison(results: dict[str, dict]) -> pd.DataFrame:
     """Lay results side by side: one row a system, one column a metric, in `METRICS`' words."""
     rows = {
-        name: {words: result[key] for key, words in METRICS.items()}
+        name: {words: result.get(key) for key, words in METRICS.items()}
         for name, result in results.items()
     }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    return pd.DataFrame.from_dict(rows, orient="index").astype(float)
 
 
 def headline(result: dict) -> dict:
@@ -143,6 +148,11 @@ def headline(result: dict) -> dict:
 
 def in_words(result: dict, prior: dict) -> str:
     """Say what a result on test means, beside the genre prior's."""
+    if result["macro_map_interval"] is None:
+        return (
+            f"The {result['posters']} test posters are too few to judge by: no genre is on "
+            f"{FEW_POSITIVES} of them."
+        )
     low, high = result["macro_map_interval"]
     return (
         f"On {result['posters']} posters that no choice was made on:\n"

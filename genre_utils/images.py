@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,16 +57,18 @@ def read_poster(source: Any, name: str | None = None) -> np.ndarray:
 
     `source` is a path, the bytes of a picture file (JPEG, PNG, WebP, GIF or BMP; of an animation
     the first frame), a PIL image, or an array `(height, width)`, `(height, width, 3)` or
-    `(height, width, 4)` with values 0–255 (uint16: 0–65535). The EXIF orientation is applied,
+    `(height, width, 4)` with values 0–255 (grey uint16: 0–65535). The EXIF orientation is applied,
     transparency is laid over white, grey, CMYK, palette and 16-bit pictures become RGB.
 
     Raises `PosterError`, with `name` or the path in it, for everything that cannot be read.
     """
     if isinstance(source, (str, os.PathLike)):
-        return _decode(_read_bytes(Path(source), name or str(source)), name or str(source))
+        name = name or str(source)
+        _check_file(source, name)
+        return _decode(source, name)
     name = name or "poster"
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _decode(bytes(source), name)
+        return _decode(io.BytesIO(source), name)
     if isinstance(source, Image.Image):
         return _to_rgb(source, name)
     if isinstance(source, np.ndarray):
@@ -88,32 +89,38 @@ def resize_poster(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _read_bytes(path: Path, name: str) -> bytes:
-    if path.is_dir():
+def _check_file(path: str | os.PathLike, name: str) -> None:
+    # os.path answers False where Path raises: for names too long and folders one may not enter.
+    if os.path.isdir(path):
         raise PosterError(name, "this is a folder, not a picture")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise PosterError(name, "this is a device or a pipe, not a picture")
+
+
+def _decode(file: str | os.PathLike | io.BytesIO, name: str) -> np.ndarray:
     try:
-        return path.read_bytes()
+        # A path is handed on as it is: of a file that is no picture only the start is read.
+        with Image.open(file, formats=FORMATS) as image:
+            return _to_rgb(image, name)
     except FileNotFoundError:
         raise PosterError(name, "there is no such file") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise PosterError(name, f"the file cannot be opened ({reason})") from None
-
-
-def _decode(content: bytes, name: str) -> np.ndarray:
-    if not content:
-        raise PosterError(name, "the file is empty")
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            return _to_rgb(image, name)
     except UnidentifiedImageError:
+        if not _size(file):
+            raise PosterError(name, "the file is empty") from None
         raise PosterError(name, f"not a picture in a known format ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError:
         raise PosterError(name, _too_many_pixels()) from None
     except PosterError:
         raise
+    except OSError as error:
+        reason = error.strerror or f"the picture is damaged: {error}"
+        raise PosterError(name, f"the file cannot be read ({reason})") from None
     except Exception as error:  # Pillow's plugins raise whatever their parser met
         raise PosterError(name, f"the picture is damaged ({error})") from None
+
+
+def _size(file: str | os.PathLike | io.BytesIO) -> int:
+    return len(file.getbuffer()) if isinstance(file, io.BytesIO) else os.path.getsize(file)
 
 
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
@@ -145,8 +152,8 @@ def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
         return array
     if array.dtype.kind not in "iuf" or not np.isfinite(array).all() or array.min() < 0:
         raise PosterError(name, "array values must be numbers from 0 to 255")
-    if array.dtype.kind in "iu" and array.max() > 255:
-        # 16-bit pictures: 65535 is white, and 65535 / 257 is 255.
+    if array.dtype in (np.uint16, np.int32) and array.ndim == 2:
+        # Pillow's modes for 16-bit grey: 65535 is white, and 65535 / 257 is 255.
         return (np.minimum(array, 65535) / 257).astype(np.uint8)
     if array.max() > 255 or (array.dtype.kind == "f" and 0 < array.max() <= 1):
         raise PosterError(

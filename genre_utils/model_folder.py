@@ -20,6 +20,17 @@ from genre_utils.files import replacing, write_json
 FORMAT = 1
 RELEASED = Path(__file__).parent / "released"
 
+# Left out of a network's config: the losses and optimizers of its parts, and what Keras writes
+# since 3.14, at its default in all networks of ours; Colab and Kaggle have 3.13, which refuses it.
+LEFT_OUT = (
+    "compile_config",
+    "renorm",
+    "renorm_clipping",
+    "renorm_momentum",
+    "input_axes",
+    "output_axes",
+)
+
 
 class ModelError(ValueError):
     """A model folder that is missing, incomplete or damaged."""
@@ -55,11 +66,11 @@ def save_model(
     into the card as it is. An older model in the folder stays until the new one is complete.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    training_ids = list(training_ids)
     file = folder / "model.keras"
     with replacing(file) as temporary:
-        # A new model over the same layers has no optimizer, which would triple the file.
-        keras.Model(network.inputs, network.outputs, name=network.name).save(temporary)
-        temporary.write_bytes(_halve_archive(temporary.read_bytes()))
+        network.save(temporary)
+        temporary.write_bytes(_rewrite_archive(temporary.read_bytes()))
     card = {
         "format": FORMAT,
         "genres": list(genres),
@@ -68,6 +79,7 @@ def save_model(
         "training": training,
         "metrics": {},
         "sha256": {file.name: _sha256(file)},
+        "training_ids_sha256": _hash("\n".join(sorted(training_ids))),
         "training_ids": sorted(map(_short_hash, training_ids)),
     }
     write_json(folder / "model.json", card)
@@ -93,9 +105,9 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"{file} cannot be read ({error}); train or copy the model again."
         ) from None
-    if card.get("format") != FORMAT:
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise ModelError(
-            f"{file} has format {card.get('format')!r}; this version reads format {FORMAT}. "
+            f"{file} does not say that it has format {FORMAT}, the one this version reads. "
             "Update poster-genres or train the model again."
         )
     return card
@@ -112,51 +124,73 @@ def load_model(folder: Path = RELEASED) -> SavedModel:
     file = folder / "model.keras"
     if not file.exists():
         raise ModelError(f"{file} is missing; copy the whole model folder, or train again.")
-    if _sha256(file) != card["sha256"][file.name]:
+    if _sha256(file) != card.get("sha256", {}).get(file.name):
         raise ModelError(
             f"{file} is not the file that model.json was written for (its SHA-256 differs): it is "
             "damaged or from another training. Copy the whole model folder again."
         )
-    network = keras.saving.load_model(file, compile=False, safe_mode=True)
-    genres, size = tuple(card["genres"]), tuple(card["image_size"])
-    if network.output_shape[-1] != len(genres) or tuple(network.input_shape[1:3]) != size:
+    try:
+        network = keras.saving.load_model(file, compile=False, safe_mode=True)
+        genres, size = tuple(card["genres"]), tuple(card["image_size"])
+        agree = network.output_shape[-1] == len(genres) == len(card["thresholds"])
+        agree = agree and tuple(network.input_shape[1:3]) == size
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ModelError(
+            f"{file} cannot be loaded by Keras {keras.__version__} ({str(error)[:200]}). Update "
+            "Keras, or train the model again."
+        ) from None
+    if not agree:
         raise ModelError(f"{folder / 'model.json'} and {file.name} contradict each other.")
     return SavedModel(network, genres, np.asarray(card["thresholds"]), size, card)
 
 
-def training_ids_hash(ids: Iterable[str]) -> str:
-    """Give one SHA-256 for a set of poster ids, whatever their order."""
-    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _short_hash(poster: str) -> str:
     # 48 bits: among 10,000 posters two collide with a chance of 2 in 10 million.
-    return hashlib.sha256(poster.encode()).hexdigest()[:12]
+    return _hash(poster)[:12]
 
 
 def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _halve_archive(content: bytes) -> bytes:
-    """Round the weights in the bytes of a `.keras` file to float16; Keras widens them again."""
-    halved = io.BytesIO()
+def _rewrite_archive(content: bytes) -> bytes:
+    """Make a `.keras` file a fraction as large, and readable by older versions of Keras 3."""
+    rewritten = io.BytesIO()
     with (
         zipfile.ZipFile(io.BytesIO(content)) as old,
-        zipfile.ZipFile(halved, "w", zipfile.ZIP_DEFLATED) as new,
+        zipfile.ZipFile(rewritten, "w", zipfile.ZIP_DEFLATED) as new,
     ):
         for entry in old.infolist():
             data = old.read(entry)
-            new.writestr(entry, _halve_weights(data) if entry.filename.endswith(".h5") else data)
-    return halved.getvalue()
+            if entry.filename.endswith(".h5"):
+                data = _halve_weights(data)
+            elif entry.filename == "config.json":
+                data = json.dumps(_leave_out(json.loads(data))).encode()
+            new.writestr(entry, data)
+    return rewritten.getvalue()
+
+
+def _leave_out(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {k: _leave_out(v) for k, v in config.items() if k not in LEFT_OUT}
+    if isinstance(config, list):
+        return [_leave_out(value) for value in config]
+    return config
 
 
 def _halve_weights(content: bytes) -> bytes:
+    """Round the weights in an HDF5 file to float16, which Keras widens, without optimizers."""
     halved = io.BytesIO()
     with h5py.File(io.BytesIO(content)) as old, h5py.File(halved, "w") as new:
         new.attrs.update(old.attrs)
 
         def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
+            if "optimizer" in name.split("/"):
+                return
             if isinstance(item, h5py.Group):
                 twin = new.require_group(name)
             else:

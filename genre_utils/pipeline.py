@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -131,6 +132,12 @@ def _decode_all(paths: Sequence[str], size: tuple[int, int], file: Path) -> dict
     """Write the pixels of all posters to `file`; returns `{path: reason}` of the unreadable."""
     unreadable = {}
     shape = (len(paths), *size, 3)
+    free = shutil.disk_usage(file.parent).free
+    if math.prod(shape) > free:
+        raise OSError(
+            f"Decoded, {len(paths)} posters need {math.prod(shape) / 1e9:.1f} GB in {file.parent}, "
+            f"and {free / 1e9:.1f} GB are free. Give a smaller IMG_SIZE or another OUTPUT_DIR."
+        )
     np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
     block = max(1, BLOCK_BYTES // math.prod(shape[1:]))
     # Pillow decodes and resizes outside Python's global lock, so threads fill all cores.

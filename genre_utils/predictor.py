@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from genre_utils.images import SUFFIXES, PosterError, read_poster, resize_poster
 from genre_utils.model_folder import RELEASED, SavedModel, load_model
@@ -79,7 +80,7 @@ class Predictor:
         """Score decoded posters `(n, height, width, 3)` in the model's size: `(n, genres)`."""
         starts = range(0, len(pixels), BATCH)
         logits = [self.model.network.predict_on_batch(pixels[i : i + BATCH]) for i in starts]
-        return 1 / (1 + np.exp(-np.concatenate(logits).astype(np.float64)))
+        return expit(np.concatenate(logits).astype(np.float64))
 
     def _read(self, item: tuple[str, Any]) -> tuple[np.ndarray | None, str | None]:
         name, source = item
@@ -100,10 +101,10 @@ def list_posters(images: Any) -> Iterator[tuple[str, Any]]:
     for number, source in enumerate(images, start=1):
         if not isinstance(source, (str, os.PathLike)):
             yield f"image {number}", source
-        elif Path(source).is_dir():
+        elif os.path.isdir(source):
             yield from _list_folder(Path(source))
         else:
-            yield str(source), source
+            yield _display(source), source
 
 
 def _list_folder(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -116,9 +117,14 @@ def _list_folder(folder: Path) -> Iterator[tuple[str, Path]]:
     empty = True
     for path in found:
         empty = False
-        yield str(path.relative_to(folder)), path
+        yield _display(path.relative_to(folder)), path
     if empty:
-        yield str(folder), folder
+        yield _display(folder), folder
+
+
+def _display(path: str | os.PathLike) -> str:
+    """Write a path as text that any file can hold: bytes that are not UTF-8 become escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _in_batches(items: Iterator[tuple[str, Any]]) -> Iterator[Sequence[tuple[str, Any]]]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,11 @@ class Run:
         return self.folder / "cache"
 
     @property
+    def settings_file(self) -> Path:
+        """The settings of the training that this folder belongs to."""
+        return self.folder / "settings.json"
+
+    @property
     def history_file(self) -> Path:
         """The CSV with one row an epoch of fine-tuning."""
         return self.folder / "history.csv"
@@ -75,6 +81,11 @@ class Run:
         scores = self.history()["val_macro_map"]
         return len(scores) > 0 and len(scores) - 1 - int(scores.argmax()) >= patience
 
+    def begin(self) -> None:
+        """Claim the folder for these settings; until then, a mistake leaves no trace in it."""
+        self.best_file.parent.mkdir(exist_ok=True)
+        write_json(self.settings_file, self.settings)
+
     def finish(self, metrics: dict[str, Any]) -> None:
         """Write `metrics.json`, which marks the run as finished, and drop its checkpoints."""
         write_json(self.folder / "metrics.json", metrics)
@@ -101,28 +112,44 @@ class Run:
 def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False) -> Run:
     """Open an output folder for a training with these settings.
 
-    A folder in which the same training was begun is gone on with. Raises `RunError` when it
-    holds a training with other settings, unless `restart`, which throws that one away, and when
-    it cannot be written.
+    A folder in which the same training was begun is gone on with; a new one is only looked at
+    until `Run.begin`. Raises `RunError` when the folder holds a training with other settings,
+    unless `restart`, which throws that one away, and when it cannot be written.
     """
     run = Run(Path(folder), settings)
-    file = run.folder / "settings.json"
+    check_writable(run.folder)
+    if restart:
+        shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
+        for name in ("head.csv", "history.csv", "metrics.json", "settings.json"):
+            (run.folder / name).unlink(missing_ok=True)
+    if run.settings_file.exists():
+        _check_same(json.loads(run.settings_file.read_text("utf-8")), settings, run.folder)
+    return run
+
+
+def check_writable(folder: str | Path) -> None:
+    """Create a folder and raise `RunError` unless files can be created in it."""
     try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        if restart:
-            shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
-            for name in ("head.csv", "history.csv", "metrics.json", "settings.json"):
-                (run.folder / name).unlink(missing_ok=True)
-        if file.exists():
-            _check_same(json.loads(file.read_text("utf-8")), settings, run.folder)
-        write_json(file, settings)
-        (run.folder / "checkpoints").mkdir(exist_ok=True)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        # Permission bits promise too much (read-only mounts, quotas): only writing tells.
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"?")
     except OSError as error:
         raise RunError(
-            f"OUTPUT_DIR {str(run.folder)!r} cannot be written ({error.strerror or error}); "
+            f"OUTPUT_DIR {str(folder)!r} cannot be written ({error.strerror or error}); "
             "give a folder in which you may create files."
         ) from None
-    return run
+
+
+def check_numbers(batch_size: int, limit: int, seed: int) -> None:
+    """Raise `ValueError` for numbers that no training could use."""
+    for name, number, least in (
+        ("BATCH_SIZE", batch_size, 1),
+        ("LIMIT", limit, 0),
+        ("SEED", seed, 0),
+    ):
+        if not isinstance(number, int) or number < least:
+            raise ValueError(f"{name} is {number!r}: give a whole number of {least} or more.")
 
 
 def _check_same(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:

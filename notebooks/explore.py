@@ -23,6 +23,7 @@
 # opened alone; it installs only what is missing and says what will compute:
 
 # %%
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,10 @@ if not any((place / "genre_utils").is_dir() for place in places):
     if not REPOSITORY:
         raise SystemExit("Write the repository's address into REPOSITORY, or upload genre_utils/.")
     subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "poster-genres"], check=True)
-sys.path.insert(0, str(next(p for p in places if (p / "genre_utils").is_dir()).resolve()))
+root = next(place for place in places if (place / "genre_utils").is_dir()).resolve()
+sys.path.insert(0, str(root))
+if Path.cwd() == root / "notebooks":  # as Jupyter starts; data/ and outputs/ are one up
+    os.chdir(root)
 
 from genre_utils import environment
 
@@ -56,12 +60,13 @@ OUTPUT_DIR: str = "outputs/explore"  # folder for the figures, the audit and the
 import numpy as np
 import pandas as pd
 
-from genre_utils import dataset, evaluation, images, pipeline, plots, sources
+from genre_utils import dataset, evaluation, images, pipeline, plots, sources, training
 
 folder = Path(OUTPUT_DIR)
 figures = folder / "figures"
 size = images.poster_size(96, "portrait")
 plots.use_style()
+training.check_writable(folder)
 print(f"Every poster at {size[0]} × {size[1]} pixels (height × width), outputs in {folder}/")
 
 # %% [markdown]

@@ -23,6 +23,7 @@
 # opened alone; it installs only what is missing and says what will compute:
 
 # %%
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,10 @@ if not any((place / "genre_utils").is_dir() for place in places):
     if not REPOSITORY:
         raise SystemExit("Write the repository's address into REPOSITORY, or upload genre_utils/.")
     subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "poster-genres"], check=True)
-sys.path.insert(0, str(next(p for p in places if (p / "genre_utils").is_dir()).resolve()))
+root = next(place for place in places if (place / "genre_utils").is_dir()).resolve()
+sys.path.insert(0, str(root))
+if Path.cwd() == root / "notebooks":  # as Jupyter starts; data/ and outputs/ are one up
+    os.chdir(root)
 
 from genre_utils import environment
 
@@ -57,14 +61,15 @@ OUTPUT_DIR: str = "outputs/predict"  # folder for the table and the figures
 
 # %%
 import matplotlib.pyplot as plt
-import pandas as pd
 
-from genre_utils import images, model_folder, plots, sample
+from genre_utils import evaluation, images, model_folder, plots, sample, training
 from genre_utils.predictor import Predictor, list_posters
 
 predictor = Predictor.load(MODEL_DIR or model_folder.RELEASED)
 plots.use_style()
-pd.DataFrame(predictor.model.card["metrics"]).round(3)
+if predictor.model.card["training"]["sample"]:
+    print("THIS MODEL WAS TRAINED ON THE DRAWN SAMPLE: ITS SCORES MEAN NOTHING FOR REAL POSTERS.")
+evaluation.comparison(predictor.model.card["metrics"]).round(3)
 
 # %% [markdown]
 # ## The posters
@@ -73,7 +78,7 @@ pd.DataFrame(predictor.model.card["metrics"]).round(3)
 
 # %%
 folder = Path(OUTPUT_DIR)
-folder.mkdir(parents=True, exist_ok=True)
+training.check_writable(folder)
 posters = POSTERS or environment.upload(folder / "uploads")
 note = "" if posters else "Drawn example posters, not real ones"
 posters = posters or sample.draw_sample(folder / "examples", posters=8) / "Images"
@@ -106,11 +111,11 @@ bad[["poster", "error"]]
 # %%
 pictures = dict(list_posters(posters))
 good = table[table["error"].isna()]
-for name, rows in list(good.groupby("poster", sort=False))[:SHOWN]:
+for number, (name, rows) in enumerate(list(good.groupby("poster", sort=False))[:SHOWN], start=1):
     figure = plots.prediction(
         images.read_poster(pictures[name], name), rows["genre"], rows["score"], name, note
     )
-    plots.save_figure(figure, folder / "figures", Path(name).stem)
+    plots.save_figure(figure, folder / "figures", f"{number:03d}-{Path(name).stem}")
     plt.show()
 
 # %% [markdown]

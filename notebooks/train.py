@@ -23,6 +23,7 @@
 # opened alone; it installs only what is missing and says what will compute:
 
 # %%
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,10 @@ if not any((place / "genre_utils").is_dir() for place in places):
     if not REPOSITORY:
         raise SystemExit("Write the repository's address into REPOSITORY, or upload genre_utils/.")
     subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "poster-genres"], check=True)
-sys.path.insert(0, str(next(p for p in places if (p / "genre_utils").is_dir()).resolve()))
+root = next(place for place in places if (place / "genre_utils").is_dir()).resolve()
+sys.path.insert(0, str(root))
+if Path.cwd() == root / "notebooks":  # as Jupyter starts; data/ and outputs/ are one up
+    os.chdir(root)
 
 from genre_utils import environment
 
@@ -64,6 +68,7 @@ TENSORBOARD: bool = False  # True: also write TensorBoard logs to OUTPUT_DIR/ten
 import keras
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from genre_utils import dataset, evaluation, images, models, pipeline, plots, sources, training
 from genre_utils.model_folder import add_metrics, save_model
@@ -71,6 +76,7 @@ from genre_utils.predictor import Predictor
 
 size = images.poster_size(IMG_SIZE, IMG_SHAPE)
 models.check_model(MODEL, size)
+training.check_numbers(BATCH_SIZE, LIMIT, SEED)
 epochs = training.choose_epochs(EPOCHS, MODEL, bool(environment.accelerators()))
 keras.utils.set_random_seed(SEED)
 plots.use_style()
@@ -86,7 +92,7 @@ print(f"{MODEL} at {size[0]} × {size[1]} pixels (height × width), {epochs} epo
 source = sources.find_data(DATA)
 data = dataset.load_dataset(source, LIMIT, SEED)
 note = "Drawn sample posters, not real ones" if source.is_sample else ""
-print(source.how)
+print(f"{'#' * 72}\n{note.upper()}\n{'#' * 72}\n{source.how}" if note else source.how)
 
 # %% [markdown]
 # A run has a folder of its own. The same settings go on where they stopped; other settings in
@@ -105,6 +111,8 @@ print("finished before: reporting again" if run.finished else "training")
 # %%
 cache = pipeline.fill_cache(data.posters["path"].tolist(), size, run.cache)
 data = data.without(cache.unreadable)
+data.check_parts()
+run.begin()
 data.audit.table()
 
 # %% [markdown]
@@ -145,7 +153,8 @@ pd.DataFrame(
 # How long will it take? Measured on this machine, with this network and picture size:
 
 # %%
-print(training.forecast(model, len(paths["train"]), len(paths["validation"]), epochs))
+if not run.finished:
+    print(training.forecast(model, len(paths["train"]), len(paths["validation"]), epochs))
 
 # %% [markdown]
 # ## First phase: the head on a frozen backbone
@@ -228,7 +237,7 @@ for epoch in range(done, epochs):
         cache, paths["train"], labels["train"], BATCH_SIZE, SEED, epoch, augmented=frozen
     )
     when = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False}
-    model.fit(batches, **when, callbacks=[keep, *board], verbose=2)
+    model.fit(batches, **when, callbacks=[keep, *board])
 
 # %% [markdown]
 # The curve of fine-tuning; epoch 0 is the network before it:
@@ -249,8 +258,9 @@ if len(history):
 # %%
 if not run.finished:
     best = keras.saving.load_model(run.best_file, compile=False) if epochs else model
-    guess = keras.ops.sigmoid(best.predict(validation, verbose=0))
-    thresholds = evaluation.tune_thresholds(labels["validation"], np.asarray(guess))
+    thresholds = evaluation.tune_thresholds(
+        labels["validation"], expit(best.predict(validation, verbose=0))
+    )
     how = settings | {"sample": source.is_sample, "epochs_done": max(0, len(history) - 1)}
     save_model(run.folder, best, data.genres, thresholds, parts["train"]["id"], training=how)
 
@@ -263,8 +273,19 @@ if not run.finished:
 # %%
 predictor = Predictor.load(run.folder)
 scores = {
-    split: predictor.score_pixels(cache.pixels(paths[split])) for split in ("validation", "test")
+    split: np.concatenate(
+        [
+            predictor.score_pixels(pixels)
+            for pixels, _ in pipeline.PosterBatches(cache, paths[split], labels[split], 32)
+        ]
+    )
+    for split in ("validation", "test")
 }
+
+# %% [markdown]
+# The metrics, with 95 % intervals from a thousand bootstrap draws of posters:
+
+# %%
 results = {
     f"{MODEL}, {split}": evaluation.evaluate(
         labels[split],
@@ -279,7 +300,7 @@ results = {
 # %% [markdown]
 # Beside them what needs no poster at all: a table of zeros, and each genre's frequency. Look at
 # the last column: element-wise accuracy praises the zeros nearly as much as the network, because
-# most posters lack most genres. It is not a result; macro mAP is, and there the zeros get nothing:
+# most posters lack most genres. It is not a result; macro mAP is, and there zeros are only chance:
 
 # %%
 guessed = evaluation.baselines(

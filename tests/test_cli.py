@@ -85,7 +85,7 @@ def test_evaluate_leaves_out_what_the_model_was_trained_on(
     arguments = ["--model", str(trained), "--ids", str(tmp_path / "ids.txt"), "--json", str(file)]
     assert main(["evaluate", "--data", str(sample_folder), *arguments]) == 0
     written = json.loads(file.read_text("utf-8"))
-    assert sorted(written["left_out"]["trained on"]) == sorted(known)
+    assert sorted(written["left_out"]["trained_on"]) == sorted(known)
     assert written["results"]["model"]["posters"] == len(fresh)
     assert "stranger" in capsys.readouterr().err
 

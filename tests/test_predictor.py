@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -79,6 +81,27 @@ def test_what_should_not_matter_leaves_the_answer(predictor, poster, tmp_path):
     assert scores[0].argmax() == scores[2].argmax() == predictor.genres.index("Horror")
 
 
+def test_an_unrelated_file_beside_it_changes_nothing(predictor, poster, tmp_path):
+    poster.save(tmp_path / "a.png")
+    alone = predictor.predict_all(tmp_path)
+    (tmp_path / "notes.txt").write_text("Western, surely")
+    draw_poster(["Western"], np.random.default_rng(2)).save(tmp_path / "b.png")
+    beside = predictor.predict_all(tmp_path).set_index("poster").loc[["a.png"]].reset_index()
+    genres = list(predictor.genres)
+    np.testing.assert_allclose(beside[genres], alone[genres], atol=1e-5)
+
+
+def test_names_that_are_no_text_are_predicted_and_written(predictor, poster, tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    poster.save(tmp_path / name)
+    table = predictor.predict([tmp_path / name, tmp_path / ("x" * 300)], top=1)
+    assert table["poster"][0].endswith("caf\\xe9.png") and table["error"].notna().tolist() == [
+        False,
+        True,
+    ]
+    table.to_csv(tmp_path / "table.csv")
+
+
 def test_the_planted_mark_moves_its_genre(predictor):
     music = predictor.genres.index("Music")
     moved = []
@@ -125,12 +148,19 @@ def test_weights_are_stored_in_half_precision(copy, predictor):
     np.testing.assert_array_equal(kernel, kernel.astype(np.float16).astype(np.float32))
 
 
+def test_saved_network_holds_nothing_that_keras_3_13_refuses(copy):
+    with zipfile.ZipFile(copy / "model.keras") as archive:
+        config = archive.read("config.json").decode()
+    for key in ("renorm", "input_axes", "output_axes", "compile_config"):
+        assert f'"{key}' not in config
+
+
 def test_damaged_or_foreign_folders_are_refused(copy, tmp_path):
     with pytest.raises(ModelError, match="holds no trained model"):
         load_model(tmp_path)
     card = json.loads((copy / "model.json").read_text("utf-8"))
     (copy / "model.json").write_text(json.dumps(card | {"format": 99}))
-    with pytest.raises(ModelError, match="format 99"):
+    with pytest.raises(ModelError, match="does not say that it has format"):
         load_model(copy)
     (copy / "model.json").write_text(json.dumps(card | {"genres": card["genres"][1:]}))
     with pytest.raises(ModelError, match="contradict"):
@@ -159,7 +189,7 @@ def test_failed_save_leaves_the_old_model(copy, predictor, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model_folder, "_halve_archive", full)
+    monkeypatch.setattr(model_folder, "_rewrite_archive", full)
     with pytest.raises(OSError):
         model_folder.save_model(copy, predictor.model.network, predictor.genres, [0.5], [], {})
     assert {file.name: file.read_bytes() for file in copy.iterdir()} == before

@@ -27,7 +27,7 @@ def test_released_model_finds_its_committed_figures_again(tmp_path):
     committed = json.loads((RELEASED / "metrics.json").read_text("utf-8"))["results"]
     name = next(name for name in committed if name.endswith(", test"))
     assert result["posters"] == 726
-    assert not written["left_out"]["trained on"]
+    assert not written["left_out"]["trained_on"]
     for key in ("macro_map", "micro_map", "macro_roc_auc", "top3_recall", "element_accuracy"):
         assert result[key] == pytest.approx(committed[name][key], abs=0.005), key
     zeros = written["results"]["all zeros"]["element_accuracy"]

@@ -31,6 +31,7 @@ def fit(folder, posters, callbacks=(), rate=1e-3, patience=EPOCHS) -> pd.DataFra
     cache, paths, labels = posters
     keras.utils.set_random_seed(0)
     run = training.open_run(folder, {"seed": 0})
+    run.begin()
     model = models.build_model("seed_cnn", 80, GENRES)
     model.compile(keras.optimizers.Adam(rate), keras.losses.BinaryCrossentropy(from_logits=True))
     model, done = run.resume(model)
@@ -101,11 +102,12 @@ def test_the_best_network_is_kept(tmp_path, posters):
 
 
 def test_other_settings_in_the_same_folder_are_refused(tmp_path):
-    training.open_run(tmp_path, {"model": "a", "seed": 0})
-    training.open_run(tmp_path, {"model": "a", "seed": 0})
+    training.open_run(tmp_path, {"model": "b"})
+    training.open_run(tmp_path, {"model": "a", "seed": 0}).begin()
+    training.open_run(tmp_path, {"model": "a", "seed": 0}).begin()
     with pytest.raises(training.RunError, match="seed was 0 and is now 1.*RESTART=True"):
         training.open_run(tmp_path, {"model": "a", "seed": 1})
-    training.open_run(tmp_path, {"model": "a", "seed": 1}, restart=True)
+    training.open_run(tmp_path, {"model": "a", "seed": 1}, restart=True).begin()
     assert json.loads((tmp_path / "settings.json").read_text()) == {"model": "a", "seed": 1}
 
 

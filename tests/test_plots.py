@@ -1,0 +1,57 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from genre_utils import plots
+
+GENRES = ("Comedy", "Drama", "War")
+LABELS = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]], np.int8)
+NOTE = "Drawn sample posters, not real ones"
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def title(figure) -> str:
+    return figure._suptitle.get_text() if figure._suptitle else figure.axes[0].get_title("left")
+
+
+def test_titles_say_the_finding_and_the_sample():
+    figure = plots.genre_counts(LABELS, GENRES, NOTE)
+    text = title(figure)
+    assert "67%" in text.replace(" %", "%") and NOTE in text
+    for figure in (
+        plots.labels_per_poster(LABELS, NOTE),
+        plots.co_occurrence(LABELS, GENRES, NOTE),
+        plots.picture_sizes(np.array([[440, 300], [450, 300]]), NOTE),
+    ):
+        assert NOTE in title(figure)
+
+
+def test_precision_counts_the_genres_that_surely_beat_the_prior():
+    def part(value: float | None, low: float, high: float) -> dict:
+        return {"support": 9, "average_precision": value, "interval": [low, high]}
+
+    model = {"A": part(0.6, 0.5, 0.7), "B": part(0.3, 0.1, 0.5), "C": part(None, 0, 0)}
+    prior = {"A": part(0.2, 0, 0), "B": part(0.2, 0, 0), "C": part(None, 0, 0)}
+    assert "1 of 2 genres" in title(plots.genre_precision(model, prior, ""))
+
+
+def test_best_prediction_stands_on_top(picture):
+    figure = plots.prediction(picture, ["Drama", "War"], [0.9, 0.2], "A poster")
+    bars = figure.axes[1].patches
+    assert max(bars, key=lambda bar: bar.get_y()).get_width() == 0.9
+
+
+def test_figures_are_saved_as_png_and_svg(tmp_path):
+    history = pd.DataFrame({"epoch": [0, 1], "loss": [None, 0.2], "val_macro_map": [0.1, 0.3]})
+    figure = plots.history_curves(history, "It learns", NOTE)
+    plots.save_figure(figure, tmp_path / "figures", "history")
+    assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == [
+        "history.png",
+        "history.svg",
+    ]
