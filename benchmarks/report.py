@@ -157,10 +157,15 @@ SPEED = (
 
 
 def main() -> None:
-    """Replace both tables and the line about the machines."""
+    """Replace everything between markers."""
     readme = FOLDER / "README.md"
     text = readme.read_text("utf-8")
-    parts = {"speed": speed(), "machines": machines(), "picture size": picture_size()}
+    parts = {
+        "speed": speed(),
+        "machines": machines(),
+        "picture size": picture_size(),
+        "pooled stages": pooled_stages(),
+    }
     for name, content in parts.items():
         pattern = re.compile(f"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
         text = pattern.sub(lambda _, content=content: content + "\n", text)
@@ -205,6 +210,18 @@ def picture_size() -> str:
     heads = ("height × width", "shape", "validation macro mAP", "test macro mAP", "seconds")
     note = f"Heads trained on {result['training_posters']} posters.\n\n"
     return note + table(heads, rows)
+
+
+def pooled_stages() -> str:
+    """Give the cross-validated figures of heads with and without earlier stages as Markdown."""
+    result = read_result("pooled_stages")
+    if result is None:
+        return NOT_MEASURED
+    rows = [
+        (name, f"{sum(f) / len(f):.3f}", *map("{:.3f}".format, f)) for name, f in result.items()
+    ]
+    folds = [f"fold {i + 1}" for i in range(len(rows[0]) - 2)]
+    return table(("pooled features of", "mean macro mAP", *folds), rows)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
