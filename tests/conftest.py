@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-# Set before Keras is imported: its backend is quiet, and the same on every machine.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from genre_utils import environment
+
+# Before a test imports Keras: the tests run on whatever backend the machine has.
+environment.choose_backend()
 
 ROOT = Path(__file__).parent.parent
 
