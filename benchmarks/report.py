@@ -160,16 +160,20 @@ def main() -> None:
     """Replace everything between markers."""
     readme = FOLDER / "README.md"
     text = readme.read_text("utf-8")
-    parts = {
+    for name, content in sections().items():
+        pattern = re.compile(f"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
+        text = pattern.sub(lambda _, content=content: content + "\n", text)
+    readme.write_text(text, "utf-8")
+
+
+def sections() -> dict[str, str]:
+    """Give what stands between each pair of markers."""
+    return {
         "speed": speed(),
         "machines": machines(),
         "picture size": picture_size(),
         "pooled stages": pooled_stages(),
     }
-    for name, content in parts.items():
-        pattern = re.compile(f"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
-        text = pattern.sub(lambda _, content=content: content + "\n", text)
-    readme.write_text(text, "utf-8")
 
 
 def speed() -> str:
