@@ -92,9 +92,8 @@ def features_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give one split's frozen features and its labels."""
     rows = data.part(split)
-    file = OUTPUT / f"features-{split}.npy"
     paths = rows["path"].tolist()
-    features = training.frozen_features(model.get_layer("backbone"), cache, paths, file)
+    features = training.frozen_features(model.get_layer("backbone"), model.name, cache, paths)
     return features, data.labels(rows)
 
 

@@ -82,7 +82,10 @@ def train_on_posters(side: int, paths: Sequence[str], steps: int) -> None:
     # Whole batches only: a last, smaller one would have TensorFlow trace the network again.
     readable = readable[: len(readable) // BATCH * BATCH]
     labels = np.zeros((len(readable), len(GENRES)), np.float32)
-    fit(side, Thinned(pipeline.PosterBatches(cache, readable, labels, BATCH, 0, True), steps))
+    fit(
+        side,
+        Thinned(pipeline.PosterBatches(cache, readable, labels, BATCH, 0, augmented=True), steps),
+    )
 
 
 def train_on_constant(side: int, steps: int) -> None:
@@ -104,7 +107,7 @@ def train_head(side: int, paths: Sequence[str]) -> None:
     readable = [path for path in paths if path not in cache.unreadable]
     model = models.build_model("efficientnet_lite2", side, GENRES)
     backbone, head = model.get_layer("backbone"), model.get_layer("head")
-    features = training.frozen_features(backbone, cache, readable, OUTPUT / "features.npy")
+    features = training.frozen_features(backbone, "efficientnet_lite2", cache, readable)
     head.compile(keras.optimizers.AdamW(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
     head.fit(features, np.zeros((len(readable), len(GENRES))), batch_size=128, epochs=3, verbose=0)
 

@@ -60,8 +60,8 @@ def measure(data: dataset.Dataset, parts: dict[str, pd.DataFrame], size: tuple[i
     for split, rows in parts.items():
         paths = rows["path"].tolist()
         cache = pipeline.fill_cache(paths, size, OUTPUT)
-        file = cache.file.with_name(cache.file.name.replace("pixels", "features"))
-        features[split] = training.frozen_features(model.get_layer("backbone"), cache, paths, file)
+        backbone = model.get_layer("backbone")
+        features[split] = training.frozen_features(backbone, NETWORK, cache, paths)
         labels[split] = data.labels(rows)
         cache.file.unlink()  # up to 5 GB a size, and the features are kept
     seconds = time.perf_counter() - start

@@ -152,7 +152,7 @@ def batches_of(
     rows = rows.iloc[: min(steps or len(rows), len(rows) // batch) * batch]
     paths = rows["path"].tolist()
     cache = pipeline.fill_cache(paths, size, OUTPUT / "warm")
-    return pipeline.PosterBatches(cache, paths, data.labels(rows), batch, 0, augmented)
+    return pipeline.PosterBatches(cache, paths, data.labels(rows), batch, 0, augmented=augmented)
 
 
 class Constant(keras.utils.PyDataset):
