@@ -20,6 +20,7 @@ NEEDED = {
     "pandas": "pandas",
     "PIL": "pillow",
     "seaborn": "seaborn",
+    "scipy": "scipy",
     "sklearn": "scikit-learn",
     "tqdm": "tqdm",
 }
@@ -63,7 +64,7 @@ def describe() -> str:
         return f"{backend} on {len(devices)} {kind}"
     return (
         f"{backend} on the CPU ({os.cpu_count()} cores). In Colab: Runtime → Change runtime type → "
-        "GPU or TPU makes training tens of times faster."
+        "GPU or TPU trains faster."
     )
 
 

@@ -155,7 +155,7 @@ def in_words(result: dict, prior: dict) -> str:
         )
     low, high = result["macro_map_interval"]
     return (
-        f"On {result['posters']} posters that no choice was made on:\n"
+        f"On {result['posters']} test posters:\n"
         f"- macro mAP {result['macro_map']:.3f} (95 % interval {low:.3f} to {high:.3f}); knowing "
         f"only how frequent genres are gives {prior['macro_map']:.3f}.\n"
         f"- The highest score is a true genre for {result['top1_hit']:.0%} of the posters "

@@ -94,8 +94,8 @@ def freeze_for_fine_tuning(backbone: keras.Model) -> None:
 
     Batch normalisation keeps ImageNet's means and variances, which the small batches of one
     machine cannot estimate as well. The layers that work at a quarter of the picture's
-    height or more see edges and grain, the same on posters as on photographs; they are few
-    weights and half of the work.
+    height or more see edges and grain, the same on posters as on photographs: few weights and,
+    because their maps are large, much of the work.
     """
     height = backbone.input_shape[1]
     for layer in backbone.layers:

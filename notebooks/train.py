@@ -268,7 +268,8 @@ if not run.finished:
 # ## The report
 #
 # From here on only the saved model speaks, as it will for anyone who loads it. It scores the
-# validation posters, on which choices were made, and the test posters, on which none was:
+# validation posters, by which this run made its choices, and the test posters, which it has not
+# looked at before:
 
 # %%
 predictor = Predictor.load(run.folder)
