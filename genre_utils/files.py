@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,14 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_writable(folder: Path) -> None:
+    """Create a folder; raises `OSError` unless files can be created in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Permission bits promise too much (read-only mounts, quotas): only writing tells.
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(b"?")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from genre_utils.files import make_writable
 from genre_utils.genres import IMDB_GENRES
 from genre_utils.images import SUFFIXES
 
@@ -114,10 +115,7 @@ def cache_folder() -> Path:
     base = os.environ.get("XDG_CACHE_HOME", "")
     try:
         folder = (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "poster-genres"
-        folder.mkdir(parents=True, exist_ok=True)
-        # Permission bits promise too much (read-only mounts, quotas): only writing tells.
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"?")
+        make_writable(folder)
     except (OSError, RuntimeError):  # the latter from Path.home(), for a user without one
         return Path(tempfile.mkdtemp(prefix="poster-genres-"))
     return folder

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from genre_utils.evaluation import macro_average_precision
-from genre_utils.files import replacing, write_json
+from genre_utils.files import make_writable, replacing, write_json
 from genre_utils.pipeline import PixelCache, PosterBatches
 
 # Two checkpoints are kept: should the newest be damaged, the one before still is a whole epoch.
@@ -130,10 +129,7 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
 def check_writable(folder: str | Path) -> None:
     """Create a folder and raise `RunError` unless files can be created in it."""
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        # Permission bits promise too much (read-only mounts, quotas): only writing tells.
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"?")
+        make_writable(Path(folder))
     except OSError as error:
         raise RunError(
             f"OUTPUT_DIR {str(folder)!r} cannot be written ({error.strerror or error}); "
