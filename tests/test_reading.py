@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -209,19 +210,20 @@ def test_the_cache_gives_back_what_was_put(tmp_path):
 def test_damaged_lines_are_named_and_the_rest_is_used(tmp_path, capsys):
     file = tmp_path / "words.jsonl"
     cache = WordCache(file)
-    for letter in "abcdefg":
+    for letter in "abcdefgh":
         cache.put(letter * 64, [LINE], "fake 1")
     rows = file.read_bytes().split(b"\n")
     rows[1] = rows[1][:50]
     rows[2] = b"\xff\x00" + rows[2][2:]
-    rows[3] = rows[3].replace(b"0.987", b"NaN")
+    rows[3] = rows[3].replace(b"0.987", b"98.7")
     rows[4] = rows[4].replace(b"0.1, ", b"", 1)  # seven coordinates
-    rows[5] = b"[1, 2]"
+    rows[5] = rows[5].replace(b"0.1", b"Infinity", 1)
+    rows[6] = b"[1, 2]"
     file.write_bytes(b"\n".join(rows))
     again = WordCache(file)
-    assert again.damaged == [2, 3, 4, 5, 6]
-    assert [again.get(letter * 64) is not None for letter in "abcdefg"] == [1, 0, 0, 0, 0, 0, 1]
-    assert f"{file}" in (said := capsys.readouterr().err) and "2, 3, 4, 5, 6" in said
+    assert again.damaged == [2, 3, 4, 5, 6, 7]
+    assert [letter for letter in "abcdefgh" if again.get(letter * 64)] == ["a", "h"]
+    assert f"{file}" in (said := capsys.readouterr().err) and "2, 3, 4, 5, 6, 7" in said
 
 
 def test_a_torn_last_line_is_left_alone(tmp_path):
@@ -273,6 +275,22 @@ def test_an_interrupted_run_goes_on_and_reads_nothing_twice(posters, tmp_path, o
     third = FakeReader()
     again = read_posters(posters, WordCache(file), third)
     assert third.given == [] and again.new == 0 and again.lines == done.lines
+
+
+def test_an_interrupt_does_not_wait_for_the_rest(posters, tmp_path, one_worker):
+    class Interrupted(FakeReader):
+        def read(self, rgb, name="poster"):
+            if len(self.given) == 1:
+                self.given.append(-1)
+                raise KeyboardInterrupt
+            if self.given:
+                time.sleep(0.5)
+            return super().read(rgb, name)
+
+    fake = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        read_posters(posters, WordCache(tmp_path / "words.jsonl"), fake)
+    assert len(fake.given) < 5
 
 
 def test_a_killed_process_loses_nothing_it_has_read(posters, tmp_path):
