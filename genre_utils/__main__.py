@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from genre_utils import __version__, environment
-from genre_utils.files import replacing
+from genre_utils.files import make_writable, replacing
+from genre_utils.reading import WORDS_FILE
 
 PREDICTED, NOTHING_PREDICTED, WRONG_USE = 0, 1, 2
 
@@ -28,13 +29,14 @@ EXAMPLES = """examples:
   python -m genre_utils predict posters/ --csv genres.csv
   python -m genre_utils predict posters/ --all-genres --json - --model outputs/model
   python -m genre_utils evaluate --data data/ --json metrics.json
+  python -m genre_utils read --data data/
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
-    0: at least one poster was predicted; 1: none could be; 2: wrong use.
+    0: at least one poster was predicted, scored or read; 1: none could be; 2: wrong use.
     """
     options = _parser().parse_args(arguments)
     environment.choose_backend()
@@ -68,6 +70,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--data", required=True, metavar="DIR", help="folder of posters, or CSV")
     evaluate.add_argument("--ids", metavar="FILE", help="ids to score (default: the test set)")
     evaluate.set_defaults(run=_evaluate)
+
+    read = commands.add_parser("read", help="read the words on the posters of a data set")
+    read.add_argument("--data", required=True, metavar="DIR", help="folder of posters, or CSV")
+    read.add_argument(
+        "--words", metavar="FILE", help=f"where they are kept (default: {WORDS_FILE})"
+    )
+    read.add_argument(
+        "--import", metavar="FILE", dest="readings", help="take readings made elsewhere first"
+    )
+    read.set_defaults(run=_read)
 
     for command in (predict, evaluate):
         command.add_argument("--model", metavar="DIR", help="model folder (default: the released)")
@@ -137,6 +149,29 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.json != "-":
         print(evaluation.comparison(results).round(4).T.to_string())
     return PREDICTED
+
+
+def _read(options: argparse.Namespace) -> int:
+    from genre_utils import dataset, reading, sources
+
+    file = Path(options.words or WORDS_FILE)
+    make_writable(file.parent)
+    source = sources.find_data(options.data)
+    print(source.how, file=sys.stderr)
+    posters = dataset.load_dataset(source).posters
+    cache = reading.WordCache(file)
+    if options.readings:
+        paths = dict(zip(posters["id"], posters["path"], strict=True))
+        taken = reading.import_readings(options.readings, paths, cache)
+        print(f"{taken} readings were new in {options.readings}")
+    done = reading.read_posters(posters["path"].tolist(), cache)
+    for path, reason in done.unreadable.items():
+        print(f"not read: {Path(path).name}: {reason}", file=sys.stderr)
+    print(
+        f"{len(posters)} posters: {done.new} read now, {len(done.lines) - done.new} read before, "
+        f"{len(done.unreadable)} cannot be read; the words are in {file}"
+    )
+    return PREDICTED if done.lines else NOTHING_PREDICTED
 
 
 def _chosen(data: Any, ids: str | None) -> pd.DataFrame:

@@ -17,11 +17,14 @@ from pathlib import Path
 NEEDED = {
     "h5py": "h5py",
     "matplotlib": "matplotlib",
+    "onnxruntime": "onnxruntime",
     "pandas": "pandas",
     "PIL": "pillow",
+    "rapidocr": "rapidocr",
     "seaborn": "seaborn",
     "scipy": "scipy",
     "sklearn": "scikit-learn",
+    "tokenizers": "tokenizers",
     "tqdm": "tqdm",
 }
 BACKENDS = ("tensorflow", "jax", "torch")
