@@ -26,7 +26,7 @@ LEFT_OUT = {
 
 EXAMPLES = """examples:
   python -m genre_utils predict poster.jpg
-  python -m genre_utils predict posters/ --csv genres.csv
+  python -m genre_utils predict posters/ --csv genres.csv --no-text
   python -m genre_utils predict posters/ --all-genres --json - --model outputs/model
   python -m genre_utils evaluate --data data/ --json metrics.json
   python -m genre_utils read --data data/
@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="score the model on posters with known genres")
     evaluate.add_argument("--data", required=True, metavar="DIR", help="folder of posters, or CSV")
     evaluate.add_argument("--ids", metavar="FILE", help="ids to score (default: the test set)")
+    evaluate.add_argument(
+        "--words", metavar="FILE", help=f"words read before (default: {WORDS_FILE})"
+    )
     evaluate.set_defaults(run=_evaluate)
 
     read = commands.add_parser("read", help="read the words on the posters of a data set")
@@ -84,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     for command in (predict, evaluate):
         command.add_argument("--model", metavar="DIR", help="model folder (default: the released)")
         command.add_argument("--json", metavar="FILE", help="write JSON; - prints it")
+        command.add_argument(
+            "--no-text", action="store_true", help="judge the picture alone, which is faster"
+        )
     return parser
 
 
@@ -94,7 +100,7 @@ def _predict(options: argparse.Namespace) -> int:
         raise ValueError(f"--top is {options.top}: give 1 or more.")
     for file in (options.csv, options.json):
         _check_writable(file)
-    predictor = Predictor.load(*_model(options))
+    predictor = Predictor.load(_model(options), not options.no_text)
     if options.all_genres:
         table = predictor.predict_all(options.paths)
     else:
@@ -115,10 +121,12 @@ def _predict(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from genre_utils import dataset, evaluation, sources
     from genre_utils.predictor import Predictor
+    from genre_utils.reading import WordCache
 
     _check_writable(options.json)
     data = dataset.load_dataset(sources.find_data(options.data))
-    predictor = Predictor.load(*_model(options))
+    cache = None if options.no_text else WordCache(options.words or WORDS_FILE)
+    predictor = Predictor.load(_model(options), not options.no_text, cache)
     posters = _chosen(data, options.ids)
     known = predictor.model.was_trained_on(posters["id"])
     posters = posters[~posters["id"].isin(known)]
@@ -186,8 +194,10 @@ def _chosen(data: Any, ids: str | None) -> pd.DataFrame:
     return data.posters[data.posters["id"].isin(wanted)]
 
 
-def _model(options: argparse.Namespace) -> list[str]:
-    return [options.model] if options.model else []
+def _model(options: argparse.Namespace) -> Path:
+    from genre_utils.model_folder import RELEASED
+
+    return Path(options.model) if options.model else RELEASED
 
 
 def _check_writable(file: str | None) -> None:

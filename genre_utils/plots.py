@@ -171,19 +171,48 @@ def genre_precision(per_genre: dict[str, dict], prior: dict[str, dict], note: st
     return _titled(figure, title, note)
 
 
+def reliability(
+    bins: tuple[np.ndarray, np.ndarray, np.ndarray], error: float, note: str = ""
+) -> Figure:
+    """Show what share of the scores of a size came true; `bins` as `evaluation.reliability` gives.
+
+    `error` is the expected calibration error, 0 to 1.
+    """
+    predicted, observed, _ = bins
+    figure, axes = plt.subplots(figsize=(5, 4.4), layout="constrained")
+    axes.plot((0, 1), (0, 1), color=ORANGE, label="a score that keeps its word")
+    axes.plot(predicted, observed, color=BLUE, marker="o", markersize=5, label="model")
+    top = min(1, 1.1 * max(predicted.max(), observed.max()))
+    axes.set(xlim=(0, top), ylim=(0, top), xlabel="mean score", ylabel="share that came true")
+    axes.legend(loc="upper left")
+    return _titled(figure, f"Scores are off by {error:.3f} on average", note)
+
+
 def prediction(
     poster: np.ndarray,
     genres: Sequence[str],
     scores: Sequence[float],
     title: str = "",
     note: str = "",
+    moved: Sequence[float] | None = None,
+    words: str = "",
 ) -> Figure:
-    """Show a poster `(height, width, 3)` beside bars of its top genres, the likeliest on top."""
+    """Show a poster `(height, width, 3)` beside bars of its top genres, the likeliest on top.
+
+    Where words were read, `words` stand below the bars, and `moved` says how much they added to
+    each score or took from it.
+    """
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(7.5, 3.6), width_ratios=(1, 1.6), layout="constrained"
     )
     left.imshow(poster)
     left.axis("off")
+    if words:
+        genres = [f"{genre}\n{by:+.2f} by words" for genre, by in zip(genres, moved, strict=True)]
+        lines = textwrap.wrap(words, 52)
+        cut = " …" if len(lines) > 2 else ""
+        text = "read: " + "\n".join(lines[:2]) + cut
+        right.set_title(text, fontsize=9, loc="left", wrap=False, parse_math=False)
     bars = right.barh(list(genres)[::-1], list(scores)[::-1], color=BLUE, height=0.6)
     right.bar_label(bars, fmt="%.2f", padding=4)
     right.set(xlim=(0, 1.2), xlabel="score (0 to 1)", xticks=np.arange(0, 1.1, 0.2))

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
 
+from genre_utils.fusion import blend
 from genre_utils.images import SUFFIXES, PosterError, read_poster, resize_poster
 from genre_utils.model_folder import RELEASED, SavedModel, load_model
+from genre_utils.reading import Line, Reader, ReadingError, WordCache, hash_file
+from genre_utils.words import as_text
 
 BATCH = 32
+
+
+class Prediction(NamedTuple):
+    """What the model says of one poster; only `poster` and `error` are set for a bad file.
+
+    `scores` are float `(genres,)` from 0 to 1. `lines` are the words that were read, empty when
+    none were. `moved` is by how much they moved each score, `(genres,)`.
+    """
+
+    poster: str
+    scores: np.ndarray | None
+    lines: list[Line]
+    moved: np.ndarray | None
+    error: str | None
 
 
 class Predictor:
@@ -24,15 +42,36 @@ class Predictor:
     >>> Predictor.load().predict("posters/", top=3)
     """
 
-    def __init__(self, model: SavedModel):
+    def __init__(
+        self, model: SavedModel, reader: Reader | None = None, cache: WordCache | None = None
+    ):
+        """Use `reader` for the words; of files, those in `cache` are not read anew."""
         self.model = model
         self.genres = model.genres
         self.thresholds = model.thresholds
+        self.reader = reader
+        self.cache = cache
 
     @classmethod
-    def load(cls, folder: str | os.PathLike = RELEASED) -> Predictor:
-        """Load the model in `folder`, by default the released one; raises `ModelError`."""
-        return cls(load_model(Path(folder)))
+    def load(
+        cls,
+        folder: str | os.PathLike = RELEASED,
+        read_text: bool = True,
+        cache: WordCache | None = None,
+    ) -> Predictor:
+        """Load the model in `folder`, by default the released one; raises `ModelError`.
+
+        Without `read_text` the picture alone is judged, which is several times faster. Where
+        words cannot be read, the picture is judged too, and a line on standard error says so.
+        """
+        model = load_model(Path(folder), read_text)
+        if model.words is None:
+            return cls(model)
+        try:
+            return cls(model, Reader(threads=1), cache)
+        except ReadingError as error:
+            print(f"{error} The picture alone is judged.", file=sys.stderr)
+            return cls(model, None, cache)
 
     def predict(self, images: Any, top: int = 3) -> pd.DataFrame:
         """Give the `top` genres of each poster, the likeliest first.
@@ -45,12 +84,12 @@ class Predictor:
         if top < 1:
             raise ValueError(f"top is {top}: give the number of genres to show, 1 or more.")
         rows = []
-        for name, scores, error in self.stream(images):
-            if error:
-                rows.append((name, None, None, None, error))
+        for found in self.stream(images):
+            if found.error:
+                rows.append((found.poster, None, None, None, found.error))
                 continue
-            for rank, g in enumerate(np.argsort(-scores, kind="stable")[:top], start=1):
-                rows.append((name, rank, self.genres[g], float(scores[g]), None))
+            for rank, g in enumerate(highest(found.scores, top), start=1):
+                rows.append((found.poster, rank, self.genres[g], float(found.scores[g]), None))
         table = pd.DataFrame(rows, columns=["poster", "rank", "genre", "score", "error"])
         return table.astype({"rank": "Int64", "score": "float64"})
 
@@ -58,36 +97,80 @@ class Predictor:
         """Give every genre's score: `poster`, one column a genre in model order, `error`."""
         missing = [np.nan] * len(self.genres)
         rows = [
-            (name, *(missing if error else scores.tolist()), error)
-            for name, scores, error in self.stream(images)
+            (found.poster, *(missing if found.error else found.scores.tolist()), found.error)
+            for found in self.stream(images)
         ]
         return pd.DataFrame(rows, columns=["poster", *self.genres, "error"])
 
-    def stream(self, images: Any) -> Iterator[tuple[str, np.ndarray | None, str | None]]:
-        """Yield `(name, scores, error)` for each poster, in order, as the batches are done.
-
-        `scores` is float `(genres,)` from 0 to 1; it is `None` where `error` says why.
-        """
+    def stream(self, images: Any) -> Iterator[Prediction]:
+        """Yield a `Prediction` for each poster, in order, as the batches are done."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for batch in _in_batches(list_posters(images)):
                 read = list(pool.map(self._read, batch))
-                pixels = [pixels for pixels, _ in read if pixels is not None]
-                scores = iter(self.score_pixels(np.stack(pixels)) if pixels else ())
-                for (name, _), (_, error) in zip(batch, read, strict=True):
-                    yield name, None if error else next(scores), error
+                good = [poster for poster in read if poster.error is None]
+                lines = [poster.lines for poster in good]
+                scores = moved = ()
+                if good:
+                    logits = self.picture_logits(np.stack([poster.pixels for poster in good]))
+                    scores, moved = self.combine(logits, lines)
+                scored = zip(lines, scores, moved, strict=True)
+                for (name, _), poster in zip(batch, read, strict=True):
+                    if poster.error:
+                        yield Prediction(name, None, [], None, poster.error)
+                    else:
+                        words, score, move = next(scored)
+                        yield Prediction(name, score, words, move, None)
 
-    def score_pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """Score decoded posters `(n, height, width, 3)` in the model's size: `(n, genres)`."""
+    def combine(
+        self, picture_logits: np.ndarray, lines: Sequence[Sequence[Line]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Score posters by their pictures' logits `(n, genres)` and the lines read on each.
+
+        Gives the scores `(n, genres)`, and by how much the words moved them. A poster without
+        words gets what its picture says.
+        """
+        texts = [as_text(found) for found in lines]
+        towers = {"picture": picture_logits}
+        if self.model.words and any(texts):
+            towers |= self.model.words.logits(texts)
+        return blend(self.model.sums, towers, np.array([bool(text) for text in texts], bool))
+
+    def picture_logits(self, pixels: np.ndarray) -> np.ndarray:
+        """Run the picture's network over decoded posters: float64 `(n, genres)`."""
         starts = range(0, len(pixels), BATCH)
         logits = [self.model.network.predict_on_batch(pixels[i : i + BATCH]) for i in starts]
-        return expit(np.concatenate(logits).astype(np.float64))
+        return np.concatenate(logits).astype(np.float64)
 
-    def _read(self, item: tuple[str, Any]) -> tuple[np.ndarray | None, str | None]:
+    def _read(self, item: tuple[str, Any]) -> _Read:
         name, source = item
         try:
-            return resize_poster(read_poster(source, name), self.model.image_size), None
+            rgb = read_poster(source, name)
         except PosterError as error:
-            return None, error.reason
+            return _Read(None, [], error.reason)
+        return _Read(resize_poster(rgb, self.model.image_size), self._words(source, rgb), None)
+
+    def _words(self, source: Any, rgb: np.ndarray) -> list[Line]:
+        if self.model.words is None:
+            return []
+        if self.cache is not None and isinstance(source, (str, os.PathLike)):
+            known = self.cache.get(hash_file(source))
+            if known is not None:
+                return known
+        # Words that the library fails on are words that nobody reads: the picture still answers.
+        with suppress(PosterError):
+            return self.reader.read(rgb) if self.reader else []
+        return []
+
+
+class _Read(NamedTuple):
+    pixels: np.ndarray | None
+    lines: list[Line]
+    error: str | None
+
+
+def highest(scores: np.ndarray, top: int) -> np.ndarray:
+    """Give the positions of the `top` highest scores, the highest first."""
+    return np.argsort(-scores, kind="stable")[:top]
 
 
 def list_posters(images: Any) -> Iterator[tuple[str, Any]]:

@@ -41,6 +41,8 @@ MAX_ASPECT = 3
 
 # Each reads with a thread and models of its own: about 150 MB.
 MAX_WORKERS = 8
+CHOICES = ("auto", "yes", "no")
+PATIENCE = 10  # minutes of reading that "auto" spends
 PROBE = 5  # posters a worker that are read to estimate the time of all
 _DETECTOR, _RECOGNIZER = "PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"
 # What reading JSON and taking it apart may raise, whatever stands in it.
@@ -224,6 +226,35 @@ def read_posters(paths: Sequence[str], cache: WordCache, reader: Reader | None =
         else:
             lines[path] = cache.get(sha256) or []
     return Readings(lines, unreadable, len(new) - len(failed))
+
+
+def check_choice(choice: str) -> None:
+    """Raise `ValueError` for a READ_TEXT that `decide` does not know."""
+    if choice not in CHOICES:
+        raise ValueError(f"READ_TEXT is {choice!r}: give one of {', '.join(map(repr, CHOICES))}.")
+
+
+def decide(choice: str, paths: Sequence[str], cache: WordCache) -> tuple[bool, str]:
+    """Decide whether to read the words on posters; gives the answer and a sentence that says why.
+
+    `choice` is `"yes"`, `"no"`, or `"auto"`: read when all words are in `cache` or the rest takes
+    less than 10 minutes here. Raises `ValueError` for another word, and `ReadingError` for `"yes"`
+    where RapidOCR is missing.
+    """
+    check_choice(choice)
+    if choice == "no":
+        return False, "The words on the posters are not read, as READ_TEXT says."
+    if choice == "auto" and not available() and _unread(_hash_all(paths)[0], cache):
+        return False, MISSING
+    minutes = estimate_seconds(paths, cache) / 60
+    if not minutes:
+        return True, f"The words on the posters are all in {cache.file}."
+    if choice == "auto" and minutes > PATIENCE:
+        return False, (
+            f"The words on the posters are not read: it would take about {minutes:.0f} minutes "
+            "here. READ_TEXT='yes' reads them all the same, once."
+        )
+    return True, f"The words on the posters are read, which takes about {minutes:.1f} minutes here."
 
 
 def estimate_seconds(paths: Sequence[str], cache: WordCache, reader: Reader | None = None) -> float:

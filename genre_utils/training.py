@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from genre_utils.encoder import run_on_words
 from genre_utils.evaluation import macro_average_precision
 from genre_utils.files import make_writable, replacing, write_json
 from genre_utils.pipeline import PixelCache, PosterBatches
@@ -25,6 +26,7 @@ from genre_utils.pipeline import PixelCache, PosterBatches
 KEPT_CHECKPOINTS = 2
 
 ACCELERATED_EPOCHS = 8
+ACCELERATED_WORD_EPOCHS = 4
 SEED_CNN_EPOCHS = 20
 
 
@@ -80,15 +82,22 @@ class Run:
         scores = self.history()["val_macro_map"]
         return len(scores) > 0 and len(scores) - 1 - int(scores.argmax()) >= patience
 
+    @property
+    def words(self) -> Run:
+        """The part of this run that trains on words, in a folder below; one begins both."""
+        return Run(self.folder / "words", self.settings)
+
     def begin(self) -> None:
         """Claim the folder for these settings; until then, a mistake leaves no trace in it."""
-        self.best_file.parent.mkdir(exist_ok=True)
+        for run in (self, self.words):
+            run.best_file.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.settings_file, self.settings)
 
     def finish(self, metrics: dict[str, Any]) -> None:
         """Write `metrics.json`, which marks the run as finished, and drop its checkpoints."""
         write_json(self.folder / "metrics.json", metrics)
-        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+        for run in (self, self.words):
+            shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
 
     def checkpoints(self) -> list[Path]:
         """List the checkpoints, the newest first; the number is that of epochs done."""
@@ -117,10 +126,10 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
     """
     run = Run(Path(folder), settings)
     check_writable(run.folder)
-    if restart:
-        shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
+    for part in (run, run.words) if restart else ():
+        shutil.rmtree(part.folder / "checkpoints", ignore_errors=True)
         for name in ("head.csv", "history.csv", "metrics.json", "settings.json"):
-            (run.folder / name).unlink(missing_ok=True)
+            (part.folder / name).unlink(missing_ok=True)
     if run.settings_file.exists():
         _check_same(json.loads(run.settings_file.read_text("utf-8")), settings, run.folder)
     return run
@@ -177,6 +186,17 @@ def choose_epochs(epochs: int, model: str, accelerated: bool) -> int:
     return (ACCELERATED_EPOCHS if accelerated else 0) if epochs == -1 else epochs
 
 
+def choose_word_epochs(epochs: int, accelerated: bool) -> int:
+    """Turn the parameter WORD_EPOCHS into epochs of fine-tuning the sentence encoder.
+
+    -1 follows the hardware: on a CPU its head alone, on an accelerator 4. Raises `ValueError`
+    for other negative numbers.
+    """
+    if epochs < -1:
+        raise ValueError(f"WORD_EPOCHS is {epochs}: give 0 or more, or -1 to follow the hardware.")
+    return (ACCELERATED_WORD_EPOCHS if accelerated else 0) if epochs == -1 else epochs
+
+
 def forecast(network: keras.Model, training: int, validation: int, epochs: int) -> str:
     """Say how long a training will take, from the time that this network takes here and now."""
     second = seconds_a_poster(network)
@@ -219,14 +239,78 @@ def frozen_features(
     return np.load(file)
 
 
+def fit_head(
+    head: keras.Model,
+    features: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+    log: Path,
+) -> None:
+    """Train a head on frozen features `(n, features)` of `"train"`; keep its best epoch.
+
+    Best is the highest macro average precision on `"validation"`; when six epochs have not
+    raised it, the rest of 60 is spared. `log` becomes a CSV with a row an epoch.
+    """
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    head.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-3), loss)
+    patience = keras.callbacks.EarlyStopping(
+        "val_macro_map", mode="max", patience=6, restore_best_weights=True
+    )
+    head.fit(
+        features["train"],
+        labels["train"].astype("float32"),
+        batch_size=128,
+        epochs=60,
+        callbacks=[
+            ValidationScore(features["validation"], labels["validation"]),
+            patience,
+            keras.callbacks.CSVLogger(log),
+        ],
+        verbose=0,
+    )
+
+
+def gentle_adam(steps: int) -> keras.optimizers.Optimizer:
+    """Give the optimizer of fine-tuning for a training of so many steps.
+
+    AdamW (Loshchilov and Hutter, 2019) at 5e-5, falling along a cosine after a first tenth of
+    warming up, because Adam's first steps are its wildest.
+    """
+    steps = max(1, steps)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, decay_steps=0.9 * steps, warmup_target=5e-5, warmup_steps=0.1 * steps
+    )
+    return keras.optimizers.AdamW(rate, weight_decay=1e-2)
+
+
+def fine_tune(
+    run: Run,
+    model: keras.Model,
+    batches: Callable[[int], keras.utils.PyDataset],
+    epochs: range,
+    patience: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """Train on `batches(epoch)`, until validation has not improved for `patience` epochs.
+
+    Each epoch is a `fit` of its own: order, variations and dropout are drawn from the seed of
+    the settings and the epoch alone, so that a killed run goes on as if nothing had happened.
+    """
+    for epoch in epochs:
+        if run.patience_is_out(patience):
+            break
+        seed_dropout(model, run.settings["seed"], epoch)
+        when = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False}
+        model.fit(batches(epoch), **when, callbacks=list(callbacks))
+
+
 class ValidationScore(keras.callbacks.Callback):
     """Adds `val_macro_map`, macro average precision on validation, to each epoch's logs.
 
-    `inputs` is whatever the model predicts from: features, or `PosterBatches`. Stands before
-    the callbacks that read the figure.
+    `inputs` is whatever the model predicts from: features, `PosterBatches`, or a list of
+    posters' tokens. Stands before the callbacks that read the figure.
     """
 
-    def __init__(self, inputs: np.ndarray | PosterBatches, labels: np.ndarray):
+    def __init__(self, inputs: np.ndarray | PosterBatches | list, labels: np.ndarray):
         super().__init__()
         self.inputs = inputs
         self.labels = labels
@@ -237,7 +321,7 @@ class ValidationScore(keras.callbacks.Callback):
 
     def score(self) -> float:
         """Predict the validation posters and give their macro average precision."""
-        return macro_average_precision(self.labels, self.model.predict(self.inputs, verbose=0))
+        return macro_average_precision(self.labels, predict_logits(self.model, self.inputs))
 
 
 class Checkpoints(ValidationScore):
@@ -247,7 +331,7 @@ class Checkpoints(ValidationScore):
     kept. Every file is whole at any moment, and an epoch torn off is simply done again.
     """
 
-    def __init__(self, run: Run, inputs: PosterBatches, labels: np.ndarray):
+    def __init__(self, run: Run, inputs: PosterBatches | list, labels: np.ndarray):
         super().__init__(inputs, labels)
         self.run = run
 
@@ -280,6 +364,13 @@ class Checkpoints(ValidationScore):
                 self.model.save(temporary)
         with replacing(self.run.history_file) as temporary:
             history.to_csv(temporary, index=False)
+
+
+def predict_logits(network: keras.Model, inputs: np.ndarray | PosterBatches | list) -> np.ndarray:
+    """Give a network's logits for features, pixels, or a list of posters' tokens, in order."""
+    if isinstance(inputs, list):
+        return run_on_words(network, inputs)
+    return network.predict(inputs, verbose=0)
 
 
 def seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:

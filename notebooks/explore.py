@@ -51,6 +51,8 @@ print(environment.prepare())
 DATA: str = ""  # folder or CSV of posters; empty: found or downloaded; "sample": drawn posters
 LIMIT: int = 0  # at most this many posters, drawn at random; 0: all
 SEED: int = 0  # seed of every random choice
+READ_TEXT: str = "auto"  # read words: "yes"; "no"; "auto": if it takes 10 minutes at most
+WORDS: str = "outputs/words.jsonl"  # file of words read before; new ones are added
 OUTPUT_DIR: str = "outputs/explore"  # folder for the figures, the audit and the pixels
 
 # %% [markdown]
@@ -60,7 +62,17 @@ OUTPUT_DIR: str = "outputs/explore"  # folder for the figures, the audit and the
 import numpy as np
 import pandas as pd
 
-from genre_utils import dataset, evaluation, images, pipeline, plots, sources, training
+from genre_utils import (
+    dataset,
+    evaluation,
+    images,
+    pipeline,
+    plots,
+    reading,
+    sources,
+    training,
+    words,
+)
 
 folder = Path(OUTPUT_DIR)
 figures = folder / "figures"
@@ -243,6 +255,39 @@ print(
     f"{brightness[bright]:.0f}: {gap:.0f} apart. Single posters have a standard deviation of "
     f"{spread:.0f}, so brightness alone tells {'little' if gap <= 2 * spread else 'much'}."
 )
+
+# %% [markdown]
+# ## What do they say?
+#
+# A poster is words, too. They are read as `train.ipynb` reads them, once, into the same file; where
+# that takes too long, only as far as they are there already:
+
+# %%
+word_cache = reading.WordCache(WORDS)
+read_text, why = reading.decide(READ_TEXT, train["path"].tolist(), word_cache)
+print(why)
+found = reading.read_posters(train["path"].tolist(), word_cache).lines if read_text else {}
+lines = [found.get(path, []) for path in train["path"]]
+
+# %% [markdown]
+# The words that stand on a genre's training posters far more often than on the others:
+
+# %%
+texts = [words.as_text(read) for read in lines]
+typical = words.typical_words(texts, data.labels(train), data.genres)
+listed = {genre: ", ".join(names) for genre, names in typical.items() if names}
+pd.Series(listed, name="typical words", dtype=str).rename_axis("genre").to_frame()
+
+# %% [markdown]
+# How much there is to read:
+
+# %%
+if read_text:
+    amounts = np.array([len(text.split()) for text in texts])
+    print(
+        f"Half of the training posters have {np.median(amounts):.0f} or more words; "
+        f"{(amounts == 0).mean():.0%} have none that could be read."
+    )
 
 # %% [markdown]
 # ## How large are the pictures?

@@ -50,6 +50,7 @@ print(environment.prepare())
 POSTERS: str = ""  # picture or folder of pictures; empty: upload in Colab, else drawn examples
 MODEL_DIR: str = ""  # folder of a model you trained; empty: the released model
 TOP: int = 3  # genres to show a poster, 1 or more
+READ_TEXT: bool = True  # False: judge the picture alone, several times faster
 SHOWN: int = 8  # posters to draw; the table has all of them
 OUTPUT_DIR: str = "outputs/predict"  # folder for the table and the figures
 
@@ -61,11 +62,13 @@ OUTPUT_DIR: str = "outputs/predict"  # folder for the table and the figures
 
 # %%
 import matplotlib.pyplot as plt
+import pandas as pd
 
 from genre_utils import evaluation, images, model_folder, plots, sample, training
-from genre_utils.predictor import Predictor, list_posters
+from genre_utils.predictor import Predictor, highest, list_posters
+from genre_utils.words import as_text
 
-predictor = Predictor.load(MODEL_DIR or model_folder.RELEASED)
+predictor = Predictor.load(MODEL_DIR or model_folder.RELEASED, READ_TEXT)
 plots.use_style()
 if predictor.model.card["training"]["sample"]:
     print("THIS MODEL WAS TRAINED ON THE DRAWN SAMPLE: ITS SCORES MEAN NOTHING FOR REAL POSTERS.")
@@ -87,45 +90,57 @@ print(note or f"Posters from {posters}")
 # %% [markdown]
 # ## The scores
 #
-# One row a poster and rank. A file that cannot be read is a row too, with the reason in `error`:
+# The model looks at each poster and reads its words. A file that cannot be read stops nothing:
 
 # %%
-table = predictor.predict(posters, TOP)
-table.to_csv(folder / "top_genres.csv", index=False)
-table.round(3).head(3 * TOP)
+found = list(predictor.stream(posters))
+good = [one for one in found if not one.error]
+bad = [(one.poster, one.error) for one in found if one.error]
+print(f"{len(bad)} of {len(found)} files could not be read")
+pd.DataFrame(bad, columns=["poster", "error"])
 
 # %% [markdown]
-# The files that could not be read, if there are any:
+# The likeliest genres, one row a poster and rank; `by words` is how much of the score the words
+# on the poster added or took. A file that could not be read is a row too, with the reason:
 
 # %%
-bad = table[table["error"].notna()]
-print(f"{len(bad)} of {table['poster'].nunique()} files could not be read")
-bad[["poster", "error"]]
+columns = ["poster", "rank", "genre", "score", "by words", "error"]
+rows = [
+    (one.poster, rank, predictor.genres[g], one.scores[g], one.moved[g], None)
+    for one in good
+    for rank, g in enumerate(highest(one.scores, TOP), start=1)
+]
+rows += [(poster, None, None, None, None, error) for poster, error in bad]
+table = pd.DataFrame(rows, columns=columns)
+table.to_csv(folder / "top_genres.csv", index=False)
+table.round(3).head(3 * TOP)
 
 # %% [markdown]
 # ## Each poster beside its genres
 #
 # A long first bar means the network is sure; three short ones of like length mean that it is
-# guessing between them:
+# guessing between them. Under the title stand the words that were read:
 
 # %%
 pictures = dict(list_posters(posters))
-good = table[table["error"].isna()]
-for number, (name, rows) in enumerate(list(good.groupby("poster", sort=False))[:SHOWN], start=1):
-    figure = plots.prediction(
-        images.read_poster(pictures[name], name), rows["genre"], rows["score"], name, note
-    )
-    plots.save_figure(figure, folder / "figures", f"{number:03d}-{Path(name).stem}")
+for number, one in enumerate(good[:SHOWN], start=1):
+    rgb = images.read_poster(pictures[one.poster], one.poster)
+    best = highest(one.scores, TOP)
+    names = [predictor.genres[g] for g in best]
+    read = {"moved": one.moved[best], "words": as_text(one.lines)}
+    figure = plots.prediction(rgb, names, one.scores[best], one.poster, note, **read)
+    plots.save_figure(figure, folder / "figures", f"{number:03d}-{Path(one.poster).stem}")
     plt.show()
 
 # %% [markdown]
 # In words, for the first of them:
 
 # %%
-if len(good):
-    first = good[good["poster"] == good["poster"].iloc[0]]
-    guesses = ", ".join(f"{g} {s:.2f}" for g, s in zip(first["genre"], first["score"], strict=True))
-    print(f"{first['poster'].iloc[0]}: {guesses}")
+for one in good[:1]:
+    guesses = [f"{predictor.genres[g]} {one.scores[g]:.2f}" for g in highest(one.scores, TOP)]
+    most = abs(one.moved).argmax()
+    print(f"{one.poster}: {', '.join(guesses)}.")
+    print(f"Its words moved {predictor.genres[most]} most, by {one.moved[most]:+.2f}.")
 
 # %% [markdown]
 # ## Where everything is
@@ -133,5 +148,7 @@ if len(good):
 # All scores, one row a poster and one column a genre, for those who want to go on with them:
 
 # %%
-predictor.predict_all(posters).to_csv(folder / "all_genres.csv", index=False)
+every = pd.DataFrame([one.scores for one in good], columns=list(predictor.genres))
+every.insert(0, "poster", [one.poster for one in good])
+every.to_csv(folder / "all_genres.csv", index=False)
 print(f"The tables and figures are in {folder}/. To train on your own posters: train.ipynb.")
