@@ -22,6 +22,8 @@ PIECES = {"analyzer": "char_wb", "ngram_range": (2, 5)}
 WORDS = {"analyzer": "word", "ngram_range": (1, 2)}
 OPTIONS = {"sublinear_tf": True, "min_df": 2, "dtype": np.float32}
 
+DROPPED = 0.2
+
 # Less than three posters teach a linear model nothing but their own words.
 FEWEST = 3
 
@@ -29,6 +31,16 @@ FEWEST = 3
 def as_text(lines: Sequence[Line]) -> str:
     """Join the lines of a poster, in the order in which they were read: from top to bottom."""
     return " ".join(line.text for line in lines)
+
+
+def drop_lines(lines: Sequence[Line], key: int) -> list[Line]:
+    """Leave out each line with a chance of one in five, but not all; `key` seeds the chance.
+
+    Fine-tuning on ever other parts of a poster's words keeps a network from learning the few
+    thousand posters by heart.
+    """
+    kept = np.random.default_rng(key).random(len(lines)) >= DROPPED
+    return [line for line, keep in zip(lines, kept, strict=True) if keep] or list(lines)
 
 
 class NgramModel:

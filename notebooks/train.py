@@ -336,13 +336,16 @@ if read_text and not run.finished:
         reader.compile(training.gentle_adam(steps), loss)
 
 # %% [markdown]
-# A batch holds texts of like length, so that little of it is padding:
+# In each epoch a poster has lost some of its lines, so that the network cannot learn the few
+# thousand posters by heart. A batch holds texts of like length, and little of it is padding:
 
 
 # %%
 def texts_of(epoch: int) -> pipeline.WordBatches:
-    train = (tokens["train"], paths["train"], labels["train"])
-    return pipeline.WordBatches(*train, WORD_BATCH, SEED, epoch)
+    keys = [pipeline.random_key(path, SEED, epoch) for path in paths["train"]]
+    kept = [words.drop_lines(read, key) for read, key in zip(lines["train"], keys, strict=True)]
+    train = encoder.tokenize([words.as_text(read) for read in kept])
+    return pipeline.WordBatches(train, paths["train"], labels["train"], WORD_BATCH, SEED, epoch)
 
 
 if read_text and not run.finished:

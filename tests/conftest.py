@@ -49,12 +49,44 @@ def trained(tmp_path_factory, sample_folder) -> Path:
         folder,
         DATA="sample",
         MODEL="efficientnet_lite0",
+        SECOND_MODEL="",
         IMG_SIZE=128,
         EPOCHS=0,
+        READ_TEXT="no",
         OUTPUT_DIR=str(folder / "model"),
     )
     (folder / "model" / "printed.txt").write_text(printed, "utf-8")
     return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def word_file(tmp_path_factory) -> Path:
+    """Where the tests keep the words that they read."""
+    return tmp_path_factory.mktemp("words") / "words.jsonl"
+
+
+@pytest.fixture(scope="session")
+def trained_on_words(tmp_path_factory, word_file) -> Path:
+    """The output folder of a training on the pictures and the words of some sample posters."""
+    folder = tmp_path_factory.mktemp("trained_on_words")
+    printed = run_notebook("train", folder, **on_words(folder, word_file))
+    (folder / "model" / "printed.txt").write_text(printed, "utf-8")
+    return folder / "model"
+
+
+def on_words(folder: Path, word_file: Path) -> dict:
+    """The parameters of that training."""
+    return {
+        "DATA": "sample",
+        "MODEL": "efficientnet_lite0",
+        "IMG_SIZE": 64,
+        "LIMIT": 120,
+        "EPOCHS": 0,
+        "READ_TEXT": "yes",
+        "WORD_EPOCHS": 1,
+        "WORDS": str(word_file),
+        "OUTPUT_DIR": str(folder / "model"),
+    }
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,13 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from genre_utils import evaluation
-from genre_utils.evaluation import baselines, evaluate, tune_thresholds
+from genre_utils.evaluation import (
+    baselines,
+    calibration_error,
+    evaluate,
+    paired_bootstrap,
+    tune_thresholds,
+)
 
 GENRES = ["A", "B", "C", "D"]
 
@@ -81,3 +87,25 @@ def test_rare_genre_gets_the_shared_threshold(table):
     own = tune_thresholds(labels, scores)
     scores[:2, 3] = 0.999
     assert tune_thresholds(labels, scores)[3] == pytest.approx(own[3], abs=0.05)
+
+
+def test_calibration_error_measures_how_far_scores_are_from_what_comes_true():
+    rng = np.random.default_rng(0)
+    scores = rng.random((20_000, 3))
+    labels = (rng.random(scores.shape) < scores).astype(int)
+    assert calibration_error(labels, scores) < 0.01
+    assert calibration_error(labels, scores / 2) == pytest.approx(0.25, abs=0.01)
+    result = evaluate(labels, scores, ("a", "b", "c"), resamples=0)
+    assert result["calibration_error"] == calibration_error(labels, scores)
+    assert result["calibration_error_top3"] == pytest.approx(result["calibration_error"], abs=1e-9)
+
+
+def test_paired_bootstrap_sees_a_better_system_and_no_difference():
+    rng = np.random.default_rng(0)
+    labels = (rng.random((400, 4)) < 0.3).astype(int)
+    noise = rng.normal(size=(2, *labels.shape))
+    better, worse = labels + noise[0], 0.3 * labels + noise[1]
+    paired = paired_bootstrap(labels, better, worse, resamples=100)
+    assert paired["share"] == 1 and paired["interval"][0] > 0
+    same = paired_bootstrap(labels, better, better, resamples=20)
+    assert same["share"] == 0 and same["difference"] == 0

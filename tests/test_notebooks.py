@@ -6,7 +6,7 @@ import re
 import jupytext
 import pandas as pd
 import pytest
-from conftest import ROOT, run_notebook
+from conftest import ROOT, on_words, run_notebook
 
 NOTEBOOKS = ("explore", "train", "predict")
 
@@ -65,14 +65,37 @@ def test_a_finished_training_reports_again_without_training(trained):
         trained.parent,
         DATA="sample",
         MODEL="efficientnet_lite0",
+        SECOND_MODEL="",
         IMG_SIZE=128,
         EPOCHS=0,
+        READ_TEXT="no",
         OUTPUT_DIR=str(trained),
     )
     assert "reporting again" in printed
     assert (trained / "model.keras").read_bytes() == before
     assert (trained / "head.csv").read_bytes() == head
     assert json.loads((trained / "metrics.json").read_text("utf-8"))["results"] == results
+
+
+def test_words_are_learned_and_move_scores(trained_on_words):
+    metrics = json.loads((trained_on_words / "metrics.json").read_text("utf-8"))
+    results = metrics["results"]
+    prior = results["genre prior, test"]["macro_map_all"]
+    assert results["words alone, test"]["macro_map_all"] > prior + 0.1
+    assert results["efficientnet_lite0 and words, test"]["macro_map_all"] > prior + 0.2
+    assert set(metrics["both against picture alone"]) == {"share", "difference", "interval"}
+    history = pd.read_csv(trained_on_words / "words" / "history.csv")
+    assert history["epoch"].tolist() == [0, 1]
+
+
+def test_a_training_on_words_is_finished_and_reads_nothing_twice(trained_on_words, word_file):
+    read = word_file.read_bytes()
+    network = (trained_on_words / "words.keras").read_bytes()
+    folder = trained_on_words.parent
+    printed = run_notebook("train", folder, **on_words(folder, word_file))
+    assert "reporting again" in printed and "words on the posters are all in" in printed
+    assert word_file.read_bytes() == read
+    assert (trained_on_words / "words.keras").read_bytes() == network
 
 
 def test_nothing_is_claimed_when_no_poster_can_be_read(tmp_path):
@@ -96,8 +119,10 @@ def test_fine_tuning_runs_from_the_notebook(tmp_path):
         DATA="sample",
         MODEL="efficientnet_lite0",
         IMG_SIZE=64,
+        SECOND_MODEL="",
         LIMIT=60,
         EPOCHS=1,
+        READ_TEXT="no",
         OUTPUT_DIR=str(tmp_path / "model"),
     )
     history = pd.read_csv(tmp_path / "model" / "history.csv")
@@ -107,8 +132,9 @@ def test_fine_tuning_runs_from_the_notebook(tmp_path):
     assert not (tmp_path / "model" / "checkpoints").exists()
 
 
-def test_explore_runs_on_the_sample(tmp_path):
-    printed = run_notebook("explore", tmp_path, DATA="sample", OUTPUT_DIR=str(tmp_path / "explore"))
+def test_explore_runs_on_the_sample(tmp_path, trained_on_words, word_file):
+    where = {"OUTPUT_DIR": str(tmp_path / "explore"), "WORDS": str(word_file)}
+    printed = run_notebook("explore", tmp_path, DATA="sample", LIMIT=120, READ_TEXT="yes", **where)
     assert "DRAWN SAMPLE POSTERS, NOT REAL ONES" in printed
     assert len(list((tmp_path / "explore" / "figures").glob("*.png"))) >= 6
 
@@ -142,6 +168,9 @@ def test_predict_draws_each_poster_and_names_the_bad_one(tmp_path, trained, samp
         ({"BATCH_SIZE": 0}, "BATCH_SIZE is 0"),
         ({"LIMIT": -5}, "LIMIT is -5"),
         ({"EPOCHS": -2}, "EPOCHS is -2"),
+        ({"WORD_EPOCHS": -2}, "WORD_EPOCHS is -2"),
+        ({"READ_TEXT": "maybe"}, "READ_TEXT is 'maybe'"),
+        ({"SECOND_MODEL": "resnet9000"}, "MODEL is 'resnet9000'"),
     ],
 )
 def test_wrong_parameters_stop_before_long_work(tmp_path, parameters, sentence):

@@ -10,6 +10,7 @@ import pytest
 from genre_utils import model_folder
 from genre_utils.model_folder import ModelError, load_model
 from genre_utils.predictor import Predictor
+from genre_utils.reading import Line, WordCache, hash_file
 from genre_utils.sample import MUSIC_MARK, draw_poster
 
 
@@ -193,3 +194,64 @@ def test_failed_save_leaves_the_old_model(copy, predictor, monkeypatch):
     with pytest.raises(OSError):
         model_folder.save_model(copy, predictor.model.network, predictor.genres, [0.5], [], {})
     assert {file.name: file.read_bytes() for file in copy.iterdir()} == before
+
+
+@pytest.fixture(scope="module")
+def reading_predictor(trained_on_words):
+    return Predictor.load(trained_on_words)
+
+
+def test_words_move_the_scores_and_can_be_left_out(reading_predictor, trained_on_words, poster):
+    (found,) = reading_predictor.stream(poster)
+    assert found.lines and np.abs(found.moved).max() > 0.01
+    (alone,) = Predictor.load(trained_on_words, read_text=False).stream(poster)
+    assert not alone.lines and not alone.moved.any()
+    np.testing.assert_allclose(found.scores - found.moved, alone.scores, atol=1e-6)
+
+
+def test_other_words_on_the_same_picture_change_the_answer(reading_predictor, poster):
+    logits = reading_predictor.picture_logits(np.zeros((2, 96, 64, 3), np.uint8))
+    (found,) = reading_predictor.stream(poster)
+    (other,) = reading_predictor.stream(draw_poster(["Romance"], np.random.default_rng(3)))
+    scores, _ = reading_predictor.combine(logits, [found.lines, other.lines])
+    horror, romance = (reading_predictor.genres.index(g) for g in ("Horror", "Romance"))
+    assert scores[0, horror] > scores[1, horror]
+    assert scores[0, romance] < scores[1, romance]
+
+
+def test_a_poster_without_words_gets_the_picture_s_answer(reading_predictor, trained_on_words):
+    blank = np.full((300, 200, 3), 128, np.uint8)
+    (found,) = reading_predictor.stream(blank)
+    (alone,) = Predictor.load(trained_on_words, read_text=False).stream(blank)
+    assert not found.lines
+    np.testing.assert_allclose(found.scores, alone.scores, atol=1e-6)
+
+
+def test_without_a_reader_the_picture_answers_and_a_line_says_so(
+    trained_on_words, poster, monkeypatch, capsys
+):
+    monkeypatch.setattr("genre_utils.reading.available", lambda: False)
+    (found,) = Predictor.load(trained_on_words).stream(poster)
+    assert found.error is None and not found.lines
+    assert "rapidocr" in capsys.readouterr().err
+
+
+def test_known_words_are_taken_from_the_cache(trained_on_words, poster, tmp_path):
+    poster.save(tmp_path / "a.png")
+    cache = WordCache(tmp_path / "words.jsonl")
+    told = [Line("SADDLE UP", 1.0, ((0, 0), (1, 0), (1, 0.1), (0, 0.1)))]
+    cache.put(hash_file(tmp_path / "a.png"), told, "a test")
+    (found,) = Predictor.load(trained_on_words, cache=cache).stream(tmp_path / "a.png")
+    assert found.lines == told
+
+
+@pytest.mark.parametrize("name", ["words.keras", "ngrams.npz", "tokenizer.json"])
+def test_damaged_or_missing_word_files_are_refused(trained_on_words, tmp_path, name):
+    folder = tmp_path / "model"
+    shutil.copytree(trained_on_words, folder, ignore=shutil.ignore_patterns("cache", "figures"))
+    (folder / name).write_bytes((folder / name).read_bytes()[:-1])
+    with pytest.raises(ModelError, match="SHA-256"):
+        load_model(folder)
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match="missing"):
+        load_model(folder)

@@ -1,0 +1,73 @@
+"""The sentence encoder against the original's vectors, computed with the authors' own network."""
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from genre_utils import encoder
+from genre_utils.pipeline import WordBatches, pad_tokens
+
+WEIGHTS = encoder.cached_weights()
+
+
+@pytest.mark.skipif(
+    not WEIGHTS.exists(), reason="no weights here: python genre_utils/weights/fetch_encoder.py"
+)
+def test_vectors_are_the_original_s():
+    with np.load(ROOT / "tests" / "references" / "minilm.npz", allow_pickle=False) as reference:
+        sentences, expected = reference["sentences"].tolist(), reference["vectors"]
+    network, how = encoder.load_encoder()
+    assert encoder.REPOSITORY in how
+    vectors = encoder.run_on_words(network, encoder.tokenize(sentences))
+    cosines = (vectors * expected).sum(axis=1) / np.linalg.norm(vectors, axis=1)
+    assert len(sentences) == 12 and cosines.min() > 0.999
+
+
+def test_a_text_s_vector_does_not_depend_on_its_neighbours():
+    network = encoder.build_encoder()
+    tokens = encoder.tokenize(["in space no one can hear you scream", "heat and dust " * 20, ""])
+    together = encoder.run_on_words(network, tokens)
+    alone = np.concatenate([encoder.run_on_words(network, [row]) for row in tokens])
+    np.testing.assert_allclose(together, alone, atol=2e-5)
+    assert np.abs(together[0] - together[1]).max() > 0.1
+
+
+def test_long_texts_are_cut_and_padding_is_zero():
+    rows = encoder.tokenize(["word " * 1000, "word"])
+    assert [len(row) for row in rows] == [encoder.MAX_TOKENS, 3]
+    table = pad_tokens(rows)
+    assert table.shape == (2, 128) and not table[1, 3:].any()
+
+
+def test_weights_of_another_file_are_refused(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"something else")
+    with pytest.raises(encoder.EncoderError, match="SHA-256"):
+        encoder.check_weights(tmp_path / "model.safetensors")
+
+
+def test_without_internet_the_released_encoder_answers_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoder, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(encoder, "has_internet", lambda: False)
+    network, how = encoder.load_encoder()
+    assert network.output_shape[-1] == encoder.WIDTH and "released model" in how
+    monkeypatch.setattr(encoder, "RELEASED_WORDS", tmp_path / "none.keras")
+    with pytest.raises(encoder.EncoderError, match="fetch_encoder"):
+        encoder.load_encoder()
+
+
+def test_an_epoch_has_every_text_once_and_the_widest_first():
+    rng = np.random.default_rng(0)
+    tokens = [np.full(rng.integers(3, 100), i + 1, np.int32) for i in range(50)]
+    labels = np.eye(50)
+    paths = [f"{i}.jpg" for i in range(50)]
+    batches = [WordBatches(tokens, paths, labels, 8, seed=0, epoch=1)[i] for i in range(7)]
+    seen = np.concatenate([x[:, 0] for x, _ in batches]) - 1
+    assert sorted(seen) == list(range(50))
+    for x, y in batches:
+        np.testing.assert_array_equal(y.argmax(axis=1), x[:, 0] - 1)
+    widths = [x.shape[1] for x, _ in batches]
+    assert widths[0] == max(widths) and widths[1] == min(widths)
+    again = WordBatches(tokens, paths, labels, 8, seed=0, epoch=1)
+    other = WordBatches(tokens, paths, labels, 8, seed=0, epoch=2)
+    np.testing.assert_array_equal(again[3][0], batches[3][0])
+    assert any(not np.array_equal(other[i][0], batches[i][0]) for i in range(7))

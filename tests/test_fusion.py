@@ -1,0 +1,65 @@
+import json
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from genre_utils.evaluation import calibration_error, macro_average_precision
+from genre_utils.fusion import blend, fit_sum, from_card, to_card
+
+GENRES = ("a", "b", "c")
+
+
+@pytest.fixture
+def world():
+    """Two towers see two halves of the truth; both shout: their logits are four times too large."""
+    rng = np.random.default_rng(0)
+    seen, said = rng.normal(size=(2, 4000, 3))
+    labels = rng.random((4000, 3)) < expit(seen + 2 * said - 1)
+    return {"picture": 4 * seen, "words": 4 * said}, labels.astype(int)
+
+
+def test_the_sum_finds_the_weights_and_is_calibrated(world):
+    towers, labels = world
+    train = {name: logits[:2000] for name, logits in towers.items()}
+    test = {name: logits[2000:] for name, logits in towers.items()}
+    fitted = fit_sum(train, labels[:2000])
+    assert fitted.weights["picture"] == pytest.approx(0.25, abs=0.05)
+    assert fitted.weights["words"] == pytest.approx(0.5, abs=0.07)
+    assert calibration_error(labels[2000:], fitted.scores(test)) < 0.03
+    assert calibration_error(labels[2000:], expit(sum(test.values()))) > 0.05
+    both = macro_average_precision(labels[2000:], fitted.scores(test))
+    assert both > macro_average_precision(labels[2000:], test["words"]) + 0.02
+
+
+def test_a_genre_without_positives_gets_the_shared_weights_and_stays_finite(world):
+    towers, labels = world
+    labels = labels.copy()
+    labels[:, 2] = 0
+    fitted = fit_sum(towers, labels)
+    assert np.isfinite(fitted.bias).all() and fitted.bias[2] < fitted.bias[:2].min()
+    assert fitted.weights["words"][2] > 0
+
+
+def test_posters_without_words_get_the_picture_s_answer(world):
+    towers, labels = world
+    sums = {
+        "picture": fit_sum({"picture": towers["picture"]}, labels),
+        "both": fit_sum(towers, labels),
+    }
+    worded = np.arange(4000) % 2 == 0
+    scores, moved = blend(sums, towers, worded)
+    alone = sums["picture"].scores(towers)
+    np.testing.assert_array_equal(scores[~worded], alone[~worded])
+    np.testing.assert_allclose(scores, alone + moved)
+    assert np.abs(moved[worded]).mean() > 0.05 and not moved[~worded].any()
+    np.testing.assert_array_equal(blend(sums, {"picture": towers["picture"]}, worded)[0], alone)
+
+
+def test_a_card_gives_the_same_sum_and_refuses_other_genres(world):
+    towers, labels = world
+    fitted = fit_sum(towers, labels)
+    again = from_card(json.loads(json.dumps(to_card(fitted))), GENRES)
+    np.testing.assert_allclose(again.logits(towers), fitted.logits(towers), atol=1e-4)
+    with pytest.raises(ValueError, match="genres"):
+        from_card(to_card(fitted), ("a", "b"))

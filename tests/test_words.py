@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from genre_utils.reading import Line
+from genre_utils.words import NgramModel, as_text, typical_words
+
+CORNERS = ((0, 0), (1, 0), (1, 0.1), (0, 0.1))
+TEXTS = ["a haunted house", "haunted again", "laughing out loud", "laughing all day", ""] * 4
+LABELS = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [0, 0]] * 4)
+
+
+@pytest.fixture
+def ngrams():
+    return NgramModel.fit(TEXTS, LABELS)
+
+
+def test_lines_become_one_text():
+    assert as_text([Line("HEAT", 0.9, CORNERS), Line("and dust", 0.9, CORNERS)]) == "HEAT and dust"
+    assert as_text([]) == ""
+
+
+def test_words_decide_and_slips_of_the_reader_are_forgiven(ngrams):
+    logits = ngrams.logits(["a haunted place", "haunfed", "laughing"])
+    assert (logits[:2, 0] > logits[:2, 1]).all() and logits[2, 1] > logits[2, 0]
+
+
+def test_a_text_without_known_words_gives_the_bias(ngrams):
+    np.testing.assert_allclose(ngrams.logits(["", "zzz"]), [ngrams.bias] * 2, atol=1e-6)
+
+
+def test_a_genre_that_is_too_rare_gets_its_frequency():
+    labels = LABELS.copy()
+    labels[:, 1] = 0
+    labels[2, 1] = 1
+    logits = NgramModel.fit(TEXTS, labels).logits(["laughing out loud", "haunted"])
+    assert logits[0, 1] == pytest.approx(logits[1, 1])
+    assert 0 < 1 / (1 + np.exp(-logits[0, 1])) < 0.15
+
+
+def test_a_saved_model_says_the_same_and_holds_no_pickle(ngrams, tmp_path):
+    ngrams.save(tmp_path / "ngrams.npz")
+    texts = ["haunted loud", "day of laughing", ""]
+    np.testing.assert_allclose(
+        NgramModel.load(tmp_path / "ngrams.npz").logits(texts), ngrams.logits(texts), atol=1e-5
+    )
+    with np.load(tmp_path / "ngrams.npz", allow_pickle=False) as arrays:
+        assert all(arrays[name].dtype != object for name in arrays.files)
+
+
+def test_posters_without_any_words_can_be_fitted():
+    logits = NgramModel.fit([""] * 20, LABELS).logits(["", "haunted"])
+    assert np.isfinite(logits).all()
+
+
+def test_typical_words_are_the_genre_s_own():
+    texts = ["the haunted house", "the laughing man"] * 10
+    found = typical_words(texts, np.array([[1, 0], [0, 1]] * 10), ["Horror", "Comedy"])
+    assert "haunted" in found["Horror"] and "laughing" in found["Comedy"]
+    assert "the" not in found["Horror"] + found["Comedy"]
+    assert typical_words(["", ""], np.eye(2, dtype=int), ["A", "B"]) == {"A": [], "B": []}
