@@ -17,6 +17,8 @@
 # At the end of this notebook you know what a network would be shown: which genres there are and
 # how often, which go together, what is wrong with the files, and what a "mean poster" looks like.
 # Nothing is trained here. It is the hour before training that saves the day after it.
+#
+# <!-- badges -->
 
 # %% [markdown]
 # The set-up cell finds the package beside this notebook, or fetches it when the notebook was
