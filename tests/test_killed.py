@@ -47,7 +47,7 @@ def finish_training(folder: Path) -> tuple[dict, pd.DataFrame]:
 def kill_when(training: psutil.Popen, folder: Path, pattern: str) -> None:
     """Kill a training, papermill and the notebook's kernel, as soon as a file appears."""
     while not any(folder.glob(pattern)):
-        assert training.poll() is None, Path(f"{folder}.log").read_text()
+        assert training.poll() is None, f"{pattern} was not seen"
         time.sleep(0.001)
     # The kernel first: papermill would see to an orderly end of it.
     for process in [*training.children(recursive=True), training]:
@@ -59,7 +59,6 @@ def kill_when(training: psutil.Popen, folder: Path, pattern: str) -> None:
 def test_a_training_killed_again_and_again_ends_as_one_left_in_peace(tmp_path):
     whole, history = finish_training(tmp_path / "whole")
     for moment, pattern in MOMENTS.items():
-        print(moment)
         for old in (tmp_path / "killed").glob(pattern):
             old.unlink()
         kill_when(start_training(tmp_path / "killed"), tmp_path / "killed", pattern)
