@@ -4,10 +4,11 @@
 
 The clock starts at nothing but the posters, and counts all that the train notebook does on a CPU:
 building the network, decoding every poster, the frozen features and the head's epochs, until
-validation macro mAP passes 0.1745. Beside it stands the whole training of `seed_cnn`,
-`seconds` in `benchmarks/results/seed_cnn.json`, which counts its epochs alone; it must come from
-the same machine. The test score is that of the network at that moment, off the clock. Each model
-and size is a row of `benchmarks/results/learning_speed.json`; measuring again replaces it.
+validation macro mAP passes 0.1745. Beside it stands the whole training of `seed_cnn`, `seconds` in
+`benchmarks/results/seed_cnn.json` (by `seed_cnn.py`), which counts its epochs alone; it must come
+from the same machine and as many cores. The test score is that of the network at that moment, off
+the clock. Each model and size is a row of `benchmarks/results/learning_speed.json`; measuring again
+replaces it.
 """
 
 from __future__ import annotations
@@ -37,11 +38,12 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=272, help="width of the portrait, pixels")
     options = parser.parse_args()
     seed = read_result("seed_cnn")
-    if "seconds" not in seed:
+    if not seed:
         raise SystemExit(
-            "benchmarks/results/seed_cnn.json gives no seconds to compare with: train seed_cnn "
-            "as the README says, and write the sum of its epochs there."
+            "There is no benchmarks/results/seed_cnn.json to compare with: train seed_cnn as the "
+            "README says, then run benchmarks/seed_cnn.py."
         )
+    check_same_machine(seed["machine"])
     size = images.poster_size(options.width, "portrait")
     row = {"model": options.model, "size": list(size)}
     others = [
@@ -57,6 +59,17 @@ def main() -> None:
         "learning_speed", {"goal": GOAL, "seed_cnn_seconds": seed["seconds"], "rows": rows}
     )
     print(row)
+
+
+def check_same_machine(other: dict[str, Any]) -> None:
+    """Exit unless the other side was measured on this processor and as many cores."""
+    here = measure.describe_machine()
+    for name in ("cpu", "cores_used"):
+        if here[name] != other[name]:
+            raise SystemExit(
+                f"seed_cnn was trained where {name} was {other[name]}, and here it is "
+                f"{here[name]}: the ratio would say nothing. Use the same machine and taskset."
+            )
 
 
 def learn(data: dataset.Dataset, name: str, size: tuple[int, int]) -> dict[str, Any]:

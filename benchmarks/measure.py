@@ -23,9 +23,11 @@ PACKAGES = ("keras", "tensorflow", "numpy", "pillow", "simplejpeg")
 def options_parser(description: str, posters: int = 0) -> argparse.ArgumentParser:
     """Give a parser with `--posters`, the number of posters to use; 0 means all."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    how_many = posters or "all"
     parser.add_argument(
-        "--posters", type=int, default=posters, help=f"posters to use (default: {how_many})"
+        "--posters",
+        type=int,
+        default=posters,
+        help=f"posters to use, 0 for all (default: {posters or 'all'})",
     )
     return parser
 
@@ -80,6 +82,7 @@ def describe_machine() -> dict[str, Any]:
     machine = {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
+        "cores_used": usable_cores(),
         "system": platform.system(),
         "python": platform.python_version(),
     }
@@ -87,6 +90,14 @@ def describe_machine() -> dict[str, Any]:
         with suppress(importlib.metadata.PackageNotFoundError):
             machine[package] = importlib.metadata.version(package)
     return machine
+
+
+def usable_cores() -> int:
+    """Give the number of cores that this process may use; `taskset` leaves it fewer than all."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows
+        return os.cpu_count() or 1
 
 
 def _cpu_name() -> str:

@@ -5,12 +5,13 @@
 Child processes train `seed_cnn` on the posters once, twice, four and eight times over (links with
 other names, so that each counts as a poster of its own), at 250 and 400 pixels square: they fill
 the cache, then run one epoch of augmented `PosterBatches`. Every poster is decoded and put into a
-batch, but the network is fitted on only twelve of the batches, spread over the epoch: its memory
-does not depend on their number, and an epoch of all would take hours. Beside each stands the same
-child with twelve times one constant batch. The pipeline's memory is the difference of the two
-peaks of anonymous memory: what the system must keep, without the pages of the cache's file, which
-it may drop at any time. Two more figures are whole processes with everything in them: the largest
-of the children above, and one that computes frozen features and trains the head.
+batch, but the network is fitted on only six of the batches, spread over the epoch: its memory does
+not depend on their number, and an epoch of all would take hours. Beside each size stand three
+children with six times one constant batch, whose peaks say how far such figures scatter. The
+pipeline's memory is the difference between a child's peak of anonymous memory and their median:
+what the system must keep, without the pages of the cache's file, which it may drop at any time. Two
+more figures are whole processes with everything in them: the largest of the children above, and one
+that computes frozen features and trains the head.
 
 Anonymous memory is RssAnon on Linux; elsewhere psutil's `uss`. Writes
 `benchmarks/results/memory.json`; with 800 posters it needs 4 GB below `outputs/`.
@@ -24,6 +25,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import keras
@@ -35,7 +37,8 @@ from genre_utils import models, pipeline, training
 SIDES = (250, 400)
 TIMES = (1, 2, 4, 8)
 BATCH = 32
-STEPS = 12
+STEPS = 6
+CONSTANT_CHILDREN = 3
 GENRES = tuple(f"genre {i}" for i in range(25))
 OUTPUT = Path("outputs/memory")
 STATUS = Path("/proc/self/status")
@@ -47,18 +50,19 @@ def main() -> None:
     paths = measure.real_posters(options.posters).posters["path"].tolist()
     steps = min(STEPS, len(paths) // BATCH)
     rows = []
+    constant = {}
     for side in SIDES:
+        children = [in_child(train_on_constant, side, steps) for _ in range(CONSTANT_CHILDREN)]
+        constant[side] = [child["anonymous"] for child in children]
         for times in TIMES:
-            repeated = link_copies(paths, times)
-            fed = in_child(train_on_posters, side, repeated, steps)
-            constant = in_child(train_on_constant, side, steps)
-            pipeline_mb = fed["anonymous"] - constant["anonymous"]
-            row = {"side": side, "times": times, "pipeline_mb": pipeline_mb}
-            rows.append({**row, "fed_mb": fed, "constant_mb": constant})
+            fed = in_child(train_on_posters, side, link_copies(paths, times), steps)
+            pipeline_mb = fed["anonymous"] - round(median(constant[side]))
+            rows.append({"side": side, "times": times, "pipeline_mb": pipeline_mb, "fed_mb": fed})
             print(rows[-1], flush=True)
     head = in_child(train_head, SIDES[-1], link_copies(paths, 1))
     shutil.rmtree(OUTPUT)
-    measure.save("memory", {"posters": len(paths), "rows": rows, "frozen_features_mb": head})
+    result = {"posters": len(paths), "rows": rows, "constant_mb": constant}
+    measure.save("memory", {**result, "frozen_features_mb": head})
 
 
 def link_copies(paths: Sequence[str], times: int) -> list[str]:

@@ -1,11 +1,13 @@
 """Does a larger picture help? Macro mAP of a head on frozen features, by size and shape.
 
-    python benchmarks/picture_size.py [--train 2000]
+    python benchmarks/picture_size.py [--train 2000] [--widths 320 400]
 
 Needs the real posters. Each size is decoded, run through the frozen EfficientNet-Lite2 and given
 heads of its own (three seeds, as in the train notebook); the early stopping is on validation. With
-`--train` only that many training posters are used (drawn with seed 0), which lowers every figure
-and leaves their order. Features are kept in `outputs/picture_size`: a stopped run goes on. Writes
+`--train` only that many training posters are used (drawn with seed 0), which lowers every figure.
+The time is the network's alone, measured on a batch in memory. Features are kept in
+`outputs/picture_size`: a stopped run goes on, in the size it was at. All posters take about an hour
+on one core; two runs at once may share the work by `--widths`. Writes
 `benchmarks/results/picture_size.json` and, to `outputs/picture_size`, the figure.
 """
 
@@ -13,61 +15,73 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
+from statistics import median
 
 import keras
+import measure
 import pandas as pd
 from matplotlib import pyplot as plt
 
 from genre_utils import dataset, images, models, pipeline, plots, sources, training
 from genre_utils.evaluation import macro_average_precision
-from genre_utils.files import write_json
 
 WIDTHS = (128, 192, 250, 320, 400)
 SHAPES = ("square", "portrait")
 SEEDS = (0, 1, 2)
 NETWORK = "efficientnet_lite2"
 OUTPUT = Path("outputs/picture_size")
-RESULT = Path(__file__).parent / "results" / "picture_size.json"
 
 
 def main() -> None:
     """Measure every size and shape that is not measured yet, then draw the curve."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--train", type=int, default=0, help="training posters (default: all)")
+    parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS, help="pixels")
     options = parser.parse_args()
     data = dataset.load_dataset(sources.find_data())
     parts = {split: data.part(split) for split in dataset.SPLITS}
     if options.train:
         parts["train"] = parts["train"].sample(options.train, random_state=0)
-    rows = json.loads(RESULT.read_text("utf-8"))["rows"] if RESULT.exists() else []
-    for width in WIDTHS:
+    amount = len(parts["train"])
+    for width in options.widths:
         for shape in SHAPES:
             size = images.poster_size(width, shape)
-            if not any(row["size"] == list(size) for row in rows):
-                rows.append({"width": width, "shape": shape, **measure(data, parts, size)})
-                write_json(RESULT, {"training_posters": len(parts["train"]), "rows": rows})
-                print(rows[-1], flush=True)
-    draw(pd.DataFrame(rows))
+            if not any(row["size"] == list(size) for row in rows_of_before(amount)):
+                row = {"width": width, "shape": shape, **measure_size(data, parts, size)}
+                print(row, flush=True)
+                rows = sorted([*rows_of_before(amount), row], key=lambda row: row["size"][::-1])
+                measure.save("picture_size", {"training_posters": amount, "rows": rows})
+    draw(pd.DataFrame(rows_of_before(amount)))
 
 
-def measure(data: dataset.Dataset, parts: dict[str, pd.DataFrame], size: tuple[int, int]) -> dict:
+def rows_of_before(amount: int) -> list[dict]:
+    """Give the rows measured before with as many training posters; none of other amounts."""
+    file = measure.RESULTS / "picture_size.json"
+    result = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    return result["rows"] if result.get("training_posters") == amount else []
+
+
+def measure_size(
+    data: dataset.Dataset, parts: dict[str, pd.DataFrame], size: tuple[int, int]
+) -> dict:
     """Score heads on the frozen features at one size: means over the seeds."""
-    start = time.perf_counter()
-    model = models.build_model(NETWORK, size, data.genres)
+    backbone = models.build_model(NETWORK, size, data.genres).get_layer("backbone")
     features, labels = {}, {}
     for split, rows in parts.items():
         paths = rows["path"].tolist()
         cache = pipeline.fill_cache(paths, size, OUTPUT)
-        backbone = model.get_layer("backbone")
         features[split] = training.frozen_features(backbone, NETWORK, cache, paths)
         labels[split] = data.labels(rows)
         cache.file.unlink()  # up to 5 GB a size, and the features are kept
-    seconds = time.perf_counter() - start
-    scores = [score(features, labels, seed) for seed in SEEDS]
-    means = pd.DataFrame(scores).mean().round(4).to_dict()
-    return {"size": list(size), **means, "seconds": round(seconds)}
+    scores = pd.DataFrame([score(features, labels, seed) for seed in SEEDS])
+    time = median(training.seconds_a_poster(backbone, posters=16) for _ in range(3))
+    return {
+        "size": list(size),
+        **scores.mean().round(4).to_dict(),
+        "validation_seeds": scores["validation"].round(4).tolist(),
+        "milliseconds_a_poster": round(1000 * time, 1),
+    }
 
 
 def score(features: dict, labels: dict, seed: int) -> dict[str, float]:

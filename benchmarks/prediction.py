@@ -1,11 +1,12 @@
 """How long does a prediction take, from a cold start and warm, beside the network alone?
 
-    python benchmarks/prediction.py [--posters 320] [--model DIR]
+    python benchmarks/prediction.py [--posters 64] [--model DIR]
 
 Cold: the whole process `python -m genre_utils predict POSTER`, beside one that only imports Keras
 and builds the published network; the median of five of each, alternating. Warm:
 `Predictor.predict` of one poster and of many, beside the network's own `predict_on_batch` on
-pixels of that size. Writes `benchmarks/results/prediction.json`.
+pixels of that size. Prints each part as it is done, after about three minutes on two cores the
+last, and writes `benchmarks/results/prediction.json`.
 """
 
 from __future__ import annotations
@@ -27,20 +28,22 @@ BARE = "import keras; from genre_utils import models; models.seed_cnn((250, 250)
 
 def main() -> None:
     """Measure cold, one warm poster and many, and write the result."""
-    parser = measure.options_parser(__doc__, posters=320)
+    parser = measure.options_parser(__doc__, posters=64)
     parser.add_argument("--model", type=Path, default=RELEASED, help="model folder")
     options = parser.parse_args()
     predictor = Predictor.load(options.model)
     paths = measure.real_posters(options.posters).posters["path"].tolist()
-    result = {
-        "network": predictor.model.network.name,
-        "size": list(predictor.model.image_size),
-        "cold": measure_cold(paths[0], options.model),
-        "one": measure_warm(predictor, paths[:1], rounds=21),
-        "many": measure_warm(predictor, paths, rounds=5),
+    parts = {
+        "one": lambda: measure_warm(predictor, paths[:1], rounds=21),
+        "many": lambda: measure_warm(predictor, paths, rounds=5),
+        "cold": lambda: measure_cold(paths[0], options.model),
     }
+    network = predictor.model.network
+    result = {"network": network.name, "size": list(predictor.model.image_size)}
+    for name, part in parts.items():
+        result[name] = part()
+        print(f"{name}: {result[name]}", flush=True)
     measure.save("prediction", result)
-    print(result)
 
 
 def measure_cold(poster: str, model: Path, rounds: int = 5) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
@@ -133,13 +133,15 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
         raise PosterError(name, f"the picture is damaged ({error})") from None
     # A damaged EXIF block says nothing about the pixels: they stay as stored.
     with contextlib.suppress(Exception):
-        image = ImageOps.exif_transpose(image)
+        # Asked first, because `exif_transpose` copies the picture even where nothing is turned.
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+            image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(_to_uint8(np.asarray(image), name))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:

@@ -104,7 +104,8 @@ def poster_grid(
         ax.axis("off")
     for ax, poster, caption in zip(np.ravel(axes), posters, captions, strict=False):
         ax.imshow(poster)
-        ax.set_title(caption, fontsize=10, loc="center", parse_math=False)
+        # In narrow columns, larger captions would run into each other.
+        ax.set_title(caption, fontsize=10 if columns <= 4 else 9, loc="center", parse_math=False)
     return _titled(figure, title, note)
 
 

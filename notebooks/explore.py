@@ -17,6 +17,8 @@
 # At the end of this notebook you know what a network would be shown: which genres there are and
 # how often, which go together, what is wrong with the files, and what a "mean poster" looks like.
 # Nothing is trained here. It is the hour before training that saves the day after it.
+#
+# <!-- badges -->
 
 # %% [markdown]
 # The set-up cell finds the package beside this notebook, or fetches it when the notebook was
@@ -202,11 +204,12 @@ print(f"{one} and {other} stand together on {both} posters, {more} than by chanc
 
 # %%
 rng = np.random.default_rng(SEED)
-pixels = cache.pixels(train["path"])
+paths = train["path"].to_numpy()
 present = [genre for genre in data.genres if train[genre].any()]
 drawn = {genre: rng.permutation(np.flatnonzero(train[genre]))[:3] for genre in present}
 title = "Would you have known the genre? Three training posters of each"
-figure = plots.genre_posters({g: pixels[rows] for g, rows in drawn.items()}, title, note)
+posters = {genre: cache.pixels(paths[rows]) for genre, rows in drawn.items()}
+figure = plots.genre_posters(posters, title, note)
 plots.save_figure(figure, figures, "posters")
 
 # %% [markdown]
@@ -224,11 +227,22 @@ print(
 # ## The mean poster
 #
 # Lay all training posters of a genre over each other and take the mean of each pixel. What is
-# left is what they share: the tone, the place of the face, the block of credits. They stand from
-# dark to bright, with the number of posters in brackets:
+# left is what they share: the tone, the place of the face, the block of credits. The posters are
+# added up a few hundred at a time, so that more of them do not need more memory:
 
 # %%
-means = {genre: pixels[train[genre] == 1].mean(axis=0) for genre in present}
+marks = train[present].to_numpy(float)
+sums, single = np.zeros((len(present), *size, 3)), np.zeros(len(train))
+for rows in np.array_split(np.arange(len(train)), len(train) // 256 + 1):
+    pixels = cache.pixels(paths[rows]).astype(np.float32)
+    sums += np.tensordot(marks[rows].T, pixels, axes=1)
+    single[rows] = pixels.mean(axis=(1, 2, 3))
+means = dict(zip(present, sums / marks.sum(axis=0)[:, None, None, None], strict=True))
+
+# %% [markdown]
+# They stand from dark to bright, with the number of posters in brackets:
+
+# %%
 brightness = pd.Series({genre: mean.mean() for genre, mean in means.items()}).sort_values()
 captions = [f"{genre} ({train[genre].sum()})" for genre in brightness.index]
 pictures = np.stack([means[genre].round().astype(np.uint8) for genre in brightness.index])
@@ -249,7 +263,7 @@ plots.save_figure(figure, figures, "mean_posters")
 
 # %%
 gap = brightness[bright] - brightness[dark]
-spread = pixels.mean(axis=(1, 2, 3)).std()
+spread = single.std()
 print(
     f"From 0 (black) to 255 (white), {dark} has a mean of {brightness[dark]:.0f} and {bright} of "
     f"{brightness[bright]:.0f}: {gap:.0f} apart. Single posters have a standard deviation of "

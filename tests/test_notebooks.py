@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import jupytext
 import pandas as pd
@@ -39,6 +41,31 @@ def test_cells_are_short_and_led_in(name):
     for before, cell in zip(cells, cells[1:], strict=False):
         if cell.cell_type == "code":
             assert before.cell_type == "markdown", f"no sentence before: {cell.source[:60]}"
+
+
+def test_the_repository_s_address_is_written_in_and_taken_out(tmp_path):
+    # In a copy: this one may stand in a repository that has its address.
+    for file in (ROOT / "notebooks").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    explore = tmp_path / "explore.py"
+
+    def write_address(address: str) -> str:
+        command = [sys.executable, tmp_path / "address.py", address]
+        subprocess.run(command, check=True, capture_output=True)
+        generated = jupytext.read(explore.with_suffix(".ipynb"))
+        cells = jupytext.read(explore).cells
+        assert [cell.source for cell in generated.cells] == [cell.source for cell in cells]
+        return explore.read_text("utf-8")
+
+    without = write_address("")
+    text = write_address("https://github.com/someone/poster-genres")
+    page = "someone/poster-genres/blob/main/notebooks/explore.ipynb)"
+    assert text.count(page) == 2
+    assert 'REPOSITORY = "https://github.com/someone/poster-genres"  #' in text
+    assert "someone" not in write_address("") == without
+    for wrong in ("https://example.org/someone/poster-genres", "someone/poster-genres"):
+        with pytest.raises(subprocess.CalledProcessError):
+            write_address(wrong)
 
 
 def test_train_says_loudly_that_it_ran_on_the_sample(trained):
