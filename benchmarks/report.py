@@ -92,6 +92,22 @@ def learning(result: dict[str, Any]) -> str:
     )
 
 
+def read_speed(result: dict[str, Any]) -> str:
+    """Give how fast words are read on all cores beside RapidOCR one by one."""
+    many = result["many"]
+    ours, theirs = (many["posters_a_second"][side] for side in ("read_posters", "one_by_one"))
+    return f"{many['speed_beside_one_by_one']:.2f} × ({ours:.2f} and {theirs:.2f} posters/s)"
+
+
+def read_one(result: dict[str, Any]) -> str:
+    """Give the time of one warm reading, as posters are and of larger copies."""
+    seconds = result["one"]["seconds"]
+    return (
+        f"{seconds['as_they_are']['median']:.2f} s; {result['one']['times_as_wide']} times as wide "
+        f"{seconds['larger']['median']:.2f} s"
+    )
+
+
 def cold(result: dict[str, Any]) -> str:
     """Give the time of the whole process that predicts one poster."""
     figures = result["cold"]
@@ -148,6 +164,19 @@ SPEED = (
     Row("One poster warm beside the network alone, time", "prediction", "—", warm("one")),
     Row("Many posters warm beside the network alone, time", "prediction", "—", warm("many")),
     Row(
+        "Reading the words on all cores beside RapidOCR one by one, speed",
+        "reading",
+        "≥ 1.8 posters/s",
+        read_speed,
+    ),
+    Row(
+        "Memory of the process that reads, at its peak",
+        "reading",
+        "< 1.5 GB",
+        lambda result: f"{result['many']['peak_mb']['read_posters'] / 1000:.2f} GB",
+    ),
+    Row("One poster's words, warm, median", "reading", "< 1 s", read_one),
+    Row(
         "Time to the published network's validation macro mAP beside its whole training",
         "learning_speed",
         "≤ 0.1",
@@ -173,6 +202,7 @@ def sections() -> dict[str, str]:
         "machines": machines(),
         "picture size": picture_size(),
         "pooled stages": pooled_stages(),
+        "towers": towers(),
     }
 
 
@@ -229,6 +259,18 @@ def pooled_stages() -> str:
     ]
     folds = [f"fold {i + 1}" for i in range(len(rows[0]) - 2)]
     return table(("pooled features of", "mean macro mAP", *folds), rows)
+
+
+def towers() -> str:
+    """Give the cross-validated figures of the towers and of the ways to add them as Markdown."""
+    result = read_result("towers")
+    if result is None:
+        return NOT_MEASURED
+    rows = [
+        (system["system"], f"{system['macro_map']:.3f}", f"{system['calibration_error']:.3f}")
+        for system in result["systems"]
+    ]
+    return table(("system", "macro mAP", "calibration error"), rows)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -17,6 +17,8 @@
 # At the end of this notebook each of your posters stands beside its three likeliest genres, and a
 # table of all scores lies on disk. It needs no training and no accelerator: the released model
 # comes with the package.
+#
+# <!-- badges -->
 
 # %% [markdown]
 # The set-up cell finds the package beside this notebook, or fetches it when the notebook was

@@ -17,6 +17,8 @@
 # At the end of this notebook you have a folder with a trained model, and an honest report of what
 # it can tell from a poster alone. It looks at the picture with a network that knows ImageNet, reads
 # the words with one that knows English, and lets both speak.
+#
+# <!-- badges -->
 
 # %% [markdown]
 # The set-up cell finds the package beside this notebook, or fetches it when the notebook was

@@ -27,7 +27,7 @@ MOMENTS = {
 def start_training(folder: Path) -> psutil.Popen:
     """Start the train notebook with few, small drawn posters, as a user would."""
     parameters = {"DATA": "sample", "MODEL": "efficientnet_lite0", "IMG_SIZE": 64, "LIMIT": 60}
-    parameters |= {"EPOCHS": 2, "OUTPUT_DIR": folder}
+    parameters |= {"EPOCHS": 2, "OUTPUT_DIR": folder, "READ_TEXT": "no", "SECOND_MODEL": ""}
     command = [sys.executable, "-m", "papermill", "notebooks/train.ipynb", f"{folder}.ipynb"]
     command += ["--kernel", "python3"]
     for name, value in parameters.items():
