@@ -181,7 +181,7 @@ def reliability(
     """
     predicted, observed, _ = bins
     figure, axes = plt.subplots(figsize=(5, 4.4), layout="constrained")
-    axes.plot((0, 1), (0, 1), color=ORANGE, label="a score that keeps its word")
+    axes.plot((0, 1), (0, 1), color=ORANGE, label="scores that come true as often as they say")
     axes.plot(predicted, observed, color=BLUE, marker="o", markersize=5, label="model")
     top = min(1, 1.1 * max(predicted.max(), observed.max()))
     axes.set(xlim=(0, top), ylim=(0, top), xlabel="mean score", ylabel="share that came true")
@@ -200,7 +200,7 @@ def prediction(
 ) -> Figure:
     """Show a poster `(height, width, 3)` beside bars of its top genres, the likeliest on top.
 
-    Where words were read, `words` stand below the bars, and `moved` says how much they added to
+    Where words were read, `words` stand under the title, and `moved` says how much they added to
     each score or took from it.
     """
     figure, (left, right) = plt.subplots(
@@ -210,21 +210,18 @@ def prediction(
     left.axis("off")
     if words:
         genres = [f"{genre}\n{by:+.2f} by words" for genre, by in zip(genres, moved, strict=True)]
-        lines = textwrap.wrap(words, 52)
-        cut = " …" if len(lines) > 2 else ""
-        text = "read: " + "\n".join(lines[:2]) + cut
-        right.set_title(text, fontsize=9, loc="left", wrap=False, parse_math=False)
     bars = right.barh(list(genres)[::-1], list(scores)[::-1], color=BLUE, height=0.6)
     right.bar_label(bars, fmt="%.2f", padding=4)
     right.set(xlim=(0, 1.2), xlabel="score (0 to 1)", xticks=np.arange(0, 1.1, 0.2))
     right.set_ylim(len(genres) - 0.5 - max(3, len(genres)), len(genres) - 0.5)
     right.grid(visible=False)
-    return _titled(figure, title, note)
+    read = f"read: {textwrap.shorten(words, 150, placeholder=' …')}" if words else ""
+    return _titled(figure, title, note, read)
 
 
-def _titled(figure: Figure, title: str, note: str) -> Figure:
+def _titled(figure: Figure, title: str, *notes: str) -> Figure:
     columns = int(10.5 * figure.get_figwidth())  # letters of 12 points that fit the width
-    lines = [line for text in (title, note) for line in textwrap.wrap(text, columns)]
+    lines = [line for text in (title, *notes) for line in textwrap.wrap(text, columns)]
     # File names come here too, and a dollar sign in one is no formula.
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=12, parse_math=False)
     return figure

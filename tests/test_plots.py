@@ -55,3 +55,16 @@ def test_figures_are_saved_as_png_and_svg(tmp_path):
         "history.png",
         "history.svg",
     ]
+
+
+def test_prediction_says_what_was_read_and_how_much_it_moved(picture):
+    words = "LET US PREY " * 40
+    figure = plots.prediction(picture, ["War"], [0.9], "A poster", NOTE, [0.31], words)
+    assert "LET US PREY" in title(figure) and len(title(figure)) < 250
+    assert "+0.31 by words" in figure.axes[1].get_yticklabels()[0].get_text()
+    assert "read" not in title(plots.prediction(picture, ["War"], [0.9], "A poster"))
+
+
+def test_reliability_names_the_error():
+    bins = (np.array([0.1, 0.5]), np.array([0.2, 0.4]), np.array([5, 5]))
+    assert "0.100" in title(plots.reliability(bins, 0.1, NOTE))

