@@ -60,10 +60,14 @@ def build_model(name: str, image_size: int | tuple[int, int], genres: Sequence[s
 
 
 def average_models(first: keras.Model, second: keras.Model) -> keras.Model:
-    """Join two networks of pixels into one whose logits are the mean of theirs."""
+    """Join two networks of pixels into one whose logits are the mean of theirs.
+
+    They are its layers `"first"` and `"second"`, and carry these names from now on.
+    """
+    first.name, second.name = "first", "second"
     pixels = keras.Input(first.input_shape[1:], name="pixels")
     mean = layers.Average(name="mean")([first(pixels), second(pixels)])
-    return keras.Model(pixels, mean, name=f"{first.name}_and_{second.name}")
+    return keras.Model(pixels, mean, name="two_networks")
 
 
 def build_words_model(encoder: keras.Model, genres: Sequence[str]) -> keras.Model:

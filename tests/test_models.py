@@ -85,3 +85,11 @@ def test_fine_tuning_moves_the_top_and_nothing_that_was_frozen():
     }
     assert "top_conv" in moved and "block14_project_conv" in moved
     assert "stem_conv" not in moved and not any(name.endswith("_norm") for name in moved)
+
+
+def test_the_average_of_two_networks_is_the_mean_of_their_logits():
+    networks = [models.build_model("seed_cnn", 80, ("a", "b")) for _ in range(2)]
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 80, 80, 3)).astype("uint8")
+    expected = np.mean([network.predict_on_batch(pixels) for network in networks], axis=0)
+    joined = models.average_models(*networks)
+    np.testing.assert_allclose(joined.predict_on_batch(pixels), expected, atol=1e-5)
