@@ -66,7 +66,9 @@ def average_models(first: keras.Model, second: keras.Model) -> keras.Model:
     """
     first.name, second.name = "first", "second"
     pixels = keras.Input(first.input_shape[1:], name="pixels")
-    mean = layers.Average(name="mean")([first(pixels), second(pixels)])
+    # A loaded network may give its one output in a list.
+    logits = [keras.tree.flatten(network(pixels))[0] for network in (first, second)]
+    mean = layers.Average(name="mean")(logits)
     return keras.Model(pixels, mean, name="two_networks")
 
 
