@@ -15,7 +15,7 @@ from pathlib import Path
 from genre_utils.evaluation import METRICS, paired_in_words
 
 ROOT = Path(__file__).parent.parent
-PICTURE = "efficientnet_lite2"
+PICTURE = "efficientnet_lite2 + efficientnet_lite0"
 # name in the table, result file, system in it
 OTHERS = (
     ("published CNN, 250 × 250", "seed_cnn.json", "seed_cnn"),

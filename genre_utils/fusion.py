@@ -16,6 +16,9 @@ from scipy.special import expit, log1p
 # How strongly a genre's own weights and bias are held to those that all genres share, in the
 # unit of posters' losses. Chosen by cross-validation (`benchmarks/experiments.md`).
 HOLD_WEIGHTS, HOLD_BIAS = 20.0, 2.0
+# And the shared weights to a plain mean: felt only where posters are so few that the towers tell
+# them apart without a mistake, and infinite weights would be likeliest.
+HOLD_SHARED = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,13 @@ def fit_sum(
         # log(1 + e^z) without overflow
         value = np.sum(np.maximum(z, 0) + log1p(np.exp(-np.abs(z))) - labels * z)
         value += hold * np.sum(own**2) + HOLD_BIAS * np.sum(own_bias**2)
+        value += HOLD_SHARED * np.sum((shared - 1 / count) ** 2)
         error = expit(z) - labels
         by_weight = np.einsum("tng,ng->tg", logits, error)
         by_bias = error.sum(axis=0)
         gradient = np.concatenate(
             [
-                by_weight.sum(axis=1),
+                by_weight.sum(axis=1) + 2 * HOLD_SHARED * (shared - 1 / count),
                 [by_bias.sum()],
                 (by_weight + 2 * hold * own).ravel(),
                 by_bias + 2 * HOLD_BIAS * own_bias,

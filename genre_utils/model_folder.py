@@ -40,6 +40,8 @@ LEFT_OUT = (
     "renorm_momentum",
     "input_axes",
     "output_axes",
+    "use_gate",
+    "sliding_window",
 )
 
 
@@ -166,7 +168,7 @@ def load_model(folder: Path = RELEASED, with_words: bool = True) -> SavedModel:
     files = card.get("sha256")
     if not isinstance(files, dict) or PICTURE_FILE not in files:
         raise ModelError(f"{folder / 'model.json'} names no {PICTURE_FILE}; train the model again.")
-    for name in files:
+    for name in files if with_words else (PICTURE_FILE,):
         _check_file(folder, name, files[name])
     network = _load_network(folder / PICTURE_FILE)
     words = None

@@ -43,6 +43,14 @@ def check_model(name: str, image_size: int | tuple[int, int]) -> None:
         )
 
 
+def check_second(name: str, image_size: int | tuple[int, int]) -> None:
+    """Raise `ValueError` for a second network that has no backbone to leave frozen."""
+    if name == "seed_cnn" or name not in MODELS:
+        fitting = ", ".join(other for other in MODELS if other != "seed_cnn")
+        raise ValueError(f"SECOND_MODEL is {name!r}: give one of {fitting}, or '' for none.")
+    check_model(name, image_size)
+
+
 def build_model(name: str, image_size: int | tuple[int, int], genres: Sequence[str]) -> keras.Model:
     """Build a network for `genres`; `image_size` is a side, or (height, width).
 

@@ -135,10 +135,10 @@ class WordBatches(keras.utils.PyDataset):
         batches.sort(key=lambda batch: place[batch[0]])
         # Keras' TensorFlow trainer takes its shapes from the first two batches, and must see there
         # that they differ: the longest comes first, which also shows at once if memory suffices.
-        self.batches = sorted(batches, key=self._width, reverse=True)[:1]
-        self.batches += sorted(batches, key=self._width)[: len(batches) > 1]
-        first = {id(batch) for batch in self.batches}
-        self.batches += [batch for batch in batches if id(batch) not in first]
+        order = sorted(range(len(batches)), key=lambda i: self._width(batches[i]))
+        first = list(dict.fromkeys(order[-1:] + order[:1]))
+        rest = [i for i in range(len(batches)) if i not in first]
+        self.batches = [batches[i] for i in first + rest]
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -16,7 +16,7 @@ import pandas as pd
 from genre_utils.fusion import blend
 from genre_utils.images import SUFFIXES, PosterError, read_poster, resize_poster
 from genre_utils.model_folder import RELEASED, SavedModel, load_model
-from genre_utils.reading import Line, Reader, ReadingError, WordCache, hash_file
+from genre_utils.reading import Line, Reader, ReadingError, WordCache, hash_file, workers
 from genre_utils.words import as_text
 
 BATCH = 32
@@ -104,7 +104,7 @@ class Predictor:
 
     def stream(self, images: Any) -> Iterator[Prediction]:
         """Yield a `Prediction` for each poster, in order, as the batches are done."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(workers()) as pool:
             for batch in _in_batches(list_posters(images)):
                 read = list(pool.map(self._read, batch))
                 good = [poster for poster in read if poster.error is None]

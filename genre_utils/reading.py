@@ -244,11 +244,14 @@ def decide(choice: str, paths: Sequence[str], cache: WordCache) -> tuple[bool, s
     check_choice(choice)
     if choice == "no":
         return False, "The words on the posters are not read, as READ_TEXT says."
-    if choice == "auto" and not available() and _unread(_hash_all(paths)[0], cache):
-        return False, MISSING
-    minutes = estimate_seconds(paths, cache) / 60
+    try:
+        minutes = estimate_seconds(paths, cache) / 60
+    except ReadingError as error:  # missing, or broken by a library of the system
+        if choice == "yes":
+            raise
+        return False, f"The words on the posters are not read. {error}"
     if not minutes:
-        return True, f"The words on the posters are all in {cache.file}."
+        return True, f"The words on the posters are in {cache.file}."
     if choice == "auto" and minutes > PATIENCE:
         return False, (
             f"The words on the posters are not read: it would take about {minutes:.0f} minutes "
@@ -267,9 +270,9 @@ def estimate_seconds(paths: Sequence[str], cache: WordCache, reader: Reader | No
         return 0.0
     reader = reader or Reader()
     # Spread over all: a folder's first posters may be its smallest.
-    probe = list(new)[:: max(1, len(new) // (PROBE * _workers()))][: PROBE * _workers()]
+    probe = list(new)[:: max(1, len(new) // (PROBE * workers()))][: PROBE * workers()]
     # The first posters load the models; they do not count.
-    warm, timed = probe[: _workers()], probe[_workers() :]
+    warm, timed = probe[: workers()], probe[workers() :]
     _read_all({sha256: new[sha256] for sha256 in warm}, cache, reader)
     start = time.perf_counter()
     _read_all({sha256: new[sha256] for sha256 in timed}, cache, reader)
@@ -372,7 +375,7 @@ def _read_all(pictures: dict[str, str], cache: WordCache, reader: Reader) -> dic
     failed = {}
     # ONNX Runtime computes outside Python's global lock, and 95 % of the time is spent there:
     # threads fill all cores as processes would, in half the memory.
-    pool = ThreadPoolExecutor(_workers())
+    pool = ThreadPoolExecutor(workers())
     try:
         work = {
             pool.submit(lambda path: reader.read(read_poster(path)), path): sha256
@@ -393,7 +396,8 @@ def _read_all(pictures: dict[str, str], cache: WordCache, reader: Reader) -> dic
     return failed
 
 
-def _workers() -> int:
+def workers() -> int:
+    """Give the number of posters to read side by side: as many as cores, at most 8."""
     return min(os.cpu_count() or 1, MAX_WORKERS)
 
 

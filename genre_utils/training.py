@@ -128,7 +128,7 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
     check_writable(run.folder)
     for part in (run, run.words) if restart else ():
         shutil.rmtree(part.folder / "checkpoints", ignore_errors=True)
-        for name in ("head.csv", "history.csv", "metrics.json", "settings.json"):
+        for name in ("head.csv", "second_head.csv", "history.csv", "metrics.json", "settings.json"):
             (part.folder / name).unlink(missing_ok=True)
     if run.settings_file.exists():
         _check_same(json.loads(run.settings_file.read_text("utf-8")), settings, run.folder)
@@ -184,6 +184,17 @@ def choose_epochs(epochs: int, model: str, accelerated: bool) -> int:
             raise ValueError("seed_cnn has no head to train alone: give EPOCHS of 1 or more.")
         return SEED_CNN_EPOCHS if epochs == -1 else epochs
     return (ACCELERATED_EPOCHS if accelerated else 0) if epochs == -1 else epochs
+
+
+def choice_of_run(folder: str | Path, choice: str, restart: bool) -> str:
+    """Keep to what a training begun in this folder decided about reading words.
+
+    `"auto"` would be decided anew at each start, and reading is faster the second time.
+    """
+    settings = Path(folder) / "settings.json"
+    if choice != "auto" or restart or not settings.exists():
+        return choice
+    return "yes" if json.loads(settings.read_text("utf-8")).get("read_text") else "no"
 
 
 def choose_word_epochs(epochs: int, accelerated: bool) -> int:

@@ -30,7 +30,7 @@ FEWEST = 3
 
 def as_text(lines: Sequence[Line]) -> str:
     """Join the lines of a poster, in the order in which they were read: from top to bottom."""
-    return " ".join(line.text for line in lines)
+    return " ".join(line.text for line in lines).strip()
 
 
 def drop_lines(lines: Sequence[Line], key: int) -> list[Line]:

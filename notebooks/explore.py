@@ -273,8 +273,8 @@ print(
 # %% [markdown]
 # ## What do they say?
 #
-# A poster is words, too. They are read as `train.ipynb` reads them, once, into the same file; where
-# that takes too long, only as far as they are there already:
+# A poster is words, too. They are read as `train.ipynb` reads them, once, into the same file. Where
+# that takes too long, the table below stays empty:
 
 # %%
 word_cache = reading.WordCache(WORDS)
@@ -302,6 +302,8 @@ if read_text:
         f"Half of the training posters have {np.median(amounts):.0f} or more words; "
         f"{(amounts == 0).mean():.0%} have none that could be read."
     )
+else:
+    print("No words were read.")
 
 # %% [markdown]
 # ## How large are the pictures?

@@ -108,7 +108,14 @@ pd.DataFrame(bad, columns=["poster", "error"])
 # %%
 columns = ["poster", "rank", "genre", "score", "by words", "error"]
 rows = [
-    (one.poster, rank, predictor.genres[g], one.scores[g], one.moved[g], None)
+    (
+        one.poster,
+        rank,
+        predictor.genres[g],
+        one.scores[g],
+        one.moved[g] if one.lines else None,
+        None,
+    )
     for one in good
     for rank, g in enumerate(highest(one.scores, TOP), start=1)
 ]
@@ -141,8 +148,8 @@ for number, one in enumerate(good[:SHOWN], start=1):
 for one in good[:1]:
     guesses = [f"{predictor.genres[g]} {one.scores[g]:.2f}" for g in highest(one.scores, TOP)]
     most = abs(one.moved).argmax()
-    print(f"{one.poster}: {', '.join(guesses)}.")
-    print(f"Its words moved {predictor.genres[most]} most, by {one.moved[most]:+.2f}.")
+    moved = f"Its words moved {predictor.genres[most]} most, by {one.moved[most]:+.2f}."
+    print(f"{one.poster}: {', '.join(guesses)}. {moved if one.lines else 'No words were read.'}")
 
 # %% [markdown]
 # ## Where everything is

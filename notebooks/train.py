@@ -93,8 +93,9 @@ from genre_utils.model_folder import WordsModel, add_metrics, load_model, save_m
 from genre_utils.predictor import Predictor
 
 size = images.poster_size(IMG_SIZE, IMG_SHAPE)
-for name in filter(None, (MODEL, SECOND_MODEL)):
-    models.check_model(name, size)
+models.check_model(MODEL, size)
+if SECOND_MODEL:
+    models.check_second(SECOND_MODEL, size)
 training.check_numbers(BATCH_SIZE, LIMIT, SEED)
 reading.check_choice(READ_TEXT)
 WORD_BATCH = 32  # texts a step: they are short, and two or three steps a second on a CPU
@@ -123,7 +124,8 @@ print(f"{'#' * 72}\n{note.upper()}\n{'#' * 72}\n{source.how}" if note else sourc
 
 # %%
 word_cache = reading.WordCache(WORDS)
-read_text, why = reading.decide(READ_TEXT, data.posters["path"].tolist(), word_cache)
+choice = training.choice_of_run(OUTPUT_DIR, READ_TEXT, RESTART)
+read_text, why = reading.decide(choice, data.posters["path"].tolist(), word_cache)
 print(why)
 
 # %% [markdown]
@@ -184,7 +186,8 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# How long will it take? Measured on this machine, with this network and picture size:
+# How long will it take? Measured on this machine, with this network and picture size; a second
+# network costs about half of that once more, and the words' network says its own time below:
 
 # %%
 if not run.finished:
@@ -278,6 +281,7 @@ if len(history):
 if not run.finished:
     picture = keras.saving.load_model(run.best_file, compile=False) if epochs else model
 if SECOND_MODEL and not run.finished:
+    keras.utils.set_random_seed(SEED + 1)  # the same head whether or not this run was resumed
     second = models.build_model(SECOND_MODEL, size, data.genres)
     eyes = second.get_layer("backbone")
     features = {
@@ -316,13 +320,15 @@ if read_text and not run.finished:
 
 # %%
 if read_text and not run.finished:
-    sentences, how = encoder.load_encoder()
-    print(how)
+    sentences, about = encoder.load_encoder()
+    print(about)
     tokens = {split: encoder.tokenize(texts[split]) for split in ("train", "validation")}
     vectors = {split: encoder.run_on_words(sentences, tokens[split]) for split in tokens}
-    reader = models.build_words_model(sentences, data.genres)
-    (run.words.folder).mkdir(exist_ok=True)
-    training.fit_head(reader.get_layer("head"), vectors, labels, run.words.folder / "head.csv")
+    keras.utils.set_random_seed(SEED + 2)
+    word_network = models.build_words_model(sentences, data.genres)
+    training.fit_head(
+        word_network.get_layer("head"), vectors, labels, run.words.folder / "head.csv"
+    )
 
 # %% [markdown]
 # Then the whole of it is fine-tuned like the picture's network, if `WORD_EPOCHS` says so. The
@@ -331,11 +337,11 @@ if read_text and not run.finished:
 # %%
 if read_text and not run.finished:
     keep_words = training.Checkpoints(run.words, tokens["validation"], labels["validation"])
-    reader, words_done = run.words.resume(reader)
+    word_network, words_done = run.words.resume(word_network)
     if words_done == 0 and word_epochs:
-        reader.get_layer("encoder").get_layer("word").trainable = False
+        word_network.get_layer("encoder").get_layer("word").trainable = False
         steps = word_epochs * -(-len(texts["train"]) // WORD_BATCH)
-        reader.compile(training.gentle_adam(steps), loss)
+        word_network.compile(training.gentle_adam(steps), loss)
 
 # %% [markdown]
 # In each epoch a poster has lost some of its lines, so that the network cannot learn the few
@@ -345,16 +351,16 @@ if read_text and not run.finished:
 # %%
 def texts_of(epoch: int) -> pipeline.WordBatches:
     keys = [pipeline.random_key(path, SEED, epoch) for path in paths["train"]]
-    kept = [words.drop_lines(read, key) for read, key in zip(lines["train"], keys, strict=True)]
+    kept = [words.drop_lines(read, key + 1) for read, key in zip(lines["train"], keys, strict=True)]
     train = encoder.tokenize([words.as_text(read) for read in kept])
     return pipeline.WordBatches(train, paths["train"], labels["train"], WORD_BATCH, SEED, epoch)
 
 
 if read_text and not run.finished:
     epochs_left = range(words_done, word_epochs)
-    training.fine_tune(run.words, reader, texts_of, epochs_left, 2, [keep_words])
+    training.fine_tune(run.words, word_network, texts_of, epochs_left, 2, [keep_words, *board])
     if word_epochs:
-        reader = keras.saving.load_model(run.words.best_file, compile=False)
+        word_network = keras.saving.load_model(run.words.best_file, compile=False)
 
 # %% [markdown]
 # The curve of the words' network; epoch 0 is its head on frozen vectors:
@@ -370,9 +376,9 @@ if len(word_history):
 # ## Both together
 #
 # Each tower has its logits; the score is the sigmoid of their weighted sum. Weights and bias are
-# fitted on the validation posters, which no tower was trained on: so the words weigh more where
-# they tell more, and a score of 0.6 is right about 6 times in 10. A poster without words gets the
-# picture's own calibrated answer:
+# fitted on the validation posters, which no tower was trained on, though they chose its epochs. So
+# the words weigh more where they tell more, and a score of 0.6 is right about 6 times in 10. A
+# poster without words gets the picture's own calibrated answer:
 
 # %%
 word_model, worded = None, with_words["validation"]
@@ -380,7 +386,7 @@ if not run.finished:
     towers = {"picture": picture.predict(validation, verbose=0)}
     sums = {"picture": fusion.fit_sum(towers, labels["validation"])}
 if read_text and not run.finished:
-    word_model = WordsModel(reader, ngrams)
+    word_model = WordsModel(word_network, ngrams)
     said = word_model.logits(texts["validation"])
     sums["words"] = fusion.fit_sum(said, labels["validation"])
     towers |= said
@@ -433,7 +439,8 @@ scores = {split: predictor.combine(looked[split], lines[split])[0] for split in 
 # Which part is worth what? On the test posters the picture speaks alone, and the words alone:
 
 # %%
-name = f"{MODEL} and words" if read_text else MODEL
+picture_name = f"{MODEL} + {SECOND_MODEL}" if SECOND_MODEL else MODEL
+name = f"{picture_name} and words" if read_text else picture_name
 judged = {f"{name}, {split}": (labels[split], scores[split]) for split in scores}
 if read_text:
     alone = predictor.combine(looked["test"], [[]] * len(looked["test"]))[0]

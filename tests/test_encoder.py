@@ -11,7 +11,7 @@ WEIGHTS = encoder.cached_weights()
 
 
 @pytest.mark.skipif(
-    not WEIGHTS.exists(), reason="no weights here: python genre_utils/weights/fetch_encoder.py"
+    not WEIGHTS.exists(), reason="no weights here: python -m genre_utils.weights.fetch_encoder"
 )
 def test_vectors_are_the_original_s():
     with np.load(ROOT / "tests" / "references" / "minilm.npz", allow_pickle=False) as reference:
@@ -71,3 +71,10 @@ def test_an_epoch_has_every_text_once_and_the_widest_first():
     other = WordBatches(tokens, paths, labels, 8, seed=0, epoch=2)
     np.testing.assert_array_equal(again[3][0], batches[3][0])
     assert any(not np.array_equal(other[i][0], batches[i][0]) for i in range(7))
+
+
+def test_texts_of_one_length_come_once_each():
+    tokens = [np.array([101, 102], np.int32)] * 50
+    batches = WordBatches(tokens, [f"{i}.jpg" for i in range(50)], np.eye(50), 8, seed=0, epoch=0)
+    seen = np.concatenate([batches[i][1].argmax(axis=1) for i in range(len(batches))])
+    assert sorted(seen) == list(range(50))

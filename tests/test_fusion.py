@@ -63,3 +63,10 @@ def test_a_card_gives_the_same_sum_and_refuses_other_genres(world):
     np.testing.assert_allclose(again.logits(towers), fitted.logits(towers), atol=1e-4)
     with pytest.raises(ValueError, match="genres"):
         from_card(to_card(fitted), ("a", "b"))
+
+
+def test_a_handful_of_posters_does_not_make_scores_sure():
+    labels = np.array([[1, 0], [0, 1]] * 3)
+    logits = np.where(labels == 1, 3.0, -3.0)
+    scores = fit_sum({"picture": logits}, labels).scores({"picture": logits})
+    assert scores.min() > 0.001 and scores.max() < 0.999

