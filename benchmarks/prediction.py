@@ -2,10 +2,11 @@
 
     python benchmarks/prediction.py [--posters 64] [--model DIR]
 
-Cold: the whole process `python -m genre_utils predict POSTER`, beside one that only imports Keras
-and builds the published network; the median of five of each, alternating. Warm:
-`Predictor.predict` of one poster and of many, beside the network's own `predict_on_batch` on
-pixels of that size. Prints each part as it is done, after about three minutes on two cores the
+Cold: the whole process `python -m genre_utils predict POSTER`, with and without `--no-text`, beside
+one that only imports Keras and builds the published network; the median of three of each,
+alternating. Warm, the picture alone: `Predictor.predict` of one poster and of many, beside the
+network's own `predict_on_batch` on pixels of that size. Warm, with words: one poster, its words
+read anew each time. Prints each part as it is done, after about three minutes on two cores the
 last, and writes `benchmarks/results/prediction.json`.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,11 +33,13 @@ def main() -> None:
     parser = measure.options_parser(__doc__, posters=64)
     parser.add_argument("--model", type=Path, default=RELEASED, help="model folder")
     options = parser.parse_args()
-    predictor = Predictor.load(options.model)
+    predictor = Predictor.load(options.model, read_text=False)
+    reading = Predictor.load(options.model)
     paths = measure.real_posters(options.posters).posters["path"].tolist()
     parts = {
         "one": lambda: measure_warm(predictor, paths[:1], rounds=21),
         "many": lambda: measure_warm(predictor, paths, rounds=5),
+        "one_with_words": lambda: measure_words(reading, paths[:21]),
         "cold": lambda: measure_cold(paths[0], options.model),
     }
     network = predictor.model.network
@@ -46,16 +50,30 @@ def main() -> None:
     measure.save("prediction", result)
 
 
-def measure_cold(poster: str, model: Path, rounds: int = 5) -> dict[str, Any]:
+def measure_words(predictor: Predictor, paths: list[str]) -> dict[str, Any]:
+    """Time one poster after the other, each a call of its own."""
+    predictor.predict(paths[0])
+    seconds = []
+    for path in paths:
+        start = time.perf_counter()
+        predictor.predict(path)
+        seconds.append(round(time.perf_counter() - start, 3))
+    return {"posters": len(paths), "median": median(seconds), "slowest": max(seconds)}
+
+
+def measure_cold(poster: str, model: Path, rounds: int = 3) -> dict[str, Any]:
     """Time whole processes, once each off the clock so that all files were read before."""
+    command = ("-m", "genre_utils", "predict", poster, "--model", str(model))
     sides = {
-        "predict": lambda: run("-m", "genre_utils", "predict", poster, "--model", str(model)),
+        "with_words": lambda: run(*command),
+        "predict": lambda: run(*command, "--no-text"),
         "bare": lambda: run("-c", BARE),
     }
     measure.alternate(sides, 1)
     seconds = measure.alternate(sides, rounds)
     return {
         "seconds": round(median(seconds["predict"]), 2),
+        "with_words_seconds": round(median(seconds["with_words"]), 2),
         "bare_seconds": round(median(seconds["bare"]), 2),
         "ratio": measure.ratio(seconds["predict"], seconds["bare"]),
     }
