@@ -3,9 +3,9 @@
     python benchmarks/picture_size.py [--train 0] [--widths 320 400]
 
 Needs the real posters. Each size is decoded, run through the frozen EfficientNet-Lite2 and given
-heads of its own (three seeds, as in the train notebook); the early stopping is on validation. Of the
-training posters 2000 are used (drawn with seed 0; `--train 0` takes all), which lowers every figure.
-The time is the network's alone, measured on a batch in memory. Features are kept in
+heads of its own (three seeds, as in the train notebook); the early stopping is on validation. Of
+the training posters 2000 are used (drawn with seed 0; `--train 0` takes all), which lowers every
+figure. The time is the network's alone, measured on a batch in memory. Features are kept in
 `outputs/picture_size`: a stopped run goes on, in the size it was at. All posters take about an hour
 on one core; two runs at once may share the work by `--widths`. Writes
 `benchmarks/results/picture_size.json` and, to `outputs/picture_size`, the figure.

@@ -156,7 +156,7 @@ SPEED = (
         lambda result: f"{result['frozen_features_mb']['total'] / 1000:.2f} GB",
     ),
     Row(
-        "One poster by a cold command, picture alone, beside importing Keras and building a network, time",
+        "One poster by a cold command, picture alone, beside importing Keras and a network, time",
         "prediction",
         "—",
         cold,
