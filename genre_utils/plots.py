@@ -185,7 +185,7 @@ def reliability(
     axes.plot(predicted, observed, color=BLUE, marker="o", markersize=5, label="model")
     top = min(1, 1.1 * max(predicted.max(), observed.max()))
     axes.set(xlim=(0, top), ylim=(0, top), xlabel="mean score", ylabel="share that came true")
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right")
     return _titled(figure, f"Scores are off by {error:.3f} on average", note)
 
 

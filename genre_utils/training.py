@@ -309,9 +309,9 @@ def fine_tune(
     for epoch in epochs:
         if run.patience_is_out(patience):
             break
-        seed_dropout(model, run.settings["seed"], epoch)
         when = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False}
-        model.fit(batches(epoch), **when, callbacks=list(callbacks))
+        seeded = SeededDropout(run.settings["seed"])
+        model.fit(batches(epoch), **when, callbacks=[seeded, *callbacks])
 
 
 class ValidationScore(keras.callbacks.Callback):
@@ -384,11 +384,30 @@ def predict_logits(network: keras.Model, inputs: np.ndarray | PosterBatches | li
     return network.predict(inputs, verbose=0)
 
 
-def seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
-    """Make an epoch's dropout depend on `(seed, epoch)` alone.
+class SeededDropout(keras.callbacks.Callback):
+    """Makes an epoch's dropout depend on `(seed, epoch)` alone.
 
-    A layer draws from a state of its own, which Keras does not put into a checkpoint.
+    As a callback, because on PyTorch `fit` itself draws before its first epoch begins, but only
+    when the model is new.
     """
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Set the states that this epoch's dropout draws from."""
+        seed_dropout(self.model, self.seed, epoch)
+
+
+def seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+    """Make what dropout draws next depend on `(seed, epoch)` alone.
+
+    A layer draws from a state of its own, which Keras does not put into a checkpoint; on PyTorch
+    it draws from the backend's one state instead.
+    """
+    if keras.backend.backend() == "torch":
+        keras.utils.set_random_seed(int(np.random.default_rng((seed, epoch)).integers(2**31)))
     dropouts = [layer for layer in _all_layers(model) if isinstance(layer, keras.layers.Dropout)]
     for place, layer in enumerate(dropouts):
         draw = np.random.default_rng((seed, epoch, place)).integers(2**31, size=2)

@@ -14,8 +14,8 @@ from conftest import ROOT
 # What stands in the output folder at the moment of each kill, in the order a training writes it.
 MOMENTS = {
     "decoding": "cache/.pixels-*.partial.npy",
+    "keeping the network before it is tuned": "checkpoints/.best.partial.keras",
     "first epoch": "history.csv",
-    "keeping the best": "checkpoints/.best.partial.keras",
     "second epoch": "checkpoints/epoch-001.keras",
     "writing a checkpoint": "checkpoints/.epoch-002.partial.keras",
     "saving the model": ".model.partial.keras",

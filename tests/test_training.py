@@ -36,13 +36,11 @@ def fit(folder, posters, callbacks=(), rate=1e-3, patience=EPOCHS) -> pd.DataFra
     model.compile(keras.optimizers.Adam(rate), keras.losses.BinaryCrossentropy(from_logits=True))
     model, done = run.resume(model)
     keep = training.Checkpoints(run, PosterBatches(cache, paths, labels, 8), labels)
-    for epoch in range(done, EPOCHS):
-        if run.patience_is_out(patience):
-            break
-        training.seed_dropout(model, 0, epoch)
-        batches = PosterBatches(cache, paths, labels, 8, 0, epoch, augmented=True)
-        when = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False}
-        model.fit(batches, **when, verbose=0, callbacks=[keep, *callbacks])
+
+    def batches(epoch: int) -> PosterBatches:
+        return PosterBatches(cache, paths, labels, 8, 0, epoch, augmented=True)
+
+    training.fine_tune(run, model, batches, range(done, EPOCHS), patience, [keep, *callbacks])
     return run.history().drop(columns="seconds")
 
 
