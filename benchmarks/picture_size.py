@@ -85,20 +85,7 @@ def score(features: dict, labels: dict, seed: int) -> dict[str, float]:
     """Train one head as the train notebook does; macro mAP on validation and test."""
     keras.utils.set_random_seed(seed)
     head = models.build_head(features["train"].shape[1], labels["train"].shape[1])
-    loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    head.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-3), loss)
-    watch = training.ValidationScore(features["validation"], labels["validation"])
-    patience = keras.callbacks.EarlyStopping(
-        "val_macro_map", mode="max", patience=6, restore_best_weights=True
-    )
-    head.fit(
-        features["train"],
-        labels["train"].astype("float32"),
-        batch_size=128,
-        epochs=60,
-        callbacks=[watch, patience],
-        verbose=0,
-    )
+    training.fit_head(head, features, labels, OUTPUT / "head.csv")
     return {
         split: macro_average_precision(labels[split], head.predict(features[split], verbose=0))
         for split in ("validation", "test")
