@@ -22,7 +22,7 @@ import numpy as np
 
 from genre_utils import fusion
 from genre_utils.encoder import TOKENIZER, run_on_words, tokenize
-from genre_utils.files import replacing, write_json
+from genre_utils.files import write_json
 from genre_utils.fusion import LogitSum
 from genre_utils.words import NgramModel
 
@@ -101,19 +101,23 @@ def save_model(
     """Write a model folder; weights are rounded to half precision.
 
     `thresholds` are scores from 0 to 1, one a genre. `training` says how it was trained and goes
-    into the card as it is. `model.json` comes last: until then the folder's files and an older
-    card contradict each other, which `load_model` says.
+    into the card as it is. All is written aside first: an older model in the folder stays whole
+    when the disk is full. `model.json` comes last; a process killed just before leaves files that
+    contradict an older card, which `load_model` says.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     training_ids = list(training_ids)
-    files = [_save_network(network, folder / PICTURE_FILE)]
-    if words:
-        files.append(_save_network(words.network, folder / WORDS_FILE))
-        files += [folder / NGRAMS_FILE, folder / TOKENIZER_FILE]
-        with replacing(folder / NGRAMS_FILE) as temporary:
-            words.ngrams.save(temporary)
-        with replacing(folder / TOKENIZER_FILE) as temporary:
-            shutil.copyfile(words.tokenizer, temporary)
+    aside = folder / ".saving"
+    shutil.rmtree(aside, ignore_errors=True)  # what a killed process left
+    aside.mkdir(parents=True)
+    try:
+        _save_network(network, aside / PICTURE_FILE)
+        if words:
+            _save_network(words.network, aside / WORDS_FILE)
+            words.ngrams.save(aside / NGRAMS_FILE)
+            shutil.copyfile(words.tokenizer, aside / TOKENIZER_FILE)
+        files = [file.replace(folder / file.name) for file in sorted(aside.iterdir())]
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     card = {
         "format": FORMAT,
         "genres": list(genres),
@@ -214,11 +218,9 @@ def _check_file(folder: Path, name: str, sha256: str) -> None:
         )
 
 
-def _save_network(network: keras.Model, file: Path) -> Path:
-    with replacing(file) as temporary:
-        network.save(temporary)
-        temporary.write_bytes(_rewrite_archive(temporary.read_bytes()))
-    return file
+def _save_network(network: keras.Model, file: Path) -> None:
+    network.save(file)
+    file.write_bytes(_rewrite_archive(file.read_bytes()))
 
 
 def _load_network(file: Path) -> keras.Model:

@@ -18,7 +18,7 @@ MOMENTS = {
     "first epoch": "history.csv",
     "second epoch": "checkpoints/epoch-001.keras",
     "writing a checkpoint": "checkpoints/.epoch-002.partial.keras",
-    "saving the model": ".model.partial.keras",
+    "saving the model": ".saving/model.keras",
     "between model and card": "model.keras",
     "writing the report": "figures/genre_precision.png",
 }

@@ -191,8 +191,11 @@ def test_failed_save_leaves_the_old_model(copy, predictor, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(model_folder, "_rewrite_archive", full)
-    with pytest.raises(OSError):
-        model_folder.save_model(copy, predictor.model.network, predictor.genres, [0.5], [], {})
+    model = predictor.model
+    with pytest.raises(OSError, match="No space"):
+        model_folder.save_model(
+            copy, model.network, None, model.sums, model.genres, model.thresholds, [], {}
+        )
     assert {file.name: file.read_bytes() for file in copy.iterdir()} == before
 
 
