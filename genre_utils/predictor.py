@@ -152,12 +152,12 @@ class Predictor:
     def _words(self, source: Any, rgb: np.ndarray) -> list[Line]:
         if self.model.words is None:
             return []
-        if self.cache is not None and isinstance(source, (str, os.PathLike)):
-            known = self.cache.get(hash_file(source))
-            if known is not None:
-                return known
         # Words that the library fails on are words that nobody reads: the picture still answers.
-        with suppress(PosterError):
+        with suppress(PosterError, ReadingError):
+            if self.cache is not None and isinstance(source, (str, os.PathLike)):
+                known = self.cache.get(hash_file(source))
+                if known is not None:
+                    return known
             return self.reader.read(rgb) if self.reader else []
         return []
 
