@@ -10,6 +10,10 @@ import pandas as pd
 import pytest
 from conftest import ROOT, on_words, run_notebook
 
+from genre_utils.dataset import load_dataset
+from genre_utils.model_folder import load_model
+from genre_utils.sources import find_data
+
 NOTEBOOKS = ("explore", "train", "predict")
 
 
@@ -118,6 +122,17 @@ def test_words_are_learned_and_move_scores(trained_on_words):
     assert history["epoch"].tolist() == [0, 1]
 
 
+def test_after_a_last_fit_validation_posters_count_as_learned_from(trained_on_words):
+    model = load_model(trained_on_words)
+    part = load_dataset(find_data("sample"), limit=120, seed=0).part
+    validation = part("validation")["id"].tolist()
+    assert model.was_trained_on(validation) == validation
+    assert not model.was_trained_on(part("test")["id"])
+    results = json.loads((trained_on_words / "metrics.json").read_text("utf-8"))["results"]
+    assert not any("validation" in system for system in results)
+    assert model.card["training"]["validation_macro_map"] > 0
+
+
 def test_a_training_on_words_is_finished_and_reads_nothing_twice(trained_on_words, word_file):
     read = word_file.read_bytes()
     network = (trained_on_words / "words.keras").read_bytes()
@@ -149,14 +164,14 @@ def test_fine_tuning_runs_from_the_notebook(tmp_path):
         DATA="sample",
         MODEL="efficientnet_lite0",
         IMG_SIZE=64,
-        SECOND_MODEL="",
         LIMIT=60,
         EPOCHS=1,
         READ_TEXT="no",
         OUTPUT_DIR=str(tmp_path / "model"),
     )
-    history = pd.read_csv(tmp_path / "model" / "history.csv")
-    assert history["epoch"].tolist() == [0, 1]
+    for network in (".", "second"):
+        history = pd.read_csv(tmp_path / "model" / network / "history.csv")
+        assert history["epoch"].tolist() == [0, 1]
     assert "about" in printed and "minutes" in printed
     assert (tmp_path / "model" / "model.json").exists()
     assert not (tmp_path / "model" / "checkpoints").exists()
