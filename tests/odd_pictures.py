@@ -200,7 +200,7 @@ def _bombs() -> dict[str, bytes]:
 
 
 def many_passes(side: int, passes: int) -> bytes:
-    """Write a progressive JPEG whose last pass over `side` × `side` pixels stands as often as asked."""
+    """Write a progressive JPEG whose last pass over `side` × `side` pixels comes many times."""
     content = save(Image.new("L", (side, side)), "JPEG", progressive=True)
     last = content.rindex(b"\xff\xda")
     return content[:last] + content[last:-2] * passes + b"\xff\xd9"
