@@ -30,6 +30,7 @@ NEEDED = {
     "sklearn": "scikit-learn",
     "tokenizers": "tokenizers",
     "tqdm": "tqdm",
+    "wordninja": "wordninja",
 }
 BACKENDS = ("tensorflow", "jax", "torch")
 

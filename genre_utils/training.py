@@ -26,6 +26,10 @@ from genre_utils.pipeline import PixelCache, PosterBatches, WordBatches
 # Two checkpoints are kept: should the newest be damaged, the one before still is a whole epoch.
 KEPT_CHECKPOINTS = 2
 
+# The trainings beside that of the picture's first network: of its second, of the words' network,
+# and of that once more when everything is chosen.
+PARTS = ("second", "words", "last")
+
 ACCELERATED_EPOCHS = 8
 ACCELERATED_WORD_EPOCHS = 4
 SEED_CNN_EPOCHS = 20
@@ -88,21 +92,25 @@ class Run:
         scores = self.history()["val_macro_map"]
         return len(scores) > 0 and len(scores) - 1 - int(scores.argmax()) >= patience
 
+    def part(self, name: str) -> Run:
+        """One of this run's further trainings, `PARTS`, in a folder below; one begins all."""
+        return Run(self.folder / name, self.settings)
+
     @property
-    def words(self) -> Run:
-        """The part of this run that trains on words, in a folder below; one begins both."""
-        return Run(self.folder / "words", self.settings)
+    def all_parts(self) -> list[Run]:
+        """This run and its further trainings."""
+        return [self, *map(self.part, PARTS)]
 
     def begin(self) -> None:
         """Claim the folder for these settings; until then, a mistake leaves no trace in it."""
-        for run in (self, self.words):
+        for run in self.all_parts:
             run.best_file.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.settings_file, self.settings)
 
     def finish(self, metrics: dict[str, Any]) -> None:
         """Write `metrics.json`, which marks the run as finished, and drop its checkpoints."""
         write_json(self.folder / "metrics.json", metrics)
-        for run in (self, self.words):
+        for run in self.all_parts:
             shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
         _unlock(self.folder)
 
@@ -135,9 +143,9 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
     run = Run(Path(folder), settings)
     check_writable(run.folder)
     _lock(run.folder)
-    for part in (run, run.words) if restart else ():
+    for part in run.all_parts if restart else ():
         shutil.rmtree(part.folder / "checkpoints", ignore_errors=True)
-        for name in ("head.csv", "second_head.csv", "history.csv", "metrics.json", "settings.json"):
+        for name in ("head.csv", "history.csv", "metrics.json", "settings.json"):
             (part.folder / name).unlink(missing_ok=True)
     if run.settings_file.exists():
         _check_same(json.loads(run.settings_file.read_text("utf-8")), settings, run.folder)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from genre_utils.reading import Line
-from genre_utils.words import NgramModel, as_text, typical_words
+from genre_utils.words import NgramModel, as_text, split_glued, typical_words
 
 CORNERS = ((0, 0), (1, 0), (1, 0.1), (0, 0.1))
 TEXTS = ["a haunted house", "haunted again", "laughing out loud", "laughing all day", ""] * 4
@@ -58,3 +58,16 @@ def test_typical_words_are_the_genre_s_own():
     assert "haunted" in found["Horror"] and "laughing" in found["Comedy"]
     assert "the" not in found["Horror"] + found["Comedy"]
     assert typical_words(["", ""], np.eye(2, dtype=int), ["A", "B"]) == {"A": [], "B": []}
+
+
+@pytest.mark.parametrize(
+    "read, said",
+    [
+        ("THELAST EXORCISM", "THE LAST EXORCISM"),
+        ("JohnHawkes in THESESSIONS", "John Hawkes in THE SESSIONS"),
+        ("KIESLOWSKI", "KIESLOWSKI"),  # would fall into scraps
+        ("I'M OFVÉRONIQUE 七人の侍 ТАРКОВСКИЙ 007!", "I'M OFVÉRONIQUE 七人の侍 ТАРКОВСКИЙ 007!"),
+    ],
+)
+def test_lost_spaces_come_back_and_nothing_else_changes(read, said):
+    assert split_glued(read) == said
