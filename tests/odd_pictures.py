@@ -186,7 +186,7 @@ def _bombs() -> dict[str, bytes]:
     canvas = (side - 1).to_bytes(3, "little") * 2
     webp = b"VP8X" + struct.pack("<IB3x", 10, 2) + canvas
     webp += b"ANIM" + struct.pack("<I6x", 6) + save(picture(), "WEBP")[12:]
-    packed = zlib.compress(bytes(10_000_000))
+    packed = zlib.compress(bytes(26_000_000))
     files = {
         "bomb.jpg": bytes(jpeg),
         "bomb.gif": bytes(gif),
