@@ -33,6 +33,32 @@ def odd(tmp_path_factory):
     return folder, odd_pictures.make_odd_pictures(folder)
 
 
+def test_what_is_no_file_is_not_even_opened(odd, monkeypatch):
+    folder, _ = odd
+    monkeypatch.setattr(images.Image, "open", lambda *_, **__: pytest.fail("opened it"))
+    for name in ("pipe.jpg", "socket.jpg", "zeros.jpg.png"):
+        with pytest.raises(PosterError, match="a device or a pipe"):
+            read_poster(folder / name)
+
+
+def test_a_folder_that_may_not_be_opened_is_named(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    scan, access = os.scandir, os.access
+
+    def refuse(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    # As anyone but root would see it.
+    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "access", lambda p, m: "locked" not in str(p) and access(p, m))
+    ((name, path),) = list_posters(tmp_path)
+    assert name == "locked"
+    with pytest.raises(PosterError, match="a folder that may not be opened"):
+        read_poster(path)
+
+
 def test_there_are_many_and_each_is_read_or_named(odd):
     folder, made = odd
     assert len(made) >= 200
