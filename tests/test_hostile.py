@@ -1,5 +1,6 @@
 """Pictures that mean harm, or only look so: each is predicted or named, and none stops the rest."""
 
+import io
 import json
 import os
 import subprocess
@@ -119,6 +120,15 @@ print(json.dumps([told, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_max
     told, seconds, gigabytes = json.loads(done.stdout.splitlines()[-1])
     check_accounts(pd.DataFrame(told.items(), columns=["poster", "error"]), made)
     assert seconds < 10 and gigabytes < 2, (seconds, gigabytes)
+
+
+def test_a_cut_picture_that_somebody_else_opened_is_named():
+    content = odd_pictures.save(odd_pictures.picture(), "JPEG")
+    with (
+        Image.open(io.BytesIO(content[: len(content) // 2])) as opened,
+        pytest.raises(PosterError, match="cut: the picture is damaged"),
+    ):
+        read_poster(opened, "cut")
 
 
 # Large pictures
