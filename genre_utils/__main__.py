@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from genre_utils import __version__, environment
-from genre_utils.files import make_writable, replacing
+from genre_utils.files import as_csv, make_writable, printable, replacing
 from genre_utils.reading import WORDS_FILE
 
 PREDICTED, NOTHING_PREDICTED, WRONG_USE = 0, 1, 2
@@ -39,7 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: at least one poster was predicted, scored or read; 1: none could be; 2: wrong use.
     """
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A name of any letters can be printed to a terminal of few.
+        stream.reconfigure(errors="backslashreplace")
     environment.choose_backend()
+    if warning := environment.outdated():
+        print(warning, file=sys.stderr)
     try:
         return options.run(options)
     except (ValueError, OSError) as error:  # DataError, ModelError and what a disk says
@@ -107,13 +112,14 @@ def _predict(options: argparse.Namespace) -> int:
         table = predictor.predict(options.paths, options.top)
     bad = table[table["error"].notna()]
     for name, error in zip(bad["poster"], bad["error"], strict=True):
-        print(f"not predicted: {name}: {error}", file=sys.stderr)
+        print(f"not predicted: {printable(name)}: {printable(error)}", file=sys.stderr)
     if options.csv:
-        _write(options.csv, table.to_csv(index=False))
+        _write(options.csv, as_csv(table))
     if options.json:
         _write(options.json, table.to_json(orient="records", indent=1, force_ascii=False) + "\n")
     if not (options.csv or options.json):
         shown = table[table["error"].isna()].drop(columns="error")
+        shown["poster"] = shown["poster"].map(printable)
         print(shown.round(3).to_string(index=False) if len(shown) else "no poster was predicted")
     return PREDICTED if len(bad) < table["poster"].size else NOTHING_PREDICTED
 
@@ -124,6 +130,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from genre_utils.reading import WordCache
 
     _check_writable(options.json)
+    if options.no_text and options.words:
+        raise ValueError("--words names words that --no-text leaves out: give only one of them.")
     data = dataset.load_dataset(sources.find_data(options.data))
     cache = None if options.no_text else WordCache(options.words or WORDS_FILE)
     predictor = Predictor.load(_model(options), not options.no_text, cache)
@@ -174,7 +182,7 @@ def _read(options: argparse.Namespace) -> int:
         print(f"{taken} readings were new in {options.readings}")
     done = reading.read_posters(posters["path"].tolist(), cache)
     for path, reason in done.unreadable.items():
-        print(f"not read: {Path(path).name}: {reason}", file=sys.stderr)
+        print(f"not read: {printable(Path(path).name)}: {printable(reason)}", file=sys.stderr)
     print(
         f"{len(posters)} posters: {done.new} read now, {len(done.lines) - done.new} read before, "
         f"{len(done.unreadable)} cannot be read; the words are in {file}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ ZEROS, ONES = ("0", "0.0", "false", ""), ("1", "1.0", "true")
 SPLITS = ("train", "validation", "test")
 POSTER_COLUMNS = ("id", "path", "split", "unlabelled")
 FEW_POSTERS = 20
+LONGEST_HEADER = 1_000_000  # characters
 
 # Not the seed of a training: runs with different seeds stay comparable, and `evaluate` finds the
 # test set again.
@@ -109,6 +110,7 @@ def load_dataset(source: Source, limit: int = 0, seed: int = 0) -> Dataset:
     """
     audit = Audit()
     rows = _read_csv(source.csv)
+    rows = rows.fillna("")  # rows that end early
     ids = rows[_find_id_column(rows, source.csv)].str.strip()
     lists, genres, has_missing_column = _read_labels(rows, source.csv, audit)
 
@@ -216,17 +218,27 @@ def _spread_over_identities(split: np.ndarray, identities: Sequence[str]) -> np.
 def _read_csv(path: Path) -> pd.DataFrame:
     # Everything as text: pandas would turn the genre "N/A" into NaN and ids into numbers.
     options = {"dtype": str, "keep_default_na": False}
-    for encoding in ("utf-8-sig", "cp1252"):
+    with open(path, "rb") as file:
+        spreadsheet = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    for encoding in ("utf-16",) if spreadsheet else ("utf-8-sig", "cp1252"):
         try:
-            with open(path, encoding=encoding) as file:
-                header = file.readline()
-            comma = ";" if header.count(";") > header.count(",") else ","
+            with open(path, encoding=encoding, newline="") as file:
+                header = file.readline(LONGEST_HEADER)
+            comma = max(",;\t", key=header.count)
+            _check_header(next(csv.reader([header], delimiter=comma), []), path)
             return pd.read_csv(path, sep=comma, encoding=encoding, **options)
-        except UnicodeDecodeError:
+        except UnicodeError:
             continue
         except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
             raise DataError(f"{path} cannot be read as a CSV: {error}.") from None
     raise DataError(f"{path} is neither UTF-8 nor Windows-1252 text; save it as UTF-8.")
+
+
+def _check_header(names: list[str], path: Path) -> None:
+    """Refuse two columns of one name, of which pandas would make two names."""
+    counts = Counter(name.strip().lower() for name in names if name.strip())
+    if doubled := [name for name, count in counts.items() if count > 1]:
+        raise DataError(f"{path} has two columns named {doubled[0]!r}: rename or delete one.")
 
 
 def _find_id_column(rows: pd.DataFrame, path: Path) -> str:
@@ -297,15 +309,30 @@ def _find_pictures(ids: pd.Series, folder: Path, audit: Audit) -> list[str | Non
     files = {file.name: file for file in sorted(folder.iterdir()) if file.is_file()}
     pictures = {name: file for name, file in files.items() if file.suffix.lower() in SUFFIXES}
     by_stem = {file.stem: file for file in reversed(pictures.values())}
-    plain = [os.path.basename(name) for name in ids]
-    paths = [files.get(name) or by_stem.get(name) for name in plain]
-    missing = [name for name, path in zip(ids, paths, strict=True) if path is None]
+    plain = [_plain_name(name, folder) for name in ids]
+    refused = [name for name, file in zip(ids, plain, strict=True) if file is None]
+    audit.add("ids that lead out of the folder or are hidden (left out)", dict.fromkeys(refused))
+    paths = [files.get(name) or by_stem.get(name) if name else None for name in plain]
+    missing = [
+        name
+        for name, file, path in zip(ids, plain, paths, strict=True)
+        if file is not None and not path
+    ]
     audit.add("rows without a picture (left out)", dict.fromkeys(missing))
     used = {path for path in paths if path}
     audit.add(
         "pictures without a row", [name for name, file in pictures.items() if file not in used]
     )
     return [str(path) if path else None for path in paths]
+
+
+def _plain_name(name: str, folder: Path) -> str | None:
+    """Give an id as a file's name in the folder of pictures; `None` when it is none.
+
+    The only path that it may be is one into that folder, such as `Images/tt1.jpg`.
+    """
+    name = name.removeprefix(f"{folder.name}/")
+    return None if name.startswith(".") or set(name) & set("/\\\0") else name
 
 
 def _identities(paths: Sequence[str], ids: Sequence[str], audit: Audit) -> list[str]:

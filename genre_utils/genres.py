@@ -39,6 +39,8 @@ IMDB_GENRES = (
 # The public CSV has a column of this name for titles whose genre nobody entered. It is the
 # absence of a label, so no model of ours predicts it.
 MISSING = "N/A"
+# Python's own parser can be brought down by nesting; no poster has so many genres.
+_LONGEST_CELL = 10_000
 _NO_GENRE = {"", "n/a", "na", "nan", "none", "null", "\\n"}
 
 
@@ -51,9 +53,12 @@ def parse_genres(text: str) -> list[str] | None:
     """Read one cell of a genre column: a Python list, `A|B`, or `A, B`.
 
     Returns the names without the missing ones, in their order, each once; `None` when the cell
-    opens a list that cannot be read. The cell is data: nothing in it is ever executed.
+    opens a list that cannot be read, or is too long. The cell is data: nothing in it is ever
+    executed.
     """
     text = text.strip()
+    if len(text) > _LONGEST_CELL:
+        return None
     if text.startswith(("[", "(")):
         try:
             names = ast.literal_eval(text)

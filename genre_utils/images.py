@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
+import re
+import threading
 from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 
-# Checked against the header, before a pixel is decoded: Pillow keeps 4 bytes a pixel, so 50
-# million are 200 MB. The public posters have at most 0.16 million; a bomb declares thousands.
-MAX_PIXELS = 50_000_000
+# Checked against the header, before a pixel is decoded: a decoder needs up to 16 bytes a pixel. The
+# public posters have at most 0.16 million pixels; a bomb declares thousands of millions. A large
+# JPEG is decoded at half its size or less, so that a telephone's photograph of 48 million passes.
+MAX_PIXELS, MAX_JPEG_PIXELS = 25_000_000, 50_000_000
+# Above these a picture is shrunk by whole factors as soon as it is decoded. No network here looks
+# at more than 1.5 million pixels, and Pillow would first stretch 1 × 50,000,000 to a network's
+# width: gigabytes.
+KEPT_PIXELS, LONGEST_SIDE = 4_000_000, 20_000
+# A progressive JPEG is painted in about ten passes over all its pixels. A crafted one has
+# thousands in a small file.
+MAX_PASSES = 16 * MAX_JPEG_PIXELS  # passes times pixels
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+_JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
+
+# Decoding a large picture takes hundreds of megabytes: however many threads there are, one does.
+_decoding_large = threading.Lock()
 
 # Close to the posters' own shape (their median, over the training posters, is 1.48), and such
 # that a width of 272 gives a height of 400, both multiples of 16.
@@ -59,7 +76,8 @@ def read_poster(source: Any, name: str | None = None) -> np.ndarray:
     `source` is a path, the bytes of a picture file (JPEG, PNG, WebP, GIF or BMP; of an animation
     the first frame), a PIL image, or an array `(height, width)`, `(height, width, 3)` or
     `(height, width, 4)` with values 0–255 (grey uint16: 0–65535). The EXIF orientation is applied,
-    transparency is laid over white, grey, CMYK, palette and 16-bit pictures become RGB.
+    transparency is laid over white, grey, CMYK, palette and 16-bit pictures become RGB. Above 4
+    million pixels the array is smaller than the picture by a whole factor.
 
     Raises `PosterError`, with `name` or the path in it, for everything that cannot be read.
     """
@@ -93,7 +111,10 @@ def resize_poster(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _check_file(path: str | os.PathLike, name: str) -> None:
     # os.path answers False where Path raises: for names too long and folders one may not enter.
     if os.path.isdir(path):
-        raise PosterError(name, "this is a folder, not a picture")
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise PosterError(name, "this is a folder that may not be opened")
+        kind = "a link to a folder" if os.path.islink(path) else "a folder"
+        raise PosterError(name, f"this is {kind}, not a picture")
     if os.path.exists(path) and not os.path.isfile(path):
         raise PosterError(name, "this is a device or a pipe, not a picture")
 
@@ -102,7 +123,12 @@ def _decode(file: str | os.PathLike | io.BytesIO, name: str) -> np.ndarray:
     try:
         # A path is handed on as it is: of a file that is no picture only the start is read.
         with Image.open(file, formats=FORMATS) as image:
-            return _to_rgb(image, name)
+            _check_size(image, name)
+            large = image.width * image.height > KEPT_PIXELS
+            with _decoding_large if large else contextlib.nullcontext():
+                if isinstance(image, JpegImageFile):
+                    _prepare_jpeg(image, name)
+                return _to_rgb(image, name)
     except FileNotFoundError:
         raise PosterError(name, "there is no such file") from None
     except UnidentifiedImageError:
@@ -110,7 +136,8 @@ def _decode(file: str | os.PathLike | io.BytesIO, name: str) -> np.ndarray:
             raise PosterError(name, "the file is empty") from None
         raise PosterError(name, f"not a picture in a known format ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError:
-        raise PosterError(name, _too_many_pixels()) from None
+        declared = "it declares far too many pixels, which"
+        raise PosterError(name, _too_many_pixels(declared, MAX_PIXELS)) from None
     except PosterError:
         raise
     except OSError as error:
@@ -124,9 +151,49 @@ def _size(file: str | os.PathLike | io.BytesIO) -> int:
     return len(file.getbuffer()) if isinstance(file, io.BytesIO) else os.path.getsize(file)
 
 
+def _check_size(image: Image.Image, name: str) -> None:
+    limit = MAX_JPEG_PIXELS if isinstance(image, JpegImageFile) else MAX_PIXELS
+    if image.width * image.height > limit:
+        raise PosterError(name, _too_many_pixels(f"{image.width} × {image.height} pixels", limit))
+
+
+def _prepare_jpeg(image: JpegImageFile, name: str) -> None:
+    """Refuse a JPEG that takes minutes to decode; have a large one decoded smaller."""
+    image.fp.seek(0)
+    scans = _count_scans(image.fp.read(2 * MAX_JPEG_PIXELS))
+    if scans * image.width * image.height > MAX_PASSES:
+        raise PosterError(name, f"the picture is painted in {scans} passes, which takes too long")
+    factor = min(_factors(image))
+    if factor > 1:
+        image.draft(None, (image.width // factor, image.height // factor))
+
+
+def _count_scans(content: bytes) -> int:
+    """Count the passes in which a JPEG is painted, without those of thumbnails in its header."""
+    scans, place = 0, 2
+    while found := _JPEG_MARKER.search(content, place):
+        marker, place = found[0][1], found.end()
+        if marker == _JPEG_END:
+            break
+        scans += marker == _JPEG_SCAN
+        place += int.from_bytes(content[place : place + 2])  # the segment says how long it is
+    return scans
+
+
+def _factors(image: Image.Image) -> tuple[int, int]:
+    """Give by how much to shrink a picture's width and height as soon as it is decoded."""
+    both = math.isqrt(image.width * image.height // KEPT_PIXELS)
+    across, down = (max(1, both, math.ceil(side / LONGEST_SIDE)) for side in image.size)
+    return across, down
+
+
+def _shrink(image: Image.Image) -> Image.Image:
+    factors = _factors(image)
+    return image if factors == (1, 1) else image.reduce(factors)
+
+
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
-    if image.width * image.height > MAX_PIXELS:
-        raise PosterError(name, _too_many_pixels(image.width, image.height))
+    _check_size(image, name)
     try:
         image.load()
     except Exception as error:
@@ -139,9 +206,10 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(_to_uint8(np.asarray(image), name))
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image if image.mode in ("RGBA", "LA") else image.convert("RGBA")
+        image = _shrink(image).convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return np.asarray(_shrink(image if image.mode == "RGB" else image.convert("RGB")))
 
 
 def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
@@ -157,7 +225,7 @@ def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
         raise PosterError(name, "array values must be numbers from 0 to 255")
     if array.dtype in (np.uint16, np.int32) and array.ndim == 2:
         # Pillow's modes for 16-bit grey: 65535 is white, and 65535 / 257 is 255.
-        return (np.minimum(array, 65535) / 257).astype(np.uint8)
+        return (np.minimum(array, 65535) // 257).astype(np.uint8)
     if array.max() > 255 or (array.dtype.kind == "f" and 0 < array.max() <= 1):
         raise PosterError(
             name,
@@ -167,6 +235,5 @@ def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
     return np.round(array).astype(np.uint8)
 
 
-def _too_many_pixels(width: int | None = None, height: int | None = None) -> str:
-    declared = f"{width} × {height} pixels" if width else "it declares far too many pixels, which"
-    return f"{declared} is over the limit of {MAX_PIXELS // 1_000_000} million"
+def _too_many_pixels(declared: str, limit: int) -> str:
+    return f"{declared} is over the limit of {limit // 1_000_000} million"

@@ -22,14 +22,19 @@ import numpy as np
 
 from genre_utils import fusion
 from genre_utils.encoder import TOKENIZER, run_on_words, tokenize
-from genre_utils.files import write_json
+from genre_utils.files import naming_full_disks, write_json
 from genre_utils.fusion import LogitSum
+from genre_utils.keras_files import ModelError, load_network
 from genre_utils.words import NgramModel
 
 FORMAT = 2
 PICTURE_FILE, WORDS_FILE, NGRAMS_FILE = "model.keras", "words.keras", "ngrams.npz"
 TOKENIZER_FILE = "tokenizer.json"
+# The only files that are ever opened: whatever else lies in a folder, or is named by its card, is
+# not loaded.
+KNOWN_FILES = (PICTURE_FILE, WORDS_FILE, NGRAMS_FILE, TOKENIZER_FILE)
 RELEASED = Path(__file__).parent / "released"
+MAX_SIDE = 2048  # pixels; a training allows 1024 across
 
 # Left out of a network's config: the losses and optimizers of its parts, and what Keras writes
 # since 3.14, at its default in all networks of ours; Colab and Kaggle have 3.13, which refuses it.
@@ -43,10 +48,6 @@ LEFT_OUT = (
     "use_gate",
     "sliding_window",
 )
-
-
-class ModelError(ValueError):
-    """A model folder that is missing, incomplete or damaged."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,12 @@ def save_model(
     shutil.rmtree(aside, ignore_errors=True)  # what a killed process left
     aside.mkdir(parents=True)
     try:
-        _save_network(network, aside / PICTURE_FILE)
-        if words:
-            _save_network(words.network, aside / WORDS_FILE)
-            words.ngrams.save(aside / NGRAMS_FILE)
-            shutil.copyfile(words.tokenizer, aside / TOKENIZER_FILE)
+        with naming_full_disks(folder):
+            _save_network(network, aside / PICTURE_FILE)
+            if words:
+                _save_network(words.network, aside / WORDS_FILE)
+                words.ngrams.save(aside / NGRAMS_FILE)
+                shutil.copyfile(words.tokenizer, aside / TOKENIZER_FILE)
         files = [file.replace(folder / file.name) for file in sorted(aside.iterdir())]
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -142,6 +144,11 @@ def add_metrics(folder: Path, metrics: dict[str, Any]) -> None:
 def read_card(folder: Path) -> dict[str, Any]:
     """Read `model.json`; raises `ModelError` when it is missing, damaged or too new."""
     file = folder / "model.json"
+    if folder.is_file():
+        raise ModelError(
+            f"{folder} is a file, and a model is a folder with a model.json: give the OUTPUT_DIR "
+            "of a finished training. Models of other kinds (.h5, .keras, pickles) are not loaded."
+        )
     try:
         card = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
@@ -149,7 +156,7 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"{folder} holds no trained model (no model.json). Give the OUTPUT_DIR of a finished "
             "training, or leave --model out to use the released model."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             f"{file} cannot be read ({error}); train or copy the model again."
         ) from None
@@ -172,14 +179,17 @@ def load_model(folder: Path = RELEASED, with_words: bool = True) -> SavedModel:
     files = card.get("sha256")
     if not isinstance(files, dict) or PICTURE_FILE not in files:
         raise ModelError(f"{folder / 'model.json'} names no {PICTURE_FILE}; train the model again.")
+    if strange := sorted(set(files) - set(KNOWN_FILES)):
+        raise ModelError(f"{folder / 'model.json'} names a file that no model has: {strange[0]!r}.")
     for name in files if with_words else (PICTURE_FILE,):
         _check_file(folder, name, files[name])
-    network = _load_network(folder / PICTURE_FILE)
+    _check_card(card, folder)
+    network = load_network(folder / PICTURE_FILE)
     words = None
     try:
         if with_words and WORDS_FILE in files:
             words = WordsModel(
-                _load_network(folder / WORDS_FILE),
+                load_network(folder / WORDS_FILE),
                 NgramModel.load(folder / NGRAMS_FILE),
                 folder / TOKENIZER_FILE,
             )
@@ -205,9 +215,32 @@ def load_model(folder: Path = RELEASED, with_words: bool = True) -> SavedModel:
     return SavedModel(network, words, sums, genres, np.asarray(card["thresholds"]), size, card)
 
 
+def _check_card(card: dict[str, Any], folder: Path) -> None:
+    """Check what the card says by itself, before a network is built."""
+    try:
+        genres, thresholds = card["genres"], np.asarray(card["thresholds"], float)
+        sums = [fusion.from_card(fitted, genres) for fitted in card["sums"].values()]
+        sides = [side for side in card["image_size"] if 1 <= side <= MAX_SIDE]
+        sound = len(set(genres)) == len(genres) == len(thresholds) and len(sides) == 2
+        sound = sound and all(isinstance(genre, str) and genre for genre in genres)
+        sound = sound and "picture" in card["sums"]
+        sound = sound and ((thresholds >= 0) & (thresholds <= 1)).all()
+        for fitted in sums:
+            sound = sound and np.isfinite([fitted.bias, *fitted.weights.values()]).all()
+        sound = sound and all(isinstance(poster, str) for poster in card["training_ids"])
+    except Exception as error:
+        raise ModelError(
+            f"{folder / 'model.json'} cannot be understood ({str(error)[:200]}): copy the whole "
+            "folder again, or train the model again."
+        ) from None
+    if not sound:
+        raise ModelError(
+            f"{folder / 'model.json'} contradicts itself: its genres, thresholds, sums or sizes do "
+            "not fit each other. Copy the whole folder again."
+        )
+
+
 def _check_file(folder: Path, name: str, sha256: str) -> None:
-    if name not in (PICTURE_FILE, WORDS_FILE, NGRAMS_FILE, TOKENIZER_FILE):
-        raise ModelError(f"{folder / 'model.json'} names a file that no model has: {name!r}.")
     file = folder / name
     if not file.exists():
         raise ModelError(f"{file} is missing; copy the whole model folder, or train again.")
@@ -221,16 +254,6 @@ def _check_file(folder: Path, name: str, sha256: str) -> None:
 def _save_network(network: keras.Model, file: Path) -> None:
     network.save(file)
     file.write_bytes(_rewrite_archive(file.read_bytes()))
-
-
-def _load_network(file: Path) -> keras.Model:
-    try:
-        return keras.saving.load_model(file, compile=False, safe_mode=True)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ModelError(
-            f"{file} cannot be loaded by Keras {keras.__version__} ({str(error)[:200]}). Update "
-            "Keras, or train the model again."
-        ) from None
 
 
 def _hash(text: str) -> str:

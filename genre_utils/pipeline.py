@@ -105,6 +105,11 @@ class PosterBatches(keras.utils.PyDataset):
                 pixels[i] = augment(pixels[i], np.random.default_rng(key))
         return pixels, self.labels[rows]
 
+    def posters(self, batch: int) -> list[str]:
+        """Name the files of a batch."""
+        rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        return [os.path.basename(path) for path in self.paths[rows]]
+
 
 class WordBatches(keras.utils.PyDataset):
     """One epoch of `(tokens, labels)` batches for `fit`: posters' words, shuffled.
@@ -125,6 +130,7 @@ class WordBatches(keras.utils.PyDataset):
     ):
         super().__init__()
         self.tokens = list(tokens)
+        self.paths = list(paths)
         self.labels = labels.astype(np.float32)
         draws = [np.random.default_rng(random_key(path, seed, epoch)).random(2) for path in paths]
         near, place = np.array(draws).reshape(-1, 2).T
@@ -146,6 +152,10 @@ class WordBatches(keras.utils.PyDataset):
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self.batches[batch]
         return pad_tokens([self.tokens[i] for i in rows]), self.labels[rows]
+
+    def posters(self, batch: int) -> list[str]:
+        """Name the files of a batch."""
+        return [os.path.basename(self.paths[i]) for i in self.batches[batch]]
 
     def _width(self, batch: np.ndarray) -> int:
         return max(len(self.tokens[i]) for i in batch)

@@ -162,6 +162,11 @@ class WordCache:
         self.file = Path(file)
         self.damaged: list[int] = []
         self._lines: dict[str, list[Line]] = {}
+        if self.file.is_dir():
+            raise ReadingError(
+                f"The words cannot be kept in {os.fspath(file)!r}: give the name of a file, such "
+                f"as {os.fspath(WORDS_FILE)!r}."
+            )
         if self.file.exists():
             self._load()
 
@@ -251,7 +256,7 @@ def decide(choice: str, paths: Sequence[str], cache: WordCache) -> tuple[bool, s
             raise
         return False, f"The words on the posters are not read. {error}"
     if not minutes:
-        return True, f"The words on the posters are in {cache.file}."
+        return True, f"The words on the posters are in {cache.file}, as far as they can be read."
     if choice == "auto" and minutes > PATIENCE:
         return False, (
             f"The words on the posters are not read: it would take about {minutes:.0f} minutes "

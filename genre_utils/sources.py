@@ -8,6 +8,7 @@ import shutil
 import stat
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -43,6 +44,7 @@ MAX_RATIO, RATIO_MATTERS_ABOVE = 200, 10_000_000
 _DOWNLOADED = "movies-poster-dataset"  # the folder in the cache that holds GitHub's copy
 _POINTER = "kagglehub-folder.txt"  # names the folder where kagglehub keeps its copy
 _STALLED_AFTER = 30  # seconds without a byte
+_UNFINISHED, _ABANDONED_AFTER = ".download-", 3600  # seconds
 _CHUNK = 1 << 20
 
 
@@ -340,12 +342,22 @@ def _download_from_kaggle(folder: Path) -> Path | None:
 def _download_from_github(folder: Path) -> Path:
     # One temporary folder for the archive and what comes out of it: it goes away whatever
     # happens, Ctrl-C included, and only a whole result is renamed into place.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
+    _remove_leftovers(folder)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_UNFINISHED) as temporary:
         archive = Path(temporary) / "posters.zip"
         unpacked = Path(temporary) / "unpacked"
         _fetch(ARCHIVE_URL, archive)
         extract_posters(archive, unpacked)
         return _publish(unpacked, folder / _DOWNLOADED)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed downloads left; one at work has written something in the last hour."""
+    for left in folder.glob(f"{_UNFINISHED}*"):
+        with suppress(OSError):
+            written = max(path.stat().st_mtime for path in (left, *left.rglob("*")))
+            if time.time() - written > _ABANDONED_AFTER:
+                shutil.rmtree(left)
 
 
 def _fetch(url: str, path: Path) -> None:

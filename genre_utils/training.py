@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import keras
 import numpy as np
@@ -20,7 +20,8 @@ from tqdm import tqdm
 from genre_utils.encoder import run_on_words
 from genre_utils.evaluation import macro_average_precision
 from genre_utils.files import make_writable, replacing, write_json
-from genre_utils.pipeline import PixelCache, PosterBatches
+from genre_utils.keras_files import ModelError, load_network
+from genre_utils.pipeline import PixelCache, PosterBatches, WordBatches
 
 # Two checkpoints are kept: should the newest be damaged, the one before still is a whole epoch.
 KEPT_CHECKPOINTS = 2
@@ -34,8 +35,13 @@ ACCELERATED_WORD_EPOCHS = 4
 SEED_CNN_EPOCHS = 20
 
 
+# Held by the process that trains into a folder, and let go by the system when it is killed.
+LOCK_FILE = "in_use.lock"
+_held: dict[Path, IO] = {}
+
+
 class RunError(ValueError):
-    """An output folder that cannot be used as asked."""
+    """A training that cannot go on, or an output folder that cannot be used as asked."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,7 @@ class Run:
         write_json(self.folder / "metrics.json", metrics)
         for run in self.all_parts:
             shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
+        _unlock(self.folder)
 
     def checkpoints(self) -> list[Path]:
         """List the checkpoints, the newest first; the number is that of epochs done."""
@@ -119,8 +126,8 @@ class Run:
         """
         for file in self.checkpoints():
             try:
-                return keras.saving.load_model(file), int(file.stem.removeprefix("epoch-"))
-            except Exception as error:  # a torn file fails anywhere in the reader
+                return load_network(file, compile=True), int(file.stem.removeprefix("epoch-"))
+            except ModelError as error:
                 print(f"{file.name} is damaged ({error}); going on from the epoch before it.")
         return model, 0
 
@@ -130,10 +137,12 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
 
     A folder in which the same training was begun is gone on with; a new one is only looked at
     until `Run.begin`. Raises `RunError` when the folder holds a training with other settings,
-    unless `restart`, which throws that one away, and when it cannot be written.
+    unless `restart`, which throws that one away, when it cannot be written, and when another
+    process trains into it.
     """
     run = Run(Path(folder), settings)
     check_writable(run.folder)
+    _lock(run.folder)
     for part in run.all_parts if restart else ():
         shutil.rmtree(part.folder / "checkpoints", ignore_errors=True)
         for name in ("head.csv", "history.csv", "metrics.json", "settings.json"):
@@ -141,6 +150,34 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
     if run.settings_file.exists():
         _check_same(json.loads(run.settings_file.read_text("utf-8")), settings, run.folder)
     return run
+
+
+def _lock(folder: Path) -> None:
+    """Keep other processes from training into a folder until `finish`, or this one's end."""
+    file = (folder / LOCK_FILE).resolve()
+    if file in _held:
+        return
+    try:
+        import fcntl
+
+        opened = open(file, "a")  # noqa: SIM115 - the lock lasts as long as the file is open
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RunError(
+            f"Another process is training into {folder}: wait for its end, stop it, or give "
+            "another OUTPUT_DIR."
+        ) from None
+    except (ImportError, OSError) as error:  # Windows, or a disk in a network
+        print(f"{folder} cannot be locked ({error}): let only one training at a time write to it.")
+        return
+    _held[file] = opened
+
+
+def _unlock(folder: Path) -> None:
+    file = (folder / LOCK_FILE).resolve()
+    if file in _held:
+        file.unlink(missing_ok=True)
+        _held.pop(file).close()
 
 
 def check_writable(folder: str | Path) -> None:
@@ -313,13 +350,14 @@ def fine_tune(
 
     Each epoch is a `fit` of its own: order, variations and dropout are drawn from the seed of
     the settings and the epoch alone, so that a killed run goes on as if nothing had happened.
+    Raises `RunError` when the loss is no number any more.
     """
     for epoch in epochs:
         if run.patience_is_out(patience):
             break
         when = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False}
-        seeded = SeededDropout(run.settings["seed"])
-        model.fit(batches(epoch), **when, callbacks=[seeded, *callbacks])
+        seeded, data = SeededDropout(run.settings["seed"]), batches(epoch)
+        model.fit(data, **when, callbacks=[seeded, StopWhenNotFinite(run, data), *callbacks])
 
 
 class ValidationScore(keras.callbacks.Callback):
@@ -383,6 +421,28 @@ class Checkpoints(ValidationScore):
                 self.model.save(temporary)
         with replacing(self.run.history_file) as temporary:
             history.to_csv(temporary, index=False)
+
+
+class StopWhenNotFinite(keras.callbacks.Callback):
+    """Raises `RunError`, naming the batch's posters, when the loss is no number any more.
+
+    Training on would only spread it over all weights; the best network so far is on disk.
+    """
+
+    def __init__(self, run: Run, batches: PosterBatches | WordBatches):
+        super().__init__()
+        self.run = run
+        self.batches = batches
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Look at the loss of this batch."""
+        if not np.isfinite(float(logs["loss"])):
+            raise RunError(
+                f"The loss is {float(logs['loss'])} after a batch with the posters "
+                f"{', '.join(self.batches.posters(batch))}. The training stops; the best network "
+                f"so far is {self.run.best_file}. Look at these posters, or try another SEED or a "
+                "larger BATCH_SIZE."
+            )
 
 
 def predict_logits(network: keras.Model, inputs: np.ndarray | PosterBatches | list) -> np.ndarray:

@@ -128,7 +128,10 @@ class NgramModel:
                 vectorizer = TfidfVectorizer(**kind, **OPTIONS, vocabulary=names)
                 vectorizer.idf_ = arrays[f"idf{i}"]
                 vectorizers.append(vectorizer)
-            return cls(vectorizers, arrays["weights"], arrays["bias"])
+            weights, bias = arrays["weights"], arrays["bias"]
+            if weights.shape != (sum(len(v.vocabulary_) for v in vectorizers), *bias.shape):
+                raise ValueError("its weights do not fit its n-grams")
+            return cls(vectorizers, weights, bias)
 
 
 def typical_words(

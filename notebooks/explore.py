@@ -79,6 +79,7 @@ from genre_utils import (
     training,
     words,
 )
+from genre_utils.files import write_csv
 
 folder = Path(OUTPUT_DIR)
 figures = folder / "figures"
@@ -110,7 +111,7 @@ data = dataset.load_dataset(source, LIMIT, SEED)
 cache = pipeline.fill_cache(data.posters["path"].tolist(), size, folder / "cache")
 data = data.without(cache.unreadable)
 audit = data.audit.table()
-audit.to_csv(folder / "audit.csv", index=False)
+write_csv(folder / "audit.csv", audit)
 pd.set_option("display.max_colwidth", None)
 audit[["finding", "count"]]
 

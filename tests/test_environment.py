@@ -1,3 +1,4 @@
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -56,6 +57,33 @@ def test_the_user_s_choice_of_backend_stands(machine, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     environment.prepare()
     assert os.environ["KERAS_BACKEND"] == "jax"
+
+
+def test_old_packages_are_named_in_one_line_and_left_alone(machine, monkeypatch, capsys):
+    versions = {"pillow": "12.2.9", "keras": "3.15.1.post1"}
+
+    def version(package: str) -> str:
+        if package not in versions:
+            raise importlib.metadata.PackageNotFoundError
+        return versions[package]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    asked = machine("tensorflow", "keras", *OTHERS)
+    environment.prepare()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "pillow 12.2.9 (safe from 12.3)" in said
+    assert "keras" not in said and "gradio" not in said and asked == []
+    versions["pillow"] = "13.0"
+    assert environment.outdated() == ""
+
+
+def test_requirements_ask_for_what_is_safe():
+    wanted = (ROOT / "requirements.txt").read_text().split()
+    optional = (ROOT / "pyproject.toml").read_text()
+    for package, floor in environment.FLOORS.items():
+        line = f"{package}>={floor}"
+        # The page is an extra of its own, where there is one.
+        assert line in wanted or line in optional or package not in optional
 
 
 def test_importing_the_package_imports_no_backend():

@@ -1,9 +1,11 @@
 """A training killed as the system kills: at once, with no chance to tidy up."""
 
 import json
+import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -11,14 +13,29 @@ import psutil
 import pytest
 from conftest import ROOT
 
-# What stands in the output folder at the moment of each kill, in the order a training writes it.
+from genre_utils.training import LOCK_FILE
+
+# What stands in the output folder at each kill, in the order in which a training writes it; a
+# number is that of the posters whose words have been read.
 MOMENTS = {
+    "reading a few words": 1,
     "decoding": "cache/.pixels-*.partial.npy",
+    "after the frozen features": "cache/features-*.npy",
+    "after the head": "head.csv",
     "keeping the network before it is tuned": "checkpoints/.best.partial.keras",
     "first epoch": "history.csv",
     "second epoch": "checkpoints/epoch-001.keras",
     "writing a checkpoint": "checkpoints/.epoch-002.partial.keras",
-    "saving the model": ".saving/model.keras",
+    "after the second network's head": "second/head.csv",
+    "tuning the second network": "second/checkpoints/epoch-001.keras",
+    "reading the words": 25,
+    "after the words' head": "words/head.csv",
+    "keeping the words' network before it is tuned": "words/checkpoints/.best.partial.keras",
+    "first epoch on words": "words/history.csv",
+    "second epoch on words": "words/checkpoints/epoch-001.keras",
+    "writing a checkpoint of words": "words/checkpoints/.epoch-002.partial.keras",
+    "saving the picture's network": ".saving/model.keras",
+    "saving the words' network": ".saving/words.keras",
     "between model and card": "model.keras",
     "writing the report": "figures/genre_precision.png",
 }
@@ -27,7 +44,8 @@ MOMENTS = {
 def start_training(folder: Path) -> psutil.Popen:
     """Start the train notebook with few, small drawn posters, as a user would."""
     parameters = {"DATA": "sample", "MODEL": "efficientnet_lite0", "IMG_SIZE": 64, "LIMIT": 60}
-    parameters |= {"EPOCHS": 2, "OUTPUT_DIR": folder, "READ_TEXT": "no", "SECOND_MODEL": ""}
+    parameters |= {"EPOCHS": 2, "WORD_EPOCHS": 2, "READ_TEXT": "yes", "WORDS": words_of(folder)}
+    parameters |= {"SECOND_MODEL": "efficientnet_lite0", "OUTPUT_DIR": folder}
     command = [sys.executable, "-m", "papermill", "notebooks/train.ipynb", f"{folder}.ipynb"]
     command += ["--kernel", "python3"]
     for name, value in parameters.items():
@@ -37,18 +55,31 @@ def start_training(folder: Path) -> psutil.Popen:
         return psutil.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
 
 
-def finish_training(folder: Path) -> tuple[dict, pd.DataFrame]:
-    """Train to the end; gives the metrics and the history."""
+def words_of(folder: Path) -> Path:
+    return folder.with_suffix(".jsonl")
+
+
+def has_come(moment: str | int, folder: Path) -> bool:
+    if isinstance(moment, str):
+        return any(folder.glob(moment))
+    words = words_of(folder)
+    return words.exists() and words.read_bytes().count(b"\n") >= moment
+
+
+def finish_training(folder: Path) -> tuple[dict, pd.DataFrame, pd.DataFrame]:
+    """Train to the end; gives the metrics and the histories of the picture's and words' network."""
     assert start_training(folder).wait() == 0, Path(f"{folder}.log").read_text()
     metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
-    return metrics, pd.read_csv(folder / "history.csv").drop(columns="seconds")
+    histories = (folder / "history.csv", folder / "words" / "history.csv")
+    return metrics, *(pd.read_csv(file).drop(columns="seconds") for file in histories)
 
 
-def kill_when(training: psutil.Popen, folder: Path, pattern: str) -> None:
-    """Kill a training, papermill and the notebook's kernel, as soon as a file appears."""
-    while not any(folder.glob(pattern)):
-        assert training.poll() is None, f"{pattern} was not seen"
+def kill_when(training: psutil.Popen, folder: Path, moment: str | int, delay: float) -> None:
+    """Kill a training, papermill and the notebook's kernel, a little after a moment has come."""
+    while not has_come(moment, folder):
+        assert training.poll() is None, f"{moment} was not seen"
         time.sleep(0.001)
+    time.sleep(delay)
     # The kernel first: papermill would see to an orderly end of it.
     for process in [*training.children(recursive=True), training]:
         process.kill()
@@ -56,14 +87,38 @@ def kill_when(training: psutil.Popen, folder: Path, pattern: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_training_killed_again_and_again_ends_as_one_left_in_peace(tmp_path):
-    whole, history = finish_training(tmp_path / "whole")
-    for moment, pattern in MOMENTS.items():
-        for old in (tmp_path / "killed").glob(pattern):
-            old.unlink()
-        kill_when(start_training(tmp_path / "killed"), tmp_path / "killed", pattern)
-        assert not (tmp_path / "killed" / "metrics.json").exists(), moment
-    resumed, resumed_history = finish_training(tmp_path / "killed")
+def test_a_training_killed_twenty_times_ends_as_one_left_in_peace(tmp_path):
+    whole, history, words_history = finish_training(tmp_path / "whole")
+    killed = tmp_path / "killed"
+    rng = random.Random(0)
+    for name, moment in MOMENTS.items():
+        if isinstance(moment, str):
+            for old in killed.glob(moment):
+                old.unlink()
+        # What is being written is gone a moment later; elsewhere any time will do.
+        passing = isinstance(moment, str) and ("partial" in moment or ".saving" in moment)
+        kill_when(start_training(killed), killed, moment, 0 if passing else rng.uniform(0, 0.2))
+        assert not (killed / "metrics.json").exists(), name
+    resumed, resumed_history, resumed_words = finish_training(killed)
     assert resumed == whole
     pd.testing.assert_frame_equal(resumed_history, history)
-    assert not list((tmp_path / "killed").rglob(".*")), "a temporary file was left"
+    pd.testing.assert_frame_equal(resumed_words, words_history)
+    assert not list(killed.rglob(".*")), "a temporary file was left"
+    assert not (killed / LOCK_FILE).exists()
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_figures(tmp_path):
+    first, again = (finish_training(tmp_path / name)[0] for name in ("first", "again"))
+    figures, figures_again = (dict(numbers(metrics)) for metrics in (first, again))
+    assert len(figures) > 100 and figures == pytest.approx(figures_again, abs=1e-6)
+
+
+def numbers(value: object, place: str = "") -> Iterator[tuple[str, float]]:
+    """Yield every number in a JSON document with the way to it."""
+    if isinstance(value, dict | list):
+        inner = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in inner:
+            yield from numbers(part, f"{place}/{key}")
+    elif isinstance(value, int | float):
+        yield place, value

@@ -498,6 +498,22 @@ def test_words_are_read_unless_it_takes_too_long(
     assert read is answer and sentence in why
 
 
+def test_a_folder_or_nothing_is_no_file_of_words(tmp_path):
+    for wrong in ("", tmp_path):
+        with pytest.raises(ReadingError, match="give the name of a file"):
+            WordCache(wrong)
+
+
+def test_words_that_could_not_be_read_are_not_said_to_be_kept(posters, tmp_path, monkeypatch):
+    class Failing(FakeReader):
+        def read(self, rgb, name="poster"):
+            raise PosterError(name, "too dark")
+
+    monkeypatch.setattr(reading, "Reader", Failing)
+    read, why = reading.decide("auto", posters, WordCache(tmp_path / "words.jsonl"))
+    assert read and "as far as they can be read" in why
+
+
 def test_a_broken_reader_stops_only_those_who_insist(tmp_path, monkeypatch):
     def broken(*_):
         raise ReadingError("rapidocr does not start: no libGL; install it anew.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import socket
 import stat
 import sys
@@ -376,6 +377,19 @@ def test_what_a_killed_download_left_is_not_taken_for_the_posters(machine, cache
     assert (found.images / "tt1.jpg").read_bytes() == b"picture"
 
 
+def test_leftovers_of_killed_downloads_are_removed_and_others_spared(machine, cache, serve):
+    killed, at_work = cache / ".download-killed", cache / ".download-at-work"
+    for folder in (killed, at_work):
+        folder.mkdir(parents=True)
+        (folder / "posters.zip").write_bytes(b"half")
+    yesterday = time.time() - 86_400
+    for path in (killed / "posters.zip", killed, at_work):
+        os.utime(path, (yesterday, yesterday))
+    serve(make_zip(machine / "posters.zip", POSTERS).read_bytes())
+    sources.download(cache)
+    assert not killed.exists() and at_work.exists()
+
+
 def test_endless_download_is_stopped(cache, serve, monkeypatch):
     monkeypatch.setattr(sources, "MAX_UNPACKED", 1000)
     serve(bytes(2000))
@@ -481,6 +495,13 @@ def test_encrypted_entries_are_refused(tmp_path):
 def test_bomb_is_refused_by_its_ratio(tmp_path):
     archive = make_zip(tmp_path / "a.zip", POSTERS | {"master/Images/tt2.jpg": bytes(10_000_001)})
     refuse(archive, "'master/Images/tt2.jpg' unpacks to more than 200 times")
+
+
+def test_a_bomb_of_many_files_is_refused_by_its_sum(tmp_path, monkeypatch):
+    bombs = {f"master/Images/tt{i}.jpg": bytes(9_000_000) for i in range(2, 6)}
+    archive = make_zip(tmp_path / "a.zip", POSTERS | bombs)
+    monkeypatch.setattr(sources, "MAX_UNPACKED", 30_000_000)
+    refuse(archive, "would unpack to 36000029 bytes")
 
 
 def test_small_file_may_shrink_as_it_likes(tmp_path):

@@ -1,13 +1,16 @@
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 from genre_utils import models, training
 from genre_utils.evaluation import macro_average_precision
-from genre_utils.pipeline import PosterBatches, fill_cache
+from genre_utils.pipeline import PosterBatches, WordBatches, fill_cache
 
 GENRES = ("dark", "bright")
 EPOCHS = 4
@@ -26,7 +29,7 @@ def posters(tmp_path, encode):
     return fill_cache(paths, (80, 80), tmp_path / "cache"), paths, labels
 
 
-def fit(folder, posters, callbacks=(), rate=1e-3, patience=EPOCHS) -> pd.DataFrame:
+def fit(folder, posters, callbacks=(), rate=1e-3, patience=EPOCHS, epochs=EPOCHS) -> pd.DataFrame:
     """What the train notebook does, in small."""
     cache, paths, labels = posters
     keras.utils.set_random_seed(0)
@@ -40,7 +43,7 @@ def fit(folder, posters, callbacks=(), rate=1e-3, patience=EPOCHS) -> pd.DataFra
     def batches(epoch: int) -> PosterBatches:
         return PosterBatches(cache, paths, labels, 8, 0, epoch, augmented=True)
 
-    training.fine_tune(run, model, batches, range(done, EPOCHS), patience, [keep, *callbacks])
+    training.fine_tune(run, model, batches, range(done, epochs), patience, [keep, *callbacks])
     return run.history().drop(columns="seconds")
 
 
@@ -81,6 +84,99 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, posters, caps
     assert newest.name in capsys.readouterr().out
     newest.unlink()
     np.testing.assert_allclose(fit(tmp_path / "run", posters)["loss"], whole["loss"], atol=1e-6)
+
+
+def test_a_loss_that_is_no_number_stops_with_the_posters_and_keeps_the_best(tmp_path, posters):
+    cache, paths, labels = posters
+    bad = labels.copy()
+    bad[7] = np.nan  # poster 7.png
+    fit(tmp_path / "run", posters, epochs=1)
+    best = (tmp_path / "run" / "checkpoints" / "best.keras").read_bytes()
+    with pytest.raises(training.RunError, match=r"loss is nan.*7\.png.*best network.*best\.keras"):
+        fit(tmp_path / "run", (cache, paths, bad))
+    assert (tmp_path / "run" / "checkpoints" / "best.keras").read_bytes() == best
+    history = training.Run(tmp_path / "run", {}).history()
+    assert history["epoch"].tolist() == [0, 1] and np.isfinite(history["loss"][1])
+
+
+def test_batches_name_their_posters(posters):
+    cache, paths, labels = posters
+    batches = PosterBatches(cache, paths, labels, 8, seed=1)
+    for batch in range(len(batches)):
+        shown = [f"{paths.index(p)}.png" for p in batches.paths[batches.order[8 * batch :][:8]]]
+        assert batches.posters(batch) == shown
+    tokens = [np.full(i + 1, i) for i in range(24)]
+    texts = WordBatches(tokens, paths, labels, 8, 1, 0)
+    for batch in range(len(texts)):
+        rows, _ = texts[batch]
+        assert texts.posters(batch) == [f"{row[0]}.png" for row in rows]
+
+
+LOCKED = """
+import sys
+from genre_utils import training
+try:
+    training.open_run(sys.argv[1], {"seed": 0}).begin()
+except training.RunError as error:
+    sys.exit(str(error))
+print("trains", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
+    def start() -> subprocess.Popen:
+        command = [sys.executable, "-c", LOCKED, str(tmp_path)]
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        return subprocess.Popen(command, text=True, cwd=ROOT, **pipes)
+
+    first = start()
+    assert first.stdout.readline() == "trains\n"
+    _, said = start().communicate()
+    assert "Another process is training into" in said and "Traceback" not in said
+    first.kill()  # the system lets go of the lock
+    first.communicate()
+    run = training.open_run(tmp_path, {"seed": 0})
+    training.open_run(tmp_path, {"seed": 0})  # a cell run twice is the same training
+    run.finish({})
+    assert not (tmp_path / training.LOCK_FILE).exists()
+
+
+def test_without_locks_a_line_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    training.open_run(tmp_path, {"seed": 0})
+    assert "cannot be locked" in capsys.readouterr().out
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import keras, numpy as np
+from genre_utils import fusion, model_folder, models
+network = models.build_model("seed_cnn", 80, ("a", "b"))
+sums = {"picture": fusion.LogitSum({"picture": np.ones(2)}, np.zeros(2))}
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    model_folder.save_model(
+        Path(sys.argv[1]), network, None, sums, ("a", "b"), (0.5, 0.5), [], {"sample": True}
+    )
+except OSError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_disk_that_fills_while_saving_leaves_the_model_before(tmp_path):
+    def save(limit: int) -> str:
+        command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(limit)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stderr
+
+    save(1 << 30)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert set(before) == {"model.keras", "model.json"}
+    for limit in (1000, 100_000):
+        said = save(limit)
+        assert "cannot be written: the disk is full" in said and "Traceback" not in said
+        assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_patience_stops_and_the_network_before_the_first_epoch_counts(tmp_path, posters):
