@@ -39,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: at least one poster was predicted, scored or read; 1: none could be; 2: wrong use.
     """
     options = _parser().parse_args(arguments)
-    environment.choose_backend()
     try:
+        environment.choose_backend()
         return options.run(options)
     except (ValueError, OSError) as error:  # DataError, ModelError and what a disk says
         print(f"poster-genres: {error}", file=sys.stderr)
