@@ -61,6 +61,7 @@ class Together:
         self.near = near
         self.everywhere = keras.distribution.DataParallel(auto_shard_dataset=False)
         # Through a file, as from a checkpoint: it holds the optimizer's state as well.
+        near.optimizer.build(near.trainable_variables)
         with tempfile.TemporaryDirectory() as folder, _spread_over(self.everywhere):
             near.save(Path(folder) / "network.keras")
             self.model = keras.saving.load_model(Path(folder) / "network.keras")
@@ -86,7 +87,6 @@ class Together:
             weights = self.model.get_weights()
             state = [np.asarray(variable) for variable in self.model.optimizer.variables]
         self.near.set_weights(weights)
-        self.near.optimizer.build(self.near.trainable_variables)
         for variable, value in zip(self.near.optimizer.variables, state, strict=True):
             variable.assign(value)
         logs = {name: values[-1] for name, values in history.items()}

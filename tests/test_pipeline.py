@@ -119,7 +119,7 @@ def test_an_epoch_depends_on_seed_epoch_and_poster_alone(cache):
     pixels, paths = cache
     once = batches(pixels, paths, seed=3, epoch=2, augmented=True)
     again = batches(pixels, paths, seed=3, epoch=2, augmented=True)
-    for i in (2, 0, 1):
+    for i in (1, 0):
         for mine, theirs in zip(once[i], again[i], strict=True):
             np.testing.assert_array_equal(mine, theirs)
     for options in ({"seed": 3, "epoch": 3}, {"seed": 4, "epoch": 2}):
