@@ -7,6 +7,8 @@ steps of fine-tuning are common work. On one host nothing of this is felt. Keras
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,17 @@ import keras
 import numpy as np
 
 from genre_utils.pipeline import Batches
+
+
+# What is said when a host has gone; each host knows how many epochs it has finished.
+GONE = (
+    "This training has lost one of its hosts, and ends. Start the same command on all hosts: it "
+    "goes on after its last finished epoch."
+)
+
+# When the first host has gone, JAX ends the others at once, from outside of Python. A process
+# that outlives this one then says why: it waits for the end, and is told of an orderly one.
+WATCHER = "import sys; sys.stdin.read() or print(sys.argv[1], file=sys.stderr)"
 
 
 class HostError(RuntimeError):
@@ -54,7 +67,7 @@ class Together:
     """A compiled network that all hosts train, beside the copy that each host keeps to itself.
 
     Predictions, checkpoints and their files are the business of `near`, the copy; it has the
-    weights and the optimizer's state of `model` after each call of `fit`.
+    weights and the optimizer's state of `model` after each call of `fit`. Use it in `with`.
     """
 
     def __init__(self, near: keras.Model):
@@ -65,6 +78,14 @@ class Together:
         with tempfile.TemporaryDirectory() as folder, _spread_over(self.everywhere):
             near.save(Path(folder) / "network.keras")
             self.model = keras.saving.load_model(Path(folder) / "network.keras")
+
+    def __enter__(self) -> Together:
+        command = [sys.executable, "-c", WATCHER, GONE]
+        self.watcher = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.watcher.communicate("an orderly end")
 
     def fit(
         self,
@@ -107,12 +128,11 @@ def _spread_over(distribution: keras.distribution.DataParallel) -> Iterator[None
 @contextmanager
 def _ends_in_a_sentence() -> Iterator[None]:
     """Turn what JAX says when a host has gone, pages of its inside, into what to do."""
+    from jax.errors import JaxRuntimeError
+
     try:
         yield
-    except (RuntimeError, ValueError) as error:
-        if not any(sign in str(error) for sign in ("Gloo", "peer", "UNAVAILABLE", "heartbeat")):
+    except JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):  # this host's memory
             raise
-        raise HostError(
-            "Another host of this training has ended. Start the same command on all hosts: the "
-            "training goes on after its last finished epoch."
-        ) from None
+        raise HostError(GONE) from None

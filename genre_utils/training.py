@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -369,15 +370,16 @@ def fine_tune(
     Several hosts train together; raises `hosts.HostError` when one of them ends.
     """
     seeded = SeededDropout(run.settings["seed"])
-    together = hosts.Together(model) if epochs and hosts.place()[1] > 1 else None
-    for epoch in epochs:
-        if any(hosts.gather(run.patience_is_out(patience))):
-            break
-        when = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False}
-        if together:
-            together.fit(batches(epoch), [seeded], callbacks, **when)
-        else:
-            model.fit(batches(epoch), **when, callbacks=[seeded, *callbacks])
+    several = epochs and hosts.place()[1] > 1
+    with hosts.Together(model) if several else nullcontext() as together:
+        for epoch in epochs:
+            if any(hosts.gather(run.patience_is_out(patience))):
+                break
+            when = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False}
+            if together:
+                together.fit(batches(epoch), [seeded], callbacks, **when)
+            else:
+                model.fit(batches(epoch), **when, callbacks=[seeded, *callbacks])
 
 
 class ValidationScore(keras.callbacks.Callback):
