@@ -222,6 +222,7 @@ def sections() -> dict[str, str]:
     return {
         "speed": speed(),
         "machines": machines(),
+        "backends": backends(),
         "steps": steps(),
         "picture size": picture_size(),
         "pooled stages": pooled_stages(),
@@ -247,6 +248,21 @@ def machines() -> str:
             told = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
             lines.append(f"- `{script}.py`: {told}")
     return "\n".join(lines) or NOT_MEASURED
+
+
+def backends() -> str:
+    """Give the goals of loader and memory on each backend as Markdown."""
+    rows = []
+    for name, suffix in (("TensorFlow", ""), ("JAX", "-jax"), ("PyTorch", "-torch")):
+        pipeline, memory = read_result(f"pipeline{suffix}"), read_result(f"memory{suffix}")
+        cells = [epoch("epoch")(pipeline) if pipeline else NOT_MEASURED]
+        cells += [
+            figure(memory) if memory else NOT_MEASURED
+            for figure in (pipeline_memory(250), pipeline_memory(400), largest_process)
+        ]
+        rows.append((name, *cells))
+    heads = ("backend", "epoch beside a constant batch", "pipeline's memory at 250 × 250")
+    return table((*heads, "at 400 × 400", "whole process that trains"), rows)
 
 
 def steps() -> str:

@@ -33,6 +33,7 @@ import numpy as np  # noqa: E402
 from report import steps_row  # noqa: E402
 
 from genre_utils import dataset, models, pipeline, sources, training  # noqa: E402
+from genre_utils.files import write_json  # noqa: E402
 
 SIDES = {
     f"{precision}{', XLA' if xla else ''}": (policy, xla)
@@ -132,7 +133,7 @@ def keep(row: dict[str, Any]) -> None:
     file = measure.RESULTS / "steps.json"
     rows = json.loads(file.read_text("utf-8"))["rows"] if file.exists() else []
     rows = [old for old in rows if old["connected"] != row["connected"]]
-    measure.save("steps", {"rows": [*rows, row]})
+    write_json(file, {"rows": [*rows, row]})
 
 
 if __name__ == "__main__":

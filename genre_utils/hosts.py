@@ -19,7 +19,6 @@ import numpy as np
 
 from genre_utils.pipeline import Batches
 
-
 # What is said when a host has gone; each host knows how many epochs it has finished.
 GONE = (
     "This training has lost one of its hosts, and ends. Start the same command on all hosts: it "

@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 
 from genre_utils import models, training
+from genre_utils.model_folder import _save_network
 
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 OTHERS = [name for name in ("tensorflow", "jax", "torch") if name != keras.backend.backend()]
@@ -138,6 +139,22 @@ def test_tensorflow_traces_in_the_first_epoch_only_and_calls_nothing_back(tmp_pa
     assert len(nodes) > 100 and not [node.op for node in nodes if "PyFunc" in node.op]
 
 
+def test_a_network_trained_in_bfloat16_is_saved_to_compute_in_float32(tmp_path):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        network = models.build_model("seed_cnn", 80, ("dark", "bright"))
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert network.layers[1].compute_dtype == "bfloat16" and network.output.dtype == "float32"
+    _save_network(network, tmp_path / "model.keras")
+    saved = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 80, 80, 3)).astype(np.uint8)
+    answers = [np.asarray(one.predict_on_batch(pixels), float) for one in (network, saved)]
+    np.testing.assert_allclose(*answers, atol=0.02)
+
+
 TWO_ON_TENSORFLOW = """
 import sys
 import tensorflow as tf
@@ -157,8 +174,9 @@ def test_two_devices_of_tensorflow_train_as_one_does(tmp_path):
     two = run_on("tensorflow", "-c", TWO_ON_TENSORFLOW, tmp_path / "two", "2", "4")
     assert two.startswith("2 devices")
     run_on("tensorflow", "tests/train_small.py", tmp_path / "one", "2", "8")
-    losses = [training.Run(tmp_path / name, {}).history()["loss"][1:] for name in ("one", "two")]
-    assert all(values.notna().all() for values in losses)
+    one, two = (training.Run(tmp_path / name, {}).history()["loss"][1:] for name in ("one", "two"))
+    # Each device draws its own dropout, so that the curves are alike but not the same.
+    np.testing.assert_allclose(two, one, atol=0.15)
 
 
 NOTEBOOK = {
