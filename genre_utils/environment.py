@@ -237,6 +237,8 @@ def _connect_tensorflow() -> tuple[str, int]:
 
     distribute = tf.distribute
     if tpus := tf.config.list_physical_devices("TPU"):
+        # "local": this process runs on the TPU's own host, so that Python may make the batches;
+        # a TPU across the network could call back to neither a generator nor a py_function.
         resolver = distribute.cluster_resolver.TPUClusterResolver(tpu="local")
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)

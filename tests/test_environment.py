@@ -155,6 +155,29 @@ def run_on(backend: str, code: str, **variables: str) -> str:
     return run.stdout
 
 
+def test_tensorflow_spreads_over_gpus_and_tpus(monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+    seen, chosen = {"TPU": [], "GPU": []}, []
+    for listing in ("list_physical_devices", "list_logical_devices"):
+        monkeypatch.setattr(tf.config, listing, seen.__getitem__)
+    monkeypatch.setattr(tf.config, "experimental_connect_to_cluster", chosen.append)
+    monkeypatch.setattr(tf.tpu.experimental, "initialize_tpu_system", lambda _: None)
+    resolver = tf.distribute.cluster_resolver
+    monkeypatch.setattr(resolver, "TPUClusterResolver", lambda tpu: f"resolver of {tpu}")
+    monkeypatch.setattr(tf.distribute, "TPUStrategy", lambda resolver: "TPU strategy")
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: "mirrored")
+    monkeypatch.setattr(tf.distribute, "experimental_set_strategy", chosen.append)
+    monkeypatch.setattr(environment, "_nvidia", lambda _: "Tesla T4\nTesla T4")
+    assert environment._connect_tensorflow() == ("CPU", 1) and chosen == []
+    seen["GPU"] = ["GPU:0"]
+    assert environment._connect_tensorflow() == ("Tesla T4", 1) and chosen == []
+    seen["GPU"] = ["GPU:0", "GPU:1"]
+    assert environment._connect_tensorflow() == ("Tesla T4", 2) and chosen == ["mirrored"]
+    seen["TPU"] = ["TPU:0"] * 8
+    assert environment._connect_tensorflow() == ("TPU", 8)
+    assert chosen[1:] == ["resolver of local", "TPU strategy"]
+
+
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 
 
