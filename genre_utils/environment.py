@@ -50,7 +50,8 @@ def prepare() -> str:
     Raises `BackendError` for a backend that cannot be had. Call it before Keras is imported.
     """
     missing = [package for module, package in NEEDED.items() if not _importable(module)]
-    if has_tpu() and not (_importable("jax") or _importable("tensorflow")):
+    # TensorFlow sees a TPU only in a build that brings libtpu along.
+    if has_tpu() and not (_importable("jax") or _importable("libtpu")):
         missing.append("jax[tpu]")
     elif not any(map(_importable, BACKENDS)):
         missing.append("tensorflow")

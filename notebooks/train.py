@@ -442,9 +442,9 @@ if not run.finished:
 predictor = Predictor(load_model(run.folder))
 looked = {}
 for split in ("validation", "test"):
-    parts_of = np.array_split(paths[split], -(-len(paths[split]) // 32))
+    groups = np.array_split(paths[split], -(-len(paths[split]) // 32))
     # Where devices repeat a batch instead of sharing it, the first answers are all.
-    answers = [predictor.picture_logits(cache.pixels(part))[: len(part)] for part in parts_of]
+    answers = [predictor.picture_logits(cache.pixels(group))[: len(group)] for group in groups]
     looked[split] = np.concatenate(answers)
 scores = {split: predictor.combine(looked[split], lines[split])[0] for split in looked}
 

@@ -51,7 +51,11 @@ def test_kaggle_s_tpu_machine_gets_jax_though_it_has_tensorflow(machine):
 def test_a_bare_tpu_machine_gets_jax_for_tpus(machine):
     asked = machine("keras", *OTHERS, tpu=True)
     environment.prepare()
-    assert asked == ["jax[tpu]"]
+    machine("keras", "tensorflow", *OTHERS, tpu=True)  # which cannot see it
+    environment.prepare()
+    machine("keras", "tensorflow", "libtpu", *OTHERS, tpu=True)  # tensorflow-tpu
+    environment.prepare()
+    assert asked == ["jax[tpu]"] * 2
 
 
 def test_only_what_is_missing_is_installed(machine):
