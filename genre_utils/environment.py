@@ -5,10 +5,12 @@ Imports nothing but the standard library: it runs before anything else is sure t
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 # What the notebooks import, and the name under which an index knows it. Keras and its backends
@@ -28,6 +30,8 @@ NEEDED = {
     "tokenizers": "tokenizers",
     "tqdm": "tqdm",
 }
+# Where Colab mounts the user's Drive.
+DRIVE = Path("/content/drive/MyDrive")
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
@@ -45,6 +49,7 @@ def prepare() -> str:
     if missing:
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", *missing], check=True)
     choose_backend()
+    import_keras()
     return describe()
 
 
@@ -54,6 +59,27 @@ def choose_backend() -> None:
     os.environ.setdefault("KERAS_BACKEND", (present or BACKENDS)[0])
     # TensorFlow prints a page of notices about a machine without a GPU before the first answer.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def import_keras() -> None:
+    """Import Keras without the notices that its backend's C++ prints meanwhile.
+
+    TensorFlow's come before its own switch for them is looked at. Should the import fail, they
+    are printed after all.
+    """
+    with tempfile.TemporaryFile() as notices:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+        os.dup2(notices.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+        except BaseException:
+            notices.seek(0)
+            os.write(stderr, notices.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def describe() -> str:
@@ -81,16 +107,56 @@ def accelerators() -> list[str]:
     return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
 
 
+def lasting(path: str) -> Path:
+    """Give a path of outputs in Colab's Drive, where it outlives a disconnect; elsewhere itself.
+
+    Absolute paths stay as they are. Colab asks once whether Drive may be used; where it may not, a
+    sentence says what that means.
+    """
+    if Path(path).is_absolute() or not _importable("google.colab"):
+        return Path(path)
+    refusal = _mount_drive()
+    if refusal:
+        print(f"Drive is not used ({refusal}): when Colab disconnects, {path} is lost.")
+        return Path(path)
+    return DRIVE / "poster-genres" / path
+
+
+@functools.cache
+def _mount_drive() -> str:
+    """Mount Colab's Drive; gives why not, or an empty text."""
+    if not DRIVE.is_dir():
+        try:
+            from google.colab import drive
+
+            drive.mount(str(DRIVE.parent))
+        except Exception as error:  # a refusal is an error of whatever kind
+            return str(error) or type(error).__name__
+    return ""
+
+
 def upload(folder: Path) -> Path | None:
-    """Let the user of Colab upload files into `folder`; `None` on any other machine."""
+    """Let the user of Colab upload files into `folder`; `None` where nothing came.
+
+    That is every other machine, and a browser that blocks the upload: then a sentence says how to
+    bring the files in by hand.
+    """
     if not _importable("google.colab"):
         return None
-    from google.colab import files
-
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.upload().items():
+    try:
+        from google.colab import files
+
+        uploaded = files.upload()
+    except Exception as error:  # blocked cookies, a closed dialogue, a notebook run headless
+        print(
+            f"The upload did not work ({error}). Drag your posters into {folder}/ in the file "
+            f"browser at the left, write {str(folder)!r} into POSTERS, and run on from there."
+        )
+        return None
+    for name, content in uploaded.items():
         (folder / Path(name).name).write_bytes(content)
-    return folder
+    return folder if uploaded else None
 
 
 def _importable(module: str) -> bool:
