@@ -220,7 +220,8 @@ def test_predict_draws_each_poster_and_names_the_bad_one(tmp_path, trained, samp
     assert "1 of 3 files could not be read" in printed
     table = pd.read_csv(tmp_path / "predict" / "top_genres.csv")
     assert len(table) == 2 * 3 + 1
-    assert len(list((tmp_path / "predict" / "figures").glob("*.png"))) == 2
+    figures = [file.name for file in (tmp_path / "predict" / "figures").glob("*.png")]
+    assert len(figures) == 2 * 2 and sum("-looked" in name for name in figures) == 2
 
 
 @pytest.mark.parametrize(
