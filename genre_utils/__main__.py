@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,7 +17,10 @@ from genre_utils import __version__, environment
 from genre_utils.files import as_csv, make_writable, printable, replacing
 from genre_utils.reading import WORDS_FILE
 
-PREDICTED, NOTHING_PREDICTED, WRONG_USE = 0, 1, 2
+if TYPE_CHECKING:
+    from genre_utils.predictor import Prediction
+
+PREDICTED, NOTHING_PREDICTED, WRONG_USE, STOPPED = 0, 1, 2, 130
 
 LEFT_OUT = {
     "trained_on": "left out, because the model was trained on them",
@@ -24,19 +28,31 @@ LEFT_OUT = {
     "genres_not_shared": "genres left out, because only the model or only the data have them",
 }
 
-EXAMPLES = """examples:
+EXAMPLES = {
+    "predict": """
   python -m genre_utils predict poster.jpg
   python -m genre_utils predict posters/ --csv genres.csv --no-text
-  python -m genre_utils predict posters/ --all-genres --json - --model outputs/model
-  python -m genre_utils evaluate --data data/ --json metrics.json
+  python -m genre_utils predict posters/ --all-genres --json - --model outputs/model""",
+    "evaluate": """
+  python -m genre_utils evaluate --data data/
+  python -m genre_utils evaluate --data data/ --model outputs/model --json metrics.json""",
+    "read": """
   python -m genre_utils read --data data/
-"""
+  python -m genre_utils read --data data/ --import readings.jsonl.gz""",
+    "app": """
+  python -m genre_utils app
+  python -m genre_utils app --port 8000 --model outputs/model""",
+    "card": """
+  python -m genre_utils card
+  python -m genre_utils card --model outputs/model""",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
-    0: at least one poster was predicted, scored or read; 1: none could be; 2: wrong use.
+    0: at least one poster was predicted, scored or read; 1: none could be; 2: wrong use; 130:
+    stopped by Ctrl-C.
     """
     options = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
@@ -50,19 +66,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:  # DataError, ModelError and what a disk says
         print(f"poster-genres: {error}", file=sys.stderr)
         return WRONG_USE
+    except KeyboardInterrupt:
+        print("poster-genres: stopped.", file=sys.stderr)
+        return STOPPED
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="poster-genres",
         description="Which genres does this movie have, judging by its poster alone?",
-        epilog=EXAMPLES,
+        epilog="examples:" + "".join(EXAMPLES.values()) + "\n\nCOMMAND --help says more.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    predict = commands.add_parser("predict", help="the top genres of posters")
+    predict = _command(commands, "predict", "the top genres of posters")
     predict.add_argument("paths", nargs="+", metavar="PATH", help="picture, or folder of pictures")
     predict.add_argument("--top", type=int, default=3, help="genres a poster (default: 3)")
     predict.add_argument(
@@ -71,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--csv", metavar="FILE", help="write the table as CSV; - prints it")
     predict.set_defaults(run=_predict)
 
-    evaluate = commands.add_parser("evaluate", help="score the model on posters with known genres")
+    evaluate = _command(commands, "evaluate", "score the model on posters with known genres")
     evaluate.add_argument("--data", required=True, metavar="DIR", help="folder of posters, or CSV")
     evaluate.add_argument("--ids", metavar="FILE", help="ids to score (default: the test set)")
     evaluate.add_argument(
@@ -79,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.set_defaults(run=_evaluate)
 
-    read = commands.add_parser("read", help="read the words on the posters of a data set")
+    read = _command(commands, "read", "read the words on the posters of a data set")
     read.add_argument("--data", required=True, metavar="DIR", help="folder of posters, or CSV")
     read.add_argument(
         "--words", metavar="FILE", help=f"where they are kept (default: {WORDS_FILE})"
@@ -89,16 +108,42 @@ def _parser() -> argparse.ArgumentParser:
     )
     read.set_defaults(run=_read)
 
-    for command in (predict, evaluate):
+    app = _command(commands, "app", "open a web page to drop posters on")
+    app.add_argument("--port", type=int, default=7860, help="(default: 7860)")
+    app.add_argument(
+        "--host", default="127.0.0.1", help="address to open at (default: this machine's own)"
+    )
+    app.add_argument(
+        "--share", action="store_true", help="make a public link, through Gradio's servers"
+    )
+    app.set_defaults(run=_app)
+
+    card = _command(commands, "card", "write the model's card, MODEL_CARD.md, into its folder")
+    card.set_defaults(run=_card)
+
+    for command in (predict, evaluate, app, card):
         command.add_argument("--model", metavar="DIR", help="model folder (default: the released)")
-        command.add_argument("--json", metavar="FILE", help="write JSON; - prints it")
+    for command in (predict, evaluate, app):
         command.add_argument(
             "--no-text", action="store_true", help="judge the picture alone, which is faster"
         )
+    for command in (predict, evaluate):
+        command.add_argument("--json", metavar="FILE", help="write JSON; - prints it")
     return parser
 
 
+def _command(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog=f"examples:{EXAMPLES[name]}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def _predict(options: argparse.Namespace) -> int:
+    environment.import_keras()
     from genre_utils.predictor import Predictor
 
     if options.top < 1:
@@ -106,10 +151,11 @@ def _predict(options: argparse.Namespace) -> int:
     for file in (options.csv, options.json):
         _check_writable(file)
     predictor = Predictor.load(_model(options), not options.no_text)
+    done, stopped = _until_stopped(predictor.stream(options.paths))
     if options.all_genres:
-        table = predictor.predict_all(options.paths)
+        table = predictor.full_table(done)
     else:
-        table = predictor.predict(options.paths, options.top)
+        table = predictor.top_table(done, options.top)
     bad = table[table["error"].notna()]
     for name, error in zip(bad["poster"], bad["error"], strict=True):
         print(f"not predicted: {printable(name)}: {printable(error)}", file=sys.stderr)
@@ -121,10 +167,28 @@ def _predict(options: argparse.Namespace) -> int:
         shown = table[table["error"].isna()].drop(columns="error")
         shown["poster"] = shown["poster"].map(printable)
         print(shown.round(3).to_string(index=False) if len(shown) else "no poster was predicted")
+    if stopped:
+        print(
+            f"poster-genres: stopped after {len(done)} posters; their rows are kept.",
+            file=sys.stderr,
+        )
+        return STOPPED
     return PREDICTED if len(bad) < table["poster"].size else NOTHING_PREDICTED
 
 
+def _until_stopped(predictions: Iterator[Prediction]) -> tuple[list[Prediction], bool]:
+    """Collect predictions to their end or until Ctrl-C; says which of them it was."""
+    done = []
+    try:
+        for prediction in predictions:
+            done.append(prediction)
+    except KeyboardInterrupt:
+        return done, True
+    return done, False
+
+
 def _evaluate(options: argparse.Namespace) -> int:
+    environment.import_keras()
     from genre_utils import dataset, evaluation, sources
     from genre_utils.predictor import Predictor
     from genre_utils.reading import WordCache
@@ -188,6 +252,26 @@ def _read(options: argparse.Namespace) -> int:
         f"{len(done.unreadable)} cannot be read; the words are in {file}"
     )
     return PREDICTED if done.lines else NOTHING_PREDICTED
+
+
+def _app(options: argparse.Namespace) -> int:
+    if importlib.util.find_spec("gradio") is None:
+        raise ValueError("The page needs Gradio: pip install 'poster-genres[app]'.")
+    environment.import_keras()
+    from genre_utils import app
+    from genre_utils.predictor import Predictor
+
+    predictor = Predictor.load(_model(options), not options.no_text)
+    app.launch(predictor, options.port, options.share, options.host, wait=True)
+    return PREDICTED
+
+
+def _card(options: argparse.Namespace) -> int:
+    environment.import_keras()
+    from genre_utils.model_card import write_model_card
+
+    print(write_model_card(_model(options)))
+    return PREDICTED
 
 
 def _chosen(data: Any, ids: str | None) -> pd.DataFrame:

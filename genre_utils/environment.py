@@ -6,6 +6,7 @@ before Keras, whose backend cannot be changed once it is imported.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -13,6 +14,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,6 +36,8 @@ NEEDED = {
     "tqdm": "tqdm",
     "wordninja": "wordninja",
 }
+# Where Colab mounts the user's Drive.
+DRIVE = Path("/content/drive/MyDrive")
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 
 # How Keras is told of several hosts; on a TPU pod JAX finds the others by itself.
@@ -72,7 +76,9 @@ def prepare() -> str:
         importlib.invalidate_caches()
     if warning := outdated():
         print(warning, file=sys.stderr)
-    return choose_backend()
+    chosen = choose_backend()
+    import_keras()
+    return chosen
 
 
 def outdated() -> str:
@@ -116,6 +122,27 @@ def choose_backend() -> str:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _check_running(asked)
     return f"Keras runs on {BACKENDS[asked]}, {why}."
+
+
+def import_keras() -> None:
+    """Import Keras without the notices that its backend's C++ prints meanwhile.
+
+    TensorFlow's come before its own switch for them is looked at. Should the import fail, they
+    are printed after all.
+    """
+    with tempfile.TemporaryFile() as notices:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+        os.dup2(notices.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+        except BaseException:
+            notices.seek(0)
+            os.write(stderr, notices.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def connect() -> str:
@@ -232,16 +259,56 @@ def nvidia_capability() -> float:
         return 0.0
 
 
+def lasting(path: str) -> Path:
+    """Give a path of outputs in Colab's Drive, where it outlives a disconnect; elsewhere itself.
+
+    Absolute paths stay as they are. Colab asks once whether Drive may be used; where it may not, a
+    sentence says what that means.
+    """
+    if Path(path).is_absolute() or not _importable("google.colab"):
+        return Path(path)
+    refusal = _mount_drive()
+    if refusal:
+        print(f"Drive is not used ({refusal}): when Colab disconnects, {path} is lost.")
+        return Path(path)
+    return DRIVE / "poster-genres" / path
+
+
+@functools.cache
+def _mount_drive() -> str:
+    """Mount Colab's Drive; gives why not, or an empty text."""
+    if not DRIVE.is_dir():
+        try:
+            from google.colab import drive
+
+            drive.mount(str(DRIVE.parent))
+        except Exception as error:  # a refusal is an error of whatever kind
+            return str(error) or type(error).__name__
+    return ""
+
+
 def upload(folder: Path) -> Path | None:
-    """Let the user of Colab upload files into `folder`; `None` on any other machine."""
+    """Let the user of Colab upload files into `folder`; `None` where nothing came.
+
+    That is every other machine, and a browser that blocks the upload: then a sentence says how to
+    bring the files in by hand.
+    """
     if not _importable("google.colab"):
         return None
-    from google.colab import files
-
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.upload().items():
+    try:
+        from google.colab import files
+
+        uploaded = files.upload()
+    except Exception as error:  # blocked cookies, a closed dialogue, a notebook run headless
+        print(
+            f"The upload did not work ({error}). Drag your posters into {folder}/ in the file "
+            f"browser at the left, write {str(folder)!r} into POSTERS, and run on from there."
+        )
+        return None
+    for name, content in uploaded.items():
         (folder / Path(name).name).write_bytes(content)
-    return folder
+    return folder if uploaded else None
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from genre_utils import environment
 from genre_utils.fusion import blend
@@ -86,8 +87,16 @@ class Predictor:
         """
         if top < 1:
             raise ValueError(f"top is {top}: give the number of genres to show, 1 or more.")
+        return self.top_table(self.stream(images), top)
+
+    def predict_all(self, images: Any) -> pd.DataFrame:
+        """Give every genre's score: `poster`, one column a genre in model order, `error`."""
+        return self.full_table(self.stream(images))
+
+    def top_table(self, predictions: Iterable[Prediction], top: int) -> pd.DataFrame:
+        """Lay predictions out as `predict` gives them."""
         rows = []
-        for found in self.stream(images):
+        for found in predictions:
             if found.error:
                 rows.append((found.poster, None, None, None, found.error))
                 continue
@@ -96,18 +105,23 @@ class Predictor:
         table = pd.DataFrame(rows, columns=["poster", "rank", "genre", "score", "error"])
         return table.astype({"rank": "Int64", "score": "float64"})
 
-    def predict_all(self, images: Any) -> pd.DataFrame:
-        """Give every genre's score: `poster`, one column a genre in model order, `error`."""
+    def full_table(self, predictions: Iterable[Prediction]) -> pd.DataFrame:
+        """Lay predictions out as `predict_all` gives them."""
         missing = [np.nan] * len(self.genres)
         rows = [
             (found.poster, *(missing if found.error else found.scores.tolist()), found.error)
-            for found in self.stream(images)
+            for found in predictions
         ]
         return pd.DataFrame(rows, columns=["poster", *self.genres, "error"])
 
     def stream(self, images: Any) -> Iterator[Prediction]:
-        """Yield a `Prediction` for each poster, in order, as the batches are done."""
-        with ThreadPoolExecutor(workers()) as pool:
+        """Yield a `Prediction` for each poster, in order, as the batches are done.
+
+        After three seconds a bar on standard error shows how far it is.
+        """
+        # `delay` keeps short work silent; `mininterval` keeps a headless notebook's log short.
+        bar = tqdm(total=_count(images), desc="judging", unit=" posters", delay=3, mininterval=1)
+        with bar, ThreadPoolExecutor(workers()) as pool:
             for batch in _in_batches(list_posters(images)):
                 read = list(pool.map(self._read, batch))
                 good = [poster for poster in read if poster.error is None]
@@ -118,6 +132,7 @@ class Predictor:
                     scores, moved = self.combine(logits, lines)
                 scored = zip(lines, scores, moved, strict=True)
                 for (name, _), poster in zip(batch, read, strict=True):
+                    bar.update()
                     if poster.error:
                         yield Prediction(name, None, [], None, poster.error)
                     else:
@@ -140,7 +155,7 @@ class Predictor:
 
     def picture_logits(self, pixels: np.ndarray) -> np.ndarray:
         """Run the picture's network over decoded posters: float64 `(n, genres)`."""
-        step = BATCH if environment.accelerators() else CPU_BATCH
+        step = BATCH if environment.accelerated() else CPU_BATCH
         starts = range(0, len(pixels), step)
         logits = [self.model.network.predict_on_batch(pixels[i : i + step]) for i in starts]
         return np.concatenate(logits).astype(np.float64)
@@ -192,6 +207,11 @@ def list_posters(images: Any) -> Iterator[tuple[str, Any]]:
             yield from _list_folder(Path(source))
         else:
             yield _display(source), source
+
+
+def _count(images: Any) -> int | None:
+    """Count the posters to come; `None` for an iterator, which would be used up by it."""
+    return None if isinstance(images, Iterator) else sum(1 for _ in list_posters(images))
 
 
 def _list_folder(folder: Path) -> Iterator[tuple[str, Path]]:

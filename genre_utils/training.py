@@ -54,11 +54,6 @@ class Run:
     settings: dict[str, Any]
 
     @property
-    def cache(self) -> Path:
-        """The folder of decoded posters and features; it may be deleted at any time."""
-        return self.folder / "cache"
-
-    @property
     def settings_file(self) -> Path:
         """The settings of the training that this folder belongs to."""
         return self.folder / "settings.json"

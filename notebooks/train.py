@@ -32,12 +32,16 @@ import sys
 from pathlib import Path
 
 REPOSITORY = ""  # address of the repository to clone when this notebook was opened alone
-places = [Path.cwd(), *Path.cwd().parents, Path("poster-genres")]
-if not any((place / "genre_utils").is_dir() for place in places):
-    if not REPOSITORY:
-        raise SystemExit("Write the repository's address into REPOSITORY, or upload genre_utils/.")
+ALONE = """This notebook was opened alone. Write the address of the repository into REPOSITORY, like
+https://github.com/OWNER/NAME, or upload a copy of it: its zip file, by the folder symbol at the
+left, then !unzip it in a cell of its own. Then run this cell again."""
+places = [Path.cwd(), *Path.cwd().parents, *Path.cwd().glob("*"), *Path("/kaggle/input").glob("*")]
+if REPOSITORY and not any((place / "genre_utils").is_dir() for place in places):
     subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "poster-genres"], check=True)
-root = next(place for place in places if (place / "genre_utils").is_dir()).resolve()
+    places = [Path("poster-genres")]
+root = next((place.resolve() for place in places if (place / "genre_utils").is_dir()), None)
+if root is None:
+    raise SystemExit(ALONE)
 sys.path.insert(0, str(root))
 if Path.cwd() == root / "notebooks":  # as Jupyter starts; data/ and outputs/ are one up
     os.chdir(root)
@@ -83,6 +87,7 @@ batch, word_batch = BATCH_SIZE * devices, 32 * devices  # posters or texts a ste
 
 # %%
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
@@ -93,6 +98,7 @@ from genre_utils import (
     fusion,
     hosts,
     images,
+    mistakes,
     models,
     pipeline,
     plots,
@@ -101,6 +107,7 @@ from genre_utils import (
     training,
     words,
 )
+from genre_utils.model_card import write_model_card
 from genre_utils.model_folder import WordsModel, add_metrics, load_model, save_model
 from genre_utils.predictor import Predictor
 
@@ -134,16 +141,16 @@ print(f"{'#' * 72}\n{note.upper()}\n{'#' * 72}\n{source.how}" if note else sourc
 # hash of the picture, so that no poster is ever read twice. Is it worth the time here?
 
 # %%
-word_cache = reading.WordCache(WORDS)
-output = hosts.own_folder(OUTPUT_DIR)
+word_cache = reading.WordCache(environment.lasting(WORDS))
+output = hosts.own_folder(environment.lasting(OUTPUT_DIR))
 choice = training.choice_of_run(output, READ_TEXT, RESTART)
 read_text, why = reading.decide(choice, data.posters["path"].tolist(), word_cache)
 print(why)
 
 # %% [markdown]
 # A run has a folder of its own. The same settings go on where they stopped; other settings in
-# the same folder are refused, so that nothing is overwritten by accident. Where several hosts
-# train together, each has its own:
+# the same folder are refused, so that nothing is overwritten by accident. In Colab the folder is on
+# your Drive, where it outlives a disconnect; where several hosts train together, each has its own:
 
 # %%
 settings = {"model": MODEL, "image_size": list(size), "epochs": epochs, "batch_size": batch}
@@ -155,11 +162,11 @@ run = training.open_run(output, settings, RESTART)
 print("finished before: reporting again" if run.finished else "training")
 
 # %% [markdown]
-# Each poster is decoded and resized once and kept on disk as pixels. What cannot be read is
+# Each poster is decoded and resized once and kept on this machine as pixels. What cannot be read is
 # left out and named, with everything else that is wrong with the data:
 
 # %%
-cache = pipeline.fill_cache(data.posters["path"].tolist(), size, run.cache)
+cache = pipeline.fill_cache(data.posters["path"].tolist(), size, Path(OUTPUT_DIR) / "cache")
 data = data.without(cache.unreadable)
 data.check_parts()
 run.begin()
@@ -585,6 +592,50 @@ figure = plots.reliability(evaluation.reliability(truth, guess), report["calibra
 plots.save_figure(figure, run.figures, "reliability")
 
 # %% [markdown]
+# A genre's precision by recall: how many of the posters that are handed over are right, if so
+# large a share of the genre is to be found?
+
+# %%
+figure = plots.precision_recall(truth, guess, data.genres, note)
+plots.save_figure(figure, run.figures, "precision_recall")
+
+# %% [markdown]
+# ## What it gets wrong
+#
+# Figures say how often, posters say why. The answers that the model was surest of, right and
+# wrong, on test posters; these figures are shown here and saved nowhere:
+
+# %%
+surest = mistakes.surest(truth, guess, count=8)
+for kind, answers in surest.items():
+    rows, genres = zip(*answers, strict=True)
+    shown = cache.pixels(paths["test"][list(rows)])
+    captions = [f"{data.genres[g]} {guess[row, g]:.2f}" for row, g in answers]
+    plots.poster_grid(shown, captions, f"The surest {kind}, with their scores", note)
+    plt.show()
+
+# %% [markdown]
+# Which genre is taken for which? A poster gets as many guesses as it has genres; where one is
+# missed, another stands in its place:
+
+# %%
+instead = mistakes.taken_for(truth, guess)
+figure = plots.taken_for(instead, truth.sum(axis=0), data.genres, note)
+plots.save_figure(figure, run.figures, "taken_for")
+
+# %% [markdown]
+# Is it the words? Test posters by how many of them were read: the share of a poster's genres among
+# its three highest scores, with the 95 % interval of its mean. Without words there is no figure:
+
+# %%
+if read_text and with_words["test"].any():
+    amounts = [len(text.split()) for text in texts["test"]]
+    recalls = {name: mistakes.recall(truth, guess)}
+    recalls["picture alone"] = mistakes.recall(truth, alone)
+    figure = plots.recall_by_words(mistakes.by_amount(amounts, recalls), note)
+    plots.save_figure(figure, run.figures, "recall_by_words")
+
+# %% [markdown]
 # What the figures are worth in one sentence each, in words:
 
 # %%
@@ -593,11 +644,13 @@ print(evaluation.in_words(report, results["genre prior, test"]))
 # %% [markdown]
 # ## Where everything is
 #
-# The figures go into `metrics.json` and into the model's own card:
+# The figures go into `metrics.json` and into the model's own card, which `MODEL_CARD.md` tells in
+# words:
 
 # %%
 metrics = {"sample": source.is_sample, "settings": settings, "results": results}
 metrics["both against picture alone"] = paired
 add_metrics(run.folder, {system: evaluation.headline(r) for system, r in results.items()})
 run.finish(metrics)
+write_model_card(run.folder)
 print(f"The model is in {run.folder}/; its figures in {run.figures}/. Next: predict.ipynb.")
