@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
 from genre_utils.reading import Line
+
+if TYPE_CHECKING:  # a second that those who judge the picture alone need not wait
+    from scipy import sparse
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 # Pieces of words, which survive a reader's slips and missing spaces, and words with their
 # neighbours.
@@ -59,13 +61,15 @@ class NgramModel:
 
         A genre on fewer than 3 posters gets its frequency as a constant.
         """
-        vectorizers = [TfidfVectorizer(**kind, **OPTIONS) for kind in (PIECES, WORDS)]
+        from sklearn.linear_model import LogisticRegression
+
+        vectorizers = [_vectorizer(**kind, **OPTIONS) for kind in (PIECES, WORDS)]
         for vectorizer in vectorizers:
             try:
                 vectorizer.fit(texts)
             except ValueError:  # not one n-gram stands on two posters
                 vectorizer.set_params(min_df=1).fit([*texts, "poster"])
-        features = sparse.hstack([v.transform(texts) for v in vectorizers], format="csr")
+        features = _features(vectorizers, texts)
         weights = np.zeros((features.shape[1], labels.shape[1]), np.float32)
         frequency = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)
         bias = np.log(frequency / (1 - frequency)).astype(np.float32)
@@ -78,7 +82,7 @@ class NgramModel:
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Give one logit a genre for each text, float32 `(n, genres)`."""
-        features = sparse.hstack([v.transform(texts) for v in self.vectorizers], format="csr")
+        features = _features(self.vectorizers, texts)
         return np.asarray(features @ self.weights.astype(np.float32) + self.bias)
 
     def save(self, file: Path) -> None:
@@ -97,7 +101,7 @@ class NgramModel:
             vectorizers = []
             for i, kind in enumerate((PIECES, WORDS)):
                 names = arrays[f"names{i}"].tobytes().decode().split("\n")
-                vectorizer = TfidfVectorizer(**kind, **OPTIONS, vocabulary=names)
+                vectorizer = _vectorizer(**kind, **OPTIONS, vocabulary=names)
                 vectorizer.idf_ = arrays[f"idf{i}"]
                 vectorizers.append(vectorizer)
             return cls(vectorizers, arrays["weights"], arrays["bias"])
@@ -111,7 +115,7 @@ def typical_words(
     The measure is the log-odds ratio with an informative Dirichlet prior (Monroe, Colaresi and
     Quinn, "Fightin' Words", 2008), counted in posters; genres without a poster give no words.
     """
-    vectorizer = TfidfVectorizer(
+    vectorizer = _vectorizer(
         binary=True, use_idf=False, norm=None, min_df=5, token_pattern=r"(?u)\b[^\W\d_]{3,}\b"
     )
     try:
@@ -129,3 +133,15 @@ def typical_words(
         best = np.argsort(-odds / spread)[:top]
         found[genre] = [names[i] for i in best if odds[i] > 0 and inside[i]]
     return found
+
+
+def _vectorizer(**options: Any) -> TfidfVectorizer:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(**options)
+
+
+def _features(vectorizers: Sequence[TfidfVectorizer], texts: Sequence[str]) -> sparse.csr_matrix:
+    from scipy import sparse
+
+    return sparse.hstack([v.transform(texts) for v in vectorizers], format="csr")

@@ -86,6 +86,7 @@ from genre_utils import (
     plots,
     reading,
     sources,
+    tokenizing,
     training,
     words,
 )
@@ -322,8 +323,8 @@ if read_text and not run.finished:
 if read_text and not run.finished:
     sentences, about = encoder.load_encoder()
     print(about)
-    tokens = {split: encoder.tokenize(texts[split]) for split in ("train", "validation")}
-    vectors = {split: encoder.run_on_words(sentences, tokens[split]) for split in tokens}
+    tokens = {split: tokenizing.tokenize(texts[split]) for split in ("train", "validation")}
+    vectors = {split: tokenizing.run_on_words(sentences, tokens[split]) for split in tokens}
     keras.utils.set_random_seed(SEED + 2)
     word_network = models.build_words_model(sentences, data.genres)
     training.fit_head(
@@ -352,7 +353,7 @@ if read_text and not run.finished:
 def texts_of(epoch: int) -> pipeline.WordBatches:
     keys = [pipeline.random_key(path, SEED, epoch) for path in paths["train"]]
     kept = [words.drop_lines(read, key + 1) for read, key in zip(lines["train"], keys, strict=True)]
-    train = encoder.tokenize([words.as_text(read) for read in kept])
+    train = tokenizing.tokenize([words.as_text(read) for read in kept])
     return pipeline.WordBatches(train, paths["train"], labels["train"], WORD_BATCH, SEED, epoch)
 
 
