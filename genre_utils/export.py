@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from genre_utils.files import replacing, write_json
 from genre_utils.model_folder import (
     PICTURE_FILE,
     WORDS_FILE,
+    SavedModel,
     load_model,
     read_card,
     sha256_of,
@@ -79,25 +81,63 @@ def check_tools(kind: str) -> None:
         )
 
 
-def compare(folder: Path, paths: Sequence[str], labels: np.ndarray, cache: Any) -> dict[str, float]:
-    """Score posters by Keras and by the exported ONNX files.
+def compare(
+    folder: Path, kind: str, paths: Sequence[str], labels: np.ndarray, cache: Any
+) -> dict[str, float]:
+    """Score posters by Keras and by the exported files.
 
     `labels` are `(n, genres)`, `cache` has the posters' words, where they were read. Gives the
-    posters scored, both macro mAPs, and the largest difference of two scores.
+    numbers of posters scored and of those with words, both macro mAPs, and the largest difference
+    of two scores.
     """
     from genre_utils.evaluation import macro_average_precision
     from genre_utils.predictor import Predictor
 
     scores = []
-    for runtime in (False, True):
-        model = load_model(folder, with_words=cache is not None, runtime=runtime)
+    for model in (load_model(folder), load_exported(folder, kind)):
         found = list(Predictor(model, None, cache).stream(paths))
-        readable = [one.error is None for one in found]
+        readable = np.array([one.error is None for one in found])
         scores.append(np.array([one.scores for one in found if one.error is None]))
-    labels = labels[readable]
-    before, after = (macro_average_precision(labels, one) for one in scores)
-    difference = float(np.abs(scores[0] - scores[1]).max())
-    return {"posters": len(labels), "keras": before, "exported": after, "difference": difference}
+    before, after = (macro_average_precision(labels[readable], one) for one in scores)
+    return {
+        "posters": int(readable.sum()),
+        "with_words": sum(bool(one.lines) for one in found),
+        "keras": before,
+        "exported": after,
+        "difference": float(np.abs(scores[0] - scores[1]).max()),
+    }
+
+
+def load_exported(folder: Path, kind: str) -> SavedModel:
+    """Load a model with the networks that `export_model` wrote as `kind`."""
+    if kind == "onnx":
+        return load_model(folder, runtime=True)
+    model = load_model(folder)
+    words = model.words and replace(
+        model.words, network=LitertNetwork((folder / WORDS_FILE).with_suffix(".tflite"))
+    )
+    picture = LitertNetwork((folder / PICTURE_FILE).with_suffix(".tflite"))
+    return replace(model, network=picture, words=words)
+
+
+class LitertNetwork:
+    """A `.tflite` file at work in TensorFlow's own interpreter; it is asked as a network is."""
+
+    def __init__(self, file: Path):
+        import tensorflow as tf
+
+        self.interpreter = tf.lite.Interpreter(str(file))
+        (self.input,) = self.interpreter.get_input_details()
+        (self.output,) = self.interpreter.get_output_details()
+        self.output_shape = tuple(self.output["shape_signature"])
+
+    def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
+        """Give the logits, float32 `(n, genres)`, of pixels or tokens."""
+        self.interpreter.resize_tensor_input(self.input["index"], inputs.shape)
+        self.interpreter.allocate_tensors()
+        self.interpreter.set_tensor(self.input["index"], inputs.astype(self.input["dtype"]))
+        self.interpreter.invoke()
+        return self.interpreter.get_tensor(self.output["index"])
 
 
 def _write_onnx(network: keras.Model, file: Path, int8: bool) -> None:

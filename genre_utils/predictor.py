@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from genre_utils.fusion import blend
 from genre_utils.images import SUFFIXES, PosterError, read_poster, resize_poster
 from genre_utils.model_folder import RELEASED, SavedModel, load_model
 from genre_utils.reading import Line, Reader, ReadingError, WordCache, hash_file, workers
 from genre_utils.words import as_text
+
+if TYPE_CHECKING:  # a command that writes no table starts without it
+    import pandas as pd
 
 BATCH = 32
 
@@ -64,7 +68,7 @@ class Predictor:
         Without `read_text` the picture alone is judged, which is several times faster. Where
         words cannot be read, the picture is judged too, and a line on standard error says so.
         """
-        model = load_model(Path(folder), read_text)
+        model = load_model(Path(folder), read_text, runtime=True)
         if model.words is None:
             return cls(model)
         try:
@@ -81,6 +85,8 @@ class Predictor:
         from 1, `genre`, `score` from 0 to 1, `error`. A file that cannot be read is one row with
         only `poster` and `error` filled. Raises `ValueError` unless `top` is at least 1.
         """
+        import pandas as pd
+
         if top < 1:
             raise ValueError(f"top is {top}: give the number of genres to show, 1 or more.")
         rows = []
@@ -95,6 +101,8 @@ class Predictor:
 
     def predict_all(self, images: Any) -> pd.DataFrame:
         """Give every genre's score: `poster`, one column a genre in model order, `error`."""
+        import pandas as pd
+
         missing = [np.nan] * len(self.genres)
         rows = [
             (found.poster, *(missing if found.error else found.scores.tolist()), found.error)
@@ -104,9 +112,20 @@ class Predictor:
 
     def stream(self, images: Any) -> Iterator[Prediction]:
         """Yield a `Prediction` for each poster, in order, as the batches are done."""
-        with ThreadPoolExecutor(workers()) as pool:
-            for batch in _in_batches(list_posters(images)):
-                read = list(pool.map(self._read, batch))
+        return self.stream_named(list_posters(images))
+
+    def stream_named(self, posters: Iterable[tuple[str, Any]]) -> Iterator[Prediction]:
+        """Yield a `Prediction` for each `(name, source)`, as `list_posters` gives them.
+
+        All cores read ahead while the network computes; memory does not grow with the number of
+        posters.
+        """
+        # A reader's thread needs memory of its own, one that decodes needs none.
+        pool = ThreadPoolExecutor(workers() if self.reader else os.cpu_count())
+        ahead = self._read_ahead(iter(posters), pool)
+        try:
+            while batch := list(islice(ahead, BATCH)):
+                read = [future.result() for _, future in batch]
                 good = [poster for poster in read if poster.error is None]
                 lines = [poster.lines for poster in good]
                 scores = moved = ()
@@ -120,6 +139,8 @@ class Predictor:
                     else:
                         words, score, move = next(scored)
                         yield Prediction(name, score, words, move, None)
+        finally:  # after Ctrl-C, too, only what is being read is waited for
+            pool.shutdown(cancel_futures=True)
 
     def combine(
         self, picture_logits: np.ndarray, lines: Sequence[Sequence[Line]]
@@ -140,6 +161,15 @@ class Predictor:
         starts = range(0, len(pixels), BATCH)
         logits = [self.model.network.predict_on_batch(pixels[i : i + BATCH]) for i in starts]
         return np.concatenate(logits).astype(np.float64)
+
+    def _read_ahead(
+        self, posters: Iterator[tuple[str, Any]], pool: ThreadPoolExecutor
+    ) -> Iterator[tuple[str, Future[_Read]]]:
+        """Yield each poster's name and what a thread makes of it, a batch ahead of the network."""
+        ahead = deque((item[0], pool.submit(self._read, item)) for item in islice(posters, BATCH))
+        while ahead:
+            ahead.extend((item[0], pool.submit(self._read, item)) for item in islice(posters, 1))
+            yield ahead.popleft()
 
     def _read(self, item: tuple[str, Any]) -> _Read:
         name, source = item
@@ -190,32 +220,31 @@ def list_posters(images: Any) -> Iterator[tuple[str, Any]]:
             yield _display(source), source
 
 
-def _list_folder(folder: Path) -> Iterator[tuple[str, Path]]:
-    # A folder with a picture's ending was meant as a picture: name it instead of walking by.
-    found = (
-        path
-        for path in sorted(folder.rglob("*"))
-        if not path.is_dir() or path.suffix.lower() in SUFFIXES
-    )
+def _list_folder(folder: Path) -> Iterator[tuple[str, str]]:
     empty = True
-    for path in found:
+    for path in _walk(os.fspath(folder)):
         empty = False
-        yield _display(path.relative_to(folder)), path
+        yield _display(os.path.relpath(path, folder)), path
     if empty:
-        yield _display(folder), folder
+        yield _display(folder), os.fspath(folder)
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Yield the files of a folder and below in order; at once only one folder's are in memory."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError:
+        yield folder  # whoever reads it names it
+        return
+    for entry in entries:
+        # A folder with a picture's ending was meant as a picture: name it instead of walking by.
+        if not entry.is_dir() or entry.name.lower().endswith(SUFFIXES):
+            yield entry.path
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path)
 
 
 def _display(path: str | os.PathLike) -> str:
     """Write a path as text that any file can hold: bytes that are not UTF-8 become escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _in_batches(items: Iterator[tuple[str, Any]]) -> Iterator[Sequence[tuple[str, Any]]]:
-    batch: list[tuple[str, Any]] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
