@@ -7,18 +7,18 @@ import importlib.util
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from genre_utils import __version__, environment
-from genre_utils.files import as_csv, make_writable, printable, replacing
+from genre_utils.files import make_writable, printable, replacing
 from genre_utils.reading import WORDS_FILE
 
-if TYPE_CHECKING:
-    from genre_utils.predictor import Prediction
+if TYPE_CHECKING:  # seconds that `predict` need not wait
+    import pandas as pd
 
 PREDICTED, NOTHING_PREDICTED, WRONG_USE, STOPPED = 0, 1, 2, 130
 
@@ -32,13 +32,17 @@ EXAMPLES = {
     "predict": """
   python -m genre_utils predict poster.jpg
   python -m genre_utils predict posters/ --csv genres.csv --no-text
-  python -m genre_utils predict posters/ --all-genres --json - --model outputs/model""",
+  python -m genre_utils predict posters/ --all-genres --json - --model outputs/model
+  python -m genre_utils predict --list paths.txt --json scores.jsonl""",
     "evaluate": """
   python -m genre_utils evaluate --data data/
   python -m genre_utils evaluate --data data/ --model outputs/model --json metrics.json""",
     "read": """
   python -m genre_utils read --data data/
   python -m genre_utils read --data data/ --import readings.jsonl.gz""",
+    "export": """
+  python -m genre_utils export --model outputs/model
+  python -m genre_utils export --format litert --int8 --model outputs/model""",
     "app": """
   python -m genre_utils app
   python -m genre_utils app --port 8000 --model outputs/model""",
@@ -66,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:  # DataError, ModelError and what a disk says
         print(f"poster-genres: {error}", file=sys.stderr)
         return WRONG_USE
-    except KeyboardInterrupt:
-        print("poster-genres: stopped.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"poster-genres: {stop}" if str(stop) else "poster-genres: stopped.", file=sys.stderr)
         return STOPPED
 
 
@@ -82,13 +86,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     predict = _command(commands, "predict", "the top genres of posters")
-    predict.add_argument("paths", nargs="+", metavar="PATH", help="picture, or folder of pictures")
+    predict.add_argument("paths", nargs="*", metavar="PATH", help="picture, or folder of pictures")
+    predict.add_argument("--list", metavar="FILE", help="file with a path a line; - reads them")
     predict.add_argument("--top", type=int, default=3, help="genres a poster (default: 3)")
     predict.add_argument(
         "--all-genres", action="store_true", help="one row a poster, a column for every genre"
     )
     predict.add_argument("--csv", metavar="FILE", help="write the table as CSV; - prints it")
     predict.set_defaults(run=_predict)
+    predict.add_argument("--parquet", metavar="DIR", help="with --ray: where the result goes")
 
     evaluate = _command(commands, "evaluate", "score the model on posters with known genres")
     evaluate.add_argument("--data", required=True, metavar="DIR", help="folder of posters, or CSV")
@@ -121,7 +127,21 @@ def _parser() -> argparse.ArgumentParser:
     card = _command(commands, "card", "write the model's card, MODEL_CARD.md, into its folder")
     card.set_defaults(run=_card)
 
-    for command in (predict, evaluate, app, card):
+    export = _command(commands, "export", "write the model's networks as ONNX or LiteRT")
+    export.add_argument("--format", choices=("onnx", "litert"), default="onnx")
+    export.add_argument(
+        "--int8",
+        action="store_true",
+        help="dense layers and embeddings in 8 bits",
+    )
+    export.add_argument("--data", metavar="DIR", help="posters whose validation set is scored")
+    export.add_argument("--words", metavar="FILE", help=f"their words (default: {WORDS_FILE})")
+    export.set_defaults(run=_export)
+
+    for command in (predict, read):
+        command.add_argument("--ray", action="store_true", help="work on Ray, on all its machines")
+        command.add_argument("--ray-address", metavar="ADDRESS", help="a cluster's (default: here)")
+    for command in (predict, evaluate, app, card, export):
         command.add_argument("--model", metavar="DIR", help="model folder (default: the released)")
     for command in (predict, evaluate, app):
         command.add_argument(
@@ -143,48 +163,133 @@ def _command(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    environment.import_keras()
-    from genre_utils.predictor import Predictor
+    from genre_utils import catalogue
+    from genre_utils.predictor import Predictor, list_posters
 
     if options.top < 1:
         raise ValueError(f"--top is {options.top}: give 1 or more.")
+    if options.ray or options.ray_address:
+        return _predict_on_ray(options)
     for file in (options.csv, options.json):
         _check_writable(file)
+    posters = _posters(options)
     predictor = Predictor.load(_model(options), not options.no_text)
-    done, stopped = _until_stopped(predictor.stream(options.paths))
-    if options.all_genres:
-        table = predictor.full_table(done)
-    else:
-        table = predictor.top_table(done, options.top)
-    bad = table[table["error"].notna()]
-    for name, error in zip(bad["poster"], bad["error"], strict=True):
-        print(f"not predicted: {printable(name)}: {printable(error)}", file=sys.stderr)
+    count = None if options.list == "-" else sum(1 for _ in list_posters(_posters(options)))
+    with _journal_file(options) as file:
+        journal = catalogue.Journal(file, predictor)
+        try:
+            for found in journal.fill(predictor, posters, count):
+                if found.error:
+                    named = f"{printable(found.poster)}: {printable(found.error)}"
+                    print(f"not predicted: {named}", file=sys.stderr)
+        except KeyboardInterrupt:
+            _write_tables(options, journal, predictor.genres)
+            done = sum(1 for _ in journal.read())
+            again = "; the same command goes on behind them" if options.csv or options.json else ""
+            raise KeyboardInterrupt(f"stopped; {done} posters are predicted{again}.") from None
+        return _write_tables(options, journal, predictor.genres)
+
+
+def _write_tables(options: argparse.Namespace, journal: Any, genres: Sequence[str]) -> int:
+    from genre_utils import catalogue
+
+    top = None if options.all_genres else options.top
+    names = genres if options.all_genres else ("rank", "genre", "score")
     if options.csv:
-        _write(options.csv, as_csv(table))
+        columns = ("poster", *names, "error")
+        catalogue.write_csv(catalogue.rows(journal, genres, top), columns, options.csv)
     if options.json:
-        _write(options.json, table.to_json(orient="records", indent=1, force_ascii=False) + "\n")
+        catalogue.write_json(catalogue.rows(journal, genres, top), options.json)
     if not (options.csv or options.json):
-        shown = table[table["error"].isna()].drop(columns="error")
-        shown["poster"] = shown["poster"].map(printable)
-        print(shown.round(3).to_string(index=False) if len(shown) else "no poster was predicted")
-    if stopped:
+        good = (row for row in catalogue.rows(journal, genres, top) if not row.pop("error"))
+        catalogue.print_table(list(good))
+    predicted = any(error is None for _, _, error in journal.read())
+    return PREDICTED if predicted else NOTHING_PREDICTED
+
+
+@contextmanager
+def _journal_file(options: argparse.Namespace) -> Iterator[Path]:
+    """Give the journal's place: beside the first file to write, kept until that is written."""
+    files = [file for file in (options.csv, options.json) if file and file != "-"]
+    if not files:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder) / "predictions.partial"
+        return
+    journal = Path(f"{files[0]}.partial")
+    yield journal
+    journal.unlink()
+
+
+def _posters(options: argparse.Namespace) -> Iterator[str]:
+    """Give the paths of the command line, and those in a list without holding it in memory."""
+    if not (options.paths or options.list):
+        raise ValueError("predict needs a PATH, or --list with a file of paths.")
+    if options.list and options.list != "-" and not Path(options.list).is_file():
+        raise ValueError(f"--list is {options.list}: there is no such file.")
+
+    def paths() -> Iterator[str]:
+        yield from options.paths
+        if options.list:
+            source = 0 if options.list == "-" else options.list
+            with open(source, encoding="utf-8-sig", errors="surrogateescape") as lines:
+                yield from (line.rstrip("\r\n") for line in lines if line.strip())
+
+    return paths()
+
+
+def _predict_on_ray(options: argparse.Namespace) -> int:
+    _check_ray()
+    from genre_utils import on_ray
+
+    if not options.parquet or options.csv or options.json:
+        raise ValueError("--ray writes Parquet: give --parquet DIR, and no --csv or --json.")
+    predicted, bad = on_ray.predict(
+        _posters(options),
+        options.parquet,
+        _model(options),
+        not options.no_text,
+        options.ray_address,
+    )
+    print(f"{predicted} posters predicted, {bad} not (column error); the table is in", end=" ")
+    print(options.parquet)
+    return PREDICTED if predicted else NOTHING_PREDICTED
+
+
+def _check_ray() -> None:
+    if importlib.util.find_spec("ray") is None:
+        raise ValueError("--ray needs Ray: pip install 'poster-genres[ray]'.")
+
+
+def _export(options: argparse.Namespace) -> int:
+    from genre_utils import export, sources
+
+    folder = _model(options)
+    for file in export.export_model(folder, options.format, options.int8):
+        print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    if options.data or os.environ.get(sources.VARIABLE):
+        lost = _compare(options, folder)
         print(
-            f"poster-genres: stopped after {len(done)} posters; their rows are kept.",
-            file=sys.stderr,
+            f"On {lost['posters']} validation posters, {lost['with_words']} of them with words, "
+            f"macro mAP is {lost['exported']:.4f}, and {lost['keras']:.4f} by Keras, a loss of "
+            f"{lost['keras'] - lost['exported']:.4f}; two scores differ by "
+            f"{lost['difference']:.4f} at most."
         )
-        return STOPPED
-    return PREDICTED if len(bad) < table["poster"].size else NOTHING_PREDICTED
+    elif options.int8:
+        print("What 8 bits cost is said where --data names posters with genres.", file=sys.stderr)
+    return PREDICTED
 
 
-def _until_stopped(predictions: Iterator[Prediction]) -> tuple[list[Prediction], bool]:
-    """Collect predictions to their end or until Ctrl-C; says which of them it was."""
-    done = []
-    try:
-        for prediction in predictions:
-            done.append(prediction)
-    except KeyboardInterrupt:
-        return done, True
-    return done, False
+def _compare(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    from genre_utils import dataset, export, sources
+    from genre_utils.model_folder import read_card
+    from genre_utils.reading import WordCache
+
+    data = dataset.load_dataset(sources.find_data(options.data))
+    posters = data.part("validation")
+    genres = read_card(folder)["genres"]
+    labels = posters.reindex(columns=genres, fill_value=0).to_numpy()
+    cache = WordCache(options.words or WORDS_FILE)
+    return export.compare(folder, options.format, posters["path"].tolist(), labels, cache)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -236,6 +341,8 @@ def _read(options: argparse.Namespace) -> int:
 
     file = Path(options.words or WORDS_FILE)
     make_writable(file.parent)
+    if options.ray or options.ray_address:
+        _check_ray()
     source = sources.find_data(options.data)
     print(source.how, file=sys.stderr)
     posters = dataset.load_dataset(source).posters
@@ -244,7 +351,13 @@ def _read(options: argparse.Namespace) -> int:
         paths = dict(zip(posters["id"], posters["path"], strict=True))
         taken = reading.import_readings(options.readings, paths, cache)
         print(f"{taken} readings were new in {options.readings}")
-    done = reading.read_posters(posters["path"].tolist(), cache)
+    paths = posters["path"].tolist()
+    if options.ray or options.ray_address:
+        from genre_utils import on_ray
+
+        done = on_ray.read(paths, cache, options.ray_address)
+    else:
+        done = reading.read_posters(paths, cache)
     for path, reason in done.unreadable.items():
         print(f"not read: {printable(Path(path).name)}: {printable(reason)}", file=sys.stderr)
     print(
@@ -261,7 +374,7 @@ def _app(options: argparse.Namespace) -> int:
     from genre_utils import app
     from genre_utils.predictor import Predictor
 
-    predictor = Predictor.load(_model(options), not options.no_text)
+    predictor = Predictor.load(_model(options), not options.no_text, runtime=False)
     app.launch(predictor, options.port, options.share, options.host, wait=True)
     return PREDICTED
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from genre_utils.files import replacing, write_json
 from genre_utils.images import PosterError, read_poster, resize_poster
+from genre_utils.tokenizing import pad_tokens
 
 # Bump when the decoder or the resize changes, so that no cache of other pixels is found.
 CACHE_VERSION = 1
@@ -183,18 +184,6 @@ class WordBatches(Batches):
 
     def _width(self, batch: np.ndarray) -> int:
         return max(len(self.tokens[i]) for i in batch)
-
-
-def pad_tokens(tokens: Sequence[np.ndarray], least: int = 1) -> np.ndarray:
-    """Lay token ids into one int32 table `(n, length)`, filled up with 0.
-
-    The length is a multiple of 32 from `least` on, so that a compiled network meets few shapes.
-    """
-    longest = max([least, *(len(row) for row in tokens)])
-    table = np.zeros((len(tokens), _round_up(longest, 32)), np.int32)
-    for row, ids in zip(table, tokens, strict=True):
-        row[: len(ids)] = ids
-    return table
 
 
 def random_key(path: str, seed: int, epoch: int) -> int:

@@ -19,11 +19,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from genre_utils import environment, hosts
-from genre_utils.encoder import run_on_words
 from genre_utils.evaluation import macro_average_precision
 from genre_utils.files import make_writable, replacing, write_json
 from genre_utils.keras_files import ModelError, load_network
 from genre_utils.pipeline import Batches, PixelCache, PosterBatches
+from genre_utils.tokenizing import run_on_words
 
 # Two checkpoints are kept: should the newest be damaged, the one before still is a whole epoch.
 KEPT_CHECKPOINTS = 2

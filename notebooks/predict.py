@@ -77,7 +77,7 @@ from genre_utils.files import write_csv
 from genre_utils.predictor import Predictor, highest, list_posters
 from genre_utils.words import as_text
 
-predictor = Predictor.load(MODEL_DIR or model_folder.RELEASED, READ_TEXT)
+predictor = Predictor.load(MODEL_DIR or model_folder.RELEASED, READ_TEXT, runtime=False)
 plots.use_style()
 if predictor.model.card["training"]["sample"]:
     print("THIS MODEL WAS TRAINED ON THE DRAWN SAMPLE: ITS SCORES MEAN NOTHING FOR REAL POSTERS.")
@@ -152,7 +152,7 @@ for number, one in enumerate(good[:SHOWN], start=1):
 # ## Where it looked
 #
 # Grad-CAM asks where in the picture a genre's score grows: it glows there. Only the picture is
-# explained; what the words did stands beside the bars above:
+# explained; what the words did stands beside the bars above. It needs the network in Keras:
 
 # %%
 cam = gradcam.GradCam(predictor.model.network)

@@ -104,6 +104,7 @@ from genre_utils import (
     plots,
     reading,
     sources,
+    tokenizing,
     training,
     words,
 )
@@ -367,8 +368,8 @@ if read_text and not run.finished:
 if read_text and not run.finished:
     sentences, about = encoder.load_encoder()
     print(about)
-    tokens = {split: encoder.tokenize(texts[split]) for split in ("train", "validation")}
-    vectors = {split: encoder.run_on_words(sentences, tokens[split]) for split in tokens}
+    tokens = {split: tokenizing.tokenize(texts[split]) for split in ("train", "validation")}
+    vectors = {split: tokenizing.run_on_words(sentences, tokens[split]) for split in tokens}
     keras.utils.set_random_seed(SEED + 2)
     word_network = models.build_words_model(sentences, data.genres)
     word_head = word_network.get_layer("head")
@@ -389,7 +390,7 @@ def texts_of(epoch: int, splits: tuple[str, ...] = ("train",)) -> pipeline.WordB
         words.drop_lines(found.get(path, []), key + 1)
         for path, key in zip(files, keys, strict=True)
     ]
-    tokens = encoder.tokenize([words.as_text(read) for read in kept])
+    tokens = tokenizing.tokenize([words.as_text(read) for read in kept])
     truth = np.concatenate([labels[split] for split in splits])
     return pipeline.WordBatches(tokens, files, truth, word_batch, SEED, epoch)
 

@@ -25,7 +25,7 @@ def address():
     from genre_utils import app
     from genre_utils.predictor import Predictor
 
-    page = app.launch(Predictor.load())
+    page = app.launch(Predictor.load(runtime=False))
     yield page.local_url
     page.close()
 

@@ -41,7 +41,7 @@ def run_on(backend: str, *command: str | Path, **variables: str) -> str:
 SCORES = """
 import sys, numpy as np
 from genre_utils.predictor import Predictor
-predictor = Predictor.load(sys.argv[1], read_text=False)
+predictor = Predictor.load(sys.argv[1], read_text=False, runtime=False)
 table = predictor.predict_all(sys.argv[2])
 np.save(sys.argv[3], table[list(predictor.genres)].to_numpy(float))
 """

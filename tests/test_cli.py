@@ -124,13 +124,13 @@ def test_a_prediction_prints_no_notices_of_libraries(posters, trained):
 def test_ctrl_c_keeps_the_rows_that_are_done(posters, trained, tmp_path, capsys, monkeypatch):
     from genre_utils.predictor import Predictor
 
-    whole = Predictor.stream
+    whole = Predictor.stream_named
 
-    def stopped_after_one(self, images):
-        yield next(whole(self, images))
+    def stopped_after_one(self, posters, count):
+        yield next(whole(self, posters, count))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Predictor, "stream", stopped_after_one)
+    monkeypatch.setattr(Predictor, "stream_named", stopped_after_one)
     file = tmp_path / "out.csv"
     arguments = ["predict", str(posters), "--model", str(trained), "--csv", str(file)]
     assert main(arguments) == 130

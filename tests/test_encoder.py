@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from genre_utils import encoder
+from genre_utils import encoder, tokenizing
 from genre_utils.pipeline import WordBatches, pad_tokens
 
 WEIGHTS = encoder.cached_weights()
@@ -18,23 +18,23 @@ def test_vectors_are_the_original_s():
         sentences, expected = reference["sentences"].tolist(), reference["vectors"]
     network, how = encoder.load_encoder()
     assert encoder.REPOSITORY in how
-    vectors = encoder.run_on_words(network, encoder.tokenize(sentences))
+    vectors = tokenizing.run_on_words(network, tokenizing.tokenize(sentences))
     cosines = (vectors * expected).sum(axis=1) / np.linalg.norm(vectors, axis=1)
     assert len(sentences) == 12 and cosines.min() > 0.999
 
 
 def test_a_text_s_vector_does_not_depend_on_its_neighbours():
     network = encoder.build_encoder()
-    tokens = encoder.tokenize(["in space no one can hear you scream", "heat and dust " * 20, ""])
-    together = encoder.run_on_words(network, tokens)
-    alone = np.concatenate([encoder.run_on_words(network, [row]) for row in tokens])
+    tokens = tokenizing.tokenize(["in space no one can hear you scream", "heat and dust " * 20, ""])
+    together = tokenizing.run_on_words(network, tokens)
+    alone = np.concatenate([tokenizing.run_on_words(network, [row]) for row in tokens])
     np.testing.assert_allclose(together, alone, atol=2e-5)
     assert np.abs(together[0] - together[1]).max() > 0.1
 
 
 def test_long_texts_are_cut_and_padding_is_zero():
-    rows = encoder.tokenize(["word " * 1000, "word"])
-    assert [len(row) for row in rows] == [encoder.MAX_TOKENS, 3]
+    rows = tokenizing.tokenize(["word " * 1000, "word"])
+    assert [len(row) for row in rows] == [tokenizing.MAX_TOKENS, 3]
     table = pad_tokens(rows)
     assert table.shape == (2, 128) and not table[1, 3:].any()
 
