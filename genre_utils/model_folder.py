@@ -32,7 +32,8 @@ PICTURE_FILE, WORDS_FILE, NGRAMS_FILE = "model.keras", "words.keras", "ngrams.np
 TOKENIZER_FILE = "tokenizer.json"
 # The only files that are ever opened: whatever else lies in a folder, or is named by its card, is
 # not loaded.
-KNOWN_FILES = (PICTURE_FILE, WORDS_FILE, NGRAMS_FILE, TOKENIZER_FILE)
+READING_FILES = (WORDS_FILE, NGRAMS_FILE, TOKENIZER_FILE)
+KNOWN_FILES = (PICTURE_FILE, *READING_FILES)
 RELEASED = Path(__file__).parent / "released"
 MAX_SIDE = 2048  # pixels; a training allows 1024 across
 
@@ -149,13 +150,13 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"{folder} is a file, and a model is a folder with a model.json: give the OUTPUT_DIR "
             "of a finished training. Models of other kinds (.h5, .keras, pickles) are not loaded."
         )
-    try:
-        card = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
+    if not file.is_file():
         raise ModelError(
             f"{folder} holds no trained model (no model.json). Give the OUTPUT_DIR of a finished "
             "training, or leave --model out to use the released model."
-        ) from None
+        )
+    try:
+        card = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             f"{file} cannot be read ({error}); train or copy the model again."
@@ -177,8 +178,11 @@ def load_model(folder: Path = RELEASED, with_words: bool = True) -> SavedModel:
     folder = Path(folder)
     card = read_card(folder)
     files = card.get("sha256")
-    if not isinstance(files, dict) or PICTURE_FILE not in files:
-        raise ModelError(f"{folder / 'model.json'} names no {PICTURE_FILE}; train the model again.")
+    if not isinstance(files, dict):
+        raise ModelError(f"{folder / 'model.json'} names no files; train the model again.")
+    for name in (PICTURE_FILE, *(READING_FILES if WORDS_FILE in files else ())):
+        if name not in files:
+            raise ModelError(f"{folder / 'model.json'} names no {name}; train the model again.")
     if strange := sorted(set(files) - set(KNOWN_FILES)):
         raise ModelError(f"{folder / 'model.json'} names a file that no model has: {strange[0]!r}.")
     for name in files if with_words else (PICTURE_FILE,):
@@ -242,7 +246,7 @@ def _check_card(card: dict[str, Any], folder: Path) -> None:
 
 def _check_file(folder: Path, name: str, sha256: str) -> None:
     file = folder / name
-    if not file.exists():
+    if not file.is_file():
         raise ModelError(f"{file} is missing; copy the whole model folder, or train again.")
     if _sha256(file) != sha256:
         raise ModelError(
