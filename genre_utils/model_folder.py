@@ -37,7 +37,8 @@ TOKENIZER_FILE = "tokenizer.json"
 RUNTIME_FILES = {PICTURE_FILE: "model.onnx", WORDS_FILE: "words.onnx"}
 # The only files that are ever opened: whatever else lies in a folder, or is named by its card, is
 # not loaded.
-KNOWN_FILES = (PICTURE_FILE, WORDS_FILE, NGRAMS_FILE, TOKENIZER_FILE, *RUNTIME_FILES.values())
+READING_FILES = (WORDS_FILE, NGRAMS_FILE, TOKENIZER_FILE)
+KNOWN_FILES = (PICTURE_FILE, *READING_FILES, *RUNTIME_FILES.values())
 RELEASED = Path(__file__).parent / "released"
 MAX_SIDE = 2048  # pixels; a training allows 1024 across
 
@@ -156,13 +157,13 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"{folder} is a file, and a model is a folder with a model.json: give the OUTPUT_DIR "
             "of a finished training. Models of other kinds (.h5, .keras, pickles) are not loaded."
         )
-    try:
-        card = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
+    if not file.is_file():
         raise ModelError(
             f"{folder} holds no trained model (no model.json). Give the OUTPUT_DIR of a finished "
             "training, or leave --model out to use the released model."
-        ) from None
+        )
+    try:
+        card = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             f"{file} cannot be read ({error}); train or copy the model again."
@@ -187,8 +188,11 @@ def load_model(
     folder = Path(folder)
     card = read_card(folder)
     files = card.get("sha256")
-    if not isinstance(files, dict) or PICTURE_FILE not in files:
-        raise ModelError(f"{folder / 'model.json'} names no {PICTURE_FILE}; train the model again.")
+    if not isinstance(files, dict):
+        raise ModelError(f"{folder / 'model.json'} names no files; train the model again.")
+    for name in (PICTURE_FILE, *(READING_FILES if WORDS_FILE in files else ())):
+        if name not in files:
+            raise ModelError(f"{folder / 'model.json'} names no {name}; train the model again.")
     if strange := sorted(set(files) - set(KNOWN_FILES)):
         raise ModelError(f"{folder / 'model.json'} names a file that no model has: {strange[0]!r}.")
     with_words = with_words and WORDS_FILE in files
@@ -265,7 +269,7 @@ def _used_files(files: Mapping[str, str], with_words: bool, fast: bool) -> dict[
 
 def _check_file(folder: Path, name: str, files: Mapping[str, str]) -> None:
     file = folder / name
-    if name not in files or not file.exists():
+    if name not in files or not file.is_file():
         raise ModelError(f"{file} is missing; copy the whole model folder, or train again.")
     if sha256_of(file) != files[name]:
         raise ModelError(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import shutil
 import zipfile
@@ -230,6 +231,22 @@ def test_a_card_may_name_known_files_only(stranger, name):
     change_card(stranger, sha256={**sums, name: "0" * 64})
     with pytest.raises(ModelError, match="names a file that no model has"):
         load_model(stranger)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "ngrams.npz", "tokenizer.json"])
+def test_no_file_is_opened_without_its_sum(stranger, name):
+    sums = read_card(stranger)["sha256"]
+    change_card(stranger, sha256={file: sums[file] for file in sums if file != name})
+    with pytest.raises(ModelError, match=f"names no {name}"):
+        load_model(stranger)
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.keras"])
+def test_pipes_and_folders_in_place_of_files_are_refused(stranger, name):
+    (stranger / name).unlink()
+    os.mkfifo(stranger / name)
+    with pytest.raises(ModelError, match="no model.json|is missing"):
+        load_model(stranger, with_words=False)
 
 
 @pytest.mark.parametrize(
