@@ -162,10 +162,7 @@ def _predict(options: argparse.Namespace) -> int:
         shown = table[table["error"].isna()].drop(columns="error")
         print(shown.round(3).to_string(index=False) if len(shown) else "no poster was predicted")
     if stopped:
-        print(
-            f"poster-genres: stopped after {len(done)} posters; their rows are kept.",
-            file=sys.stderr,
-        )
+        print(f"poster-genres: stopped; predicted by then: {len(done)}.", file=sys.stderr)
         return STOPPED
     return PREDICTED if len(bad) < table["poster"].size else NOTHING_PREDICTED
 
