@@ -58,7 +58,7 @@ def test_exit_codes(posters, trained, tmp_path, capsys):
     assert main(["evaluate", "--data", str(tmp_path / "no"), *model]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert not any("Traceback" in line for line in errors)
-    for wrong in ([], ["predict"], ["evaluate"], ["fly"]):
+    for wrong in ([], ["evaluate"], ["fly"]):
         with pytest.raises(SystemExit) as stopped:
             main(wrong)
         assert stopped.value.code == 2
