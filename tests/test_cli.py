@@ -61,7 +61,7 @@ def test_exit_codes(posters, trained, tmp_path, capsys):
     errors = capsys.readouterr().err.splitlines()
     assert any("--no-text leaves out" in line for line in errors)
     assert not any("Traceback" in line for line in errors)
-    for wrong in ([], ["predict"], ["evaluate"], ["fly"]):
+    for wrong in ([], ["evaluate"], ["fly"]):
         with pytest.raises(SystemExit) as stopped:
             main(wrong)
         assert stopped.value.code == 2
