@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -73,6 +74,9 @@ def import_keras() -> None:
         os.dup2(notices.fileno(), 2)
         try:
             import keras  # noqa: F401
+
+            # It warns of every network that is compiled in the same notebook as others.
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
         except BaseException:
             notices.seek(0)
             os.write(stderr, notices.read())
