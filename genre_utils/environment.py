@@ -10,6 +10,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import json
+import logging
 import os
 import re
 import subprocess
@@ -136,6 +137,9 @@ def import_keras() -> None:
         os.dup2(notices.fileno(), 2)
         try:
             import keras  # noqa: F401
+
+            # It warns of every network that is compiled in the same notebook as others.
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
         except BaseException:
             notices.seek(0)
             os.write(stderr, notices.read())
