@@ -6,6 +6,7 @@ import argparse
 import importlib.metadata
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from genre_utils import dataset, sources
 from genre_utils.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("keras", "tensorflow", "numpy", "pillow", "simplejpeg")
+PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "simplejpeg")
 
 
 def options_parser(description: str, posters: int = 0) -> argparse.ArgumentParser:
@@ -72,9 +73,13 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> float:
 
 
 def save(name: str, content: dict[str, Any]) -> None:
-    """Write `results/<name>.json`, with the machine and the versions that gave the figures."""
+    """Write `results/<name>.json`, with the machine and the versions that gave the figures.
+
+    On JAX and PyTorch the file is called `<name>-jax.json` and `<name>-torch.json`.
+    """
     RESULTS.mkdir(exist_ok=True)
-    write_json(RESULTS / f"{name}.json", {"machine": describe_machine(), **content})
+    file = RESULTS / f"{name}{_backend_suffix()}.json"
+    write_json(file, {"machine": describe_machine(), **content})
 
 
 def describe_machine() -> dict[str, Any]:
@@ -98,6 +103,12 @@ def usable_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows
         return os.cpu_count() or 1
+
+
+def _backend_suffix() -> str:
+    keras = sys.modules.get("keras")
+    backend = keras.backend.backend() if keras else "tensorflow"
+    return "" if backend == "tensorflow" else f"-{backend}"
 
 
 def _cpu_name() -> str:

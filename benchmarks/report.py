@@ -222,6 +222,8 @@ def sections() -> dict[str, str]:
     return {
         "speed": speed(),
         "machines": machines(),
+        "backends": backends(),
+        "steps": steps(),
         "picture size": picture_size(),
         "pooled stages": pooled_stages(),
         "towers": towers(),
@@ -246,6 +248,45 @@ def machines() -> str:
             told = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
             lines.append(f"- `{script}.py`: {told}")
     return "\n".join(lines) or NOT_MEASURED
+
+
+def backends() -> str:
+    """Give the goals of loader and memory on each backend as Markdown."""
+    rows = []
+    for name, suffix in (("TensorFlow", ""), ("JAX", "-jax"), ("PyTorch", "-torch")):
+        pipeline, memory = read_result(f"pipeline{suffix}"), read_result(f"memory{suffix}")
+        cells = [epoch("epoch")(pipeline) if pipeline else NOT_MEASURED]
+        cells += [
+            figure(memory) if memory else NOT_MEASURED
+            for figure in (pipeline_memory(250), pipeline_memory(400), largest_process)
+        ]
+        rows.append((name, *cells))
+    heads = ("backend", "epoch beside a constant batch", "pipeline's memory at 250 × 250")
+    return table((*heads, "at 400 × 400", "whole process that trains"), rows)
+
+
+def steps() -> str:
+    """Give the table of fine-tuning's speed by device, backend and precision as Markdown."""
+    result = read_result("steps")
+    if result is None:
+        return NOT_MEASURED
+    heads = ("device, backend and its own choice", "network", "posters a device and step")
+    heads += ("posters a second", "epoch on posters beside one batch")
+    return "\n".join([table(heads, []), *map(steps_row, result["rows"])])
+
+
+def steps_row(row: dict[str, Any]) -> str:
+    """Give one device's line of that table."""
+    speeds = ", ".join(f"{side} {speed:.1f}" for side, speed in row["posters_a_second"].items())
+    kind = row["machine"]["cpu"] if row["connected"].startswith("CPU") else ""
+    cells = (
+        f"{row['connected'].split('. ')[0]} {f'({kind})' if kind else ''}".strip(),
+        f"{row['model']} at {row['size'][0]} × {row['size'][1]}",
+        str(row["batch"]),
+        speeds,
+        f"{100 * (row['fed_beside_constant'] - 1):+.1f} % time",
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 def picture_size() -> str:

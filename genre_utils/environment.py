@@ -1,16 +1,20 @@
-"""Make a notebook's machine ready: what is missing is installed, the backend chosen, and said.
+"""Make a notebook's machine ready: what is missing is installed, the backend chosen and connected.
 
-Imports nothing but the standard library: it runs before anything else is sure to be there.
+Imports nothing but the standard library: it runs before anything else is sure to be there, and
+before Keras, whose backend cannot be changed once it is imported.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,7 +36,21 @@ NEEDED = {
     "tqdm": "tqdm",
     "wordninja": "wordninja",
 }
-BACKENDS = ("tensorflow", "jax", "torch")
+# Where Colab mounts the user's Drive.
+DRIVE = Path("/content/drive/MyDrive")
+BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
+
+# How Keras is told of several hosts; on a TPU pod JAX finds the others by itself.
+HOSTS = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
+HOST_VARIABLES = (HOSTS, "KERAS_DISTRIBUTION_NUM_PROCESSES", "KERAS_DISTRIBUTION_PROCESS_ID")
+
+# NVIDIA's Ampere (2020) is the first generation that computes in bfloat16.
+FIRST_WITH_BFLOAT16 = 8.0
+
+
+class BackendError(ValueError):
+    """A choice that this machine cannot serve; the message says what to change."""
+
 
 # Older ones have known holes that a picture or a model of a stranger reaches: Pillow's decoders
 # write out of bounds; Keras follows links out of HDF5 files and runs code despite `safe_mode`;
@@ -41,22 +59,26 @@ FLOORS = {"pillow": "12.3", "keras": "3.15.1", "gradio": "6.20"}
 
 
 def prepare() -> str:
-    """Install what cannot be imported, choose Keras' backend, and say what will compute.
+    """Install what cannot be imported, choose Keras' backend, and say which and why.
 
-    Returns one line for a person, such as `"TensorFlow on the CPU (2 cores)"`. Call it before
-    Keras is imported: the backend cannot be changed afterwards.
+    Raises `BackendError` for a backend that cannot be had. Call it before Keras is imported.
     """
     missing = [package for module, package in NEEDED.items() if not _importable(module)]
-    if not any(_importable(backend) for backend in BACKENDS):
+    # TensorFlow sees a TPU only in a build that brings libtpu along.
+    if has_tpu() and not (_importable("jax") or _importable("libtpu")):
+        missing.append("jax[tpu]")
+    elif not any(map(_importable, BACKENDS)):
         missing.append("tensorflow")
-    elif not _importable("keras"):
+    if not _importable("keras") and "tensorflow" not in missing:
         missing.append("keras")
     if missing:
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", *missing], check=True)
-    choose_backend()
+        importlib.invalidate_caches()
     if warning := outdated():
         print(warning, file=sys.stderr)
-    return describe()
+    chosen = choose_backend()
+    import_keras()
+    return chosen
 
 
 def outdated() -> str:
@@ -75,53 +97,309 @@ def outdated() -> str:
     return f"Give no pictures or models from strangers to these old packages: {', '.join(old)}."
 
 
-def choose_backend() -> None:
-    """Choose the first backend that is installed, unless KERAS_BACKEND says which; hush it."""
+def choose_backend() -> str:
+    """Choose Keras' backend from what is installed, unless KERAS_BACKEND says which; say why.
+
+    On a TPU it is JAX, on which Keras is tested there, else the first of TensorFlow, JAX and
+    PyTorch. Raises `BackendError` for one that is unknown or not installed, or when Keras runs
+    on another already.
+    """
     present = [backend for backend in BACKENDS if _importable(backend)]
-    os.environ.setdefault("KERAS_BACKEND", (present or BACKENDS)[0])
+    asked = os.environ.get("KERAS_BACKEND")
+    if asked:
+        _check_asked(asked, present)
+        why = "as KERAS_BACKEND says"
+    elif has_tpu() and "jax" in present:
+        asked, why = "jax", "because this machine has a TPU, which Keras uses best through JAX"
+    else:
+        asked = (present or list(BACKENDS))[0]
+        others = " or ".join(backend for backend in present if backend != asked)
+        why = "which is installed"
+        if others:
+            why += f"; KERAS_BACKEND={others}, set before Keras is imported, changes that"
+    os.environ["KERAS_BACKEND"] = asked
     # TensorFlow prints a page of notices about a machine without a GPU before the first answer.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _check_running(asked)
+    return f"Keras runs on {BACKENDS[asked]}, {why}."
 
 
-def describe() -> str:
-    """Say in one line which backend runs on what: the accelerators' number and kind, or the CPU."""
+def import_keras() -> None:
+    """Import Keras without the notices that its backend's C++ prints meanwhile.
+
+    TensorFlow's come before its own switch for them is looked at. Should the import fail, they
+    are printed after all.
+    """
+    with tempfile.TemporaryFile() as notices:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+        os.dup2(notices.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+        except BaseException:
+            notices.seek(0)
+            os.write(stderr, notices.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def connect() -> str:
+    """Spread training over all accelerators, choose the precision that suits them, and say so.
+
+    Returns one line for a person, such as `"TPU v5 lite, 8 devices, JAX backend, bfloat16"`. On
+    JAX the devices share each batch by `keras.distribution.DataParallel`, and several hosts find
+    each other; on TensorFlow by a strategy of `tf.distribute`; PyTorch uses one device. Call it
+    before the first network is built. Raises `BackendError` for what Keras cannot do.
+    """
     import keras
 
-    names = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
-    backend = names.get(keras.backend.backend(), keras.backend.backend())
-    devices = accelerators()
-    if devices:
-        kind = devices[0].split(":")[0].upper()
-        return f"{backend} on {len(devices)} {kind}"
-    return (
-        f"{backend} on the CPU ({os.cpu_count()} cores). In Colab: Runtime → Change runtime type → "
-        "GPU or TPU trains faster."
-    )
+    backend = keras.backend.backend()
+    check_hosts(backend, os.environ)
+    connect_backend = {"jax": _connect_jax, "tensorflow": _connect_tensorflow}
+    kind, count = connect_backend.get(backend, _connect_torch)()
+    precision = choose_precision(kind)
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
+    devices = f"{count} devices" if count > 1 else "1 device"
+    line = f"{kind}, {devices}, {BACKENDS[backend]} backend, {precision}"
+    return ". ".join([line, *advice(backend, kind, count)])
 
 
-def accelerators() -> list[str]:
-    """List the GPUs and TPUs that Keras' backend sees, such as `["gpu:0"]`; empty on a CPU."""
+def replicas() -> int:
+    """Give the number of devices, on all hosts, that share the batch of a training step."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.distribute.get_strategy().num_replicas_in_sync
+    return len(keras.distribution.list_devices()) if keras.backend.backend() == "jax" else 1
+
+
+def accelerated() -> bool:
+    """Say whether Keras' backend computes on a GPU or TPU."""
     import keras
 
     if keras.backend.backend() == "torch":  # Keras has no list of devices there
-        return []
-    return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
+        return _torch_device() != "cpu"
+    return not keras.distribution.list_devices()[0].startswith("cpu")
+
+
+def choose_precision(kind: str) -> str:
+    """Choose what a device of this kind computes in: `"bfloat16"` or `"float32"`.
+
+    bfloat16 on TPUs and on NVIDIA's GPUs since Ampere, whose weights stay float32 (Keras'
+    `mixed_bfloat16`). float32 elsewhere: on a CPU it is the faster one
+    (`benchmarks/precision.py`).
+    """
+    if kind == "CPU":
+        return "float32"
+    modern = kind.startswith("TPU") or nvidia_capability() >= FIRST_WITH_BFLOAT16
+    return "bfloat16" if modern else "float32"
+
+
+def check_hosts(backend: str, variables: os._Environ | dict[str, str]) -> None:
+    """Raise `BackendError` where several hosts are asked for in a way that Keras cannot do.
+
+    Only JAX trains on several: Keras 3 does not work with TensorFlow's strategy for it
+    (keras-team/keras#20585). A TF_CONFIG of one worker, as some clouds set it, is no mistake.
+    """
+    try:
+        cluster = json.loads(variables.get("TF_CONFIG") or "{}").get("cluster", {})
+    except ValueError:
+        cluster = {}
+    if sum(map(len, cluster.values())) > 1:
+        raise BackendError(
+            "TF_CONFIG asks for several machines, which Keras 3 cannot do on TensorFlow: unset "
+            f"it, and set KERAS_BACKEND=jax and {', '.join(HOST_VARIABLES)} on each machine."
+        )
+    if variables.get(HOSTS) and backend != "jax":
+        raise BackendError(
+            f"{HOSTS} asks for several machines, and {BACKENDS[backend]} trains on one: set "
+            "KERAS_BACKEND=jax."
+        )
+
+
+def advice(backend: str, kind: str, count: int) -> list[str]:
+    """Say in sentences what would make this machine train faster; none where all is used."""
+    found = []
+    if has_tpu() and not kind.startswith("TPU"):
+        found.append(
+            f"The TPU of this machine is not used: {BACKENDS[backend]} does not see it. Restart "
+            "the session, and set KERAS_BACKEND=jax before Keras is imported"
+        )
+    elif kind == "CPU" and nvidia_capability():
+        found.append(
+            f"The GPU of this machine is not used: {BACKENDS[backend]} is installed without CUDA. "
+            "Install it with CUDA, or restart with a KERAS_BACKEND that has it"
+        )
+    elif kind == "CPU" and count == 1:
+        found.append(f"Training is faster on a GPU or TPU{_menu()}")
+    if backend == "torch" and _nvidia("index").count("\n") > 0:
+        found.append("PyTorch uses one of several GPUs here; KERAS_BACKEND=jax uses all")
+    return found
+
+
+def has_tpu() -> bool:
+    """Say whether this machine has a TPU, by its device files; no backend is imported."""
+    accelerators = list(Path("/dev").glob("accel[0-9]*"))
+    # From v5e on TPUs stand behind vfio, as other devices may: Google's number tells.
+    if list(Path("/dev/vfio").glob("[0-9]*")):
+        makers = Path("/sys/bus/pci/devices").glob("*/vendor")
+        accelerators += [file for file in makers if "0x1ae0" in file.read_text()]
+    return bool(accelerators)
+
+
+def nvidia_capability() -> float:
+    """Give the compute capability of the weakest NVIDIA GPU, such as 8.0; 0 where there is none."""
+    try:
+        return min(map(float, _nvidia("compute_cap").split()))
+    except ValueError:
+        return 0.0
+
+
+def lasting(path: str) -> Path:
+    """Give a path of outputs in Colab's Drive, where it outlives a disconnect; elsewhere itself.
+
+    Absolute paths stay as they are. Colab asks once whether Drive may be used; where it may not, a
+    sentence says what that means.
+    """
+    if Path(path).is_absolute() or not _importable("google.colab"):
+        return Path(path)
+    refusal = _mount_drive()
+    if refusal:
+        print(f"Drive is not used ({refusal}): when Colab disconnects, {path} is lost.")
+        return Path(path)
+    return DRIVE / "poster-genres" / path
+
+
+@functools.cache
+def _mount_drive() -> str:
+    """Mount Colab's Drive; gives why not, or an empty text."""
+    if not DRIVE.is_dir():
+        try:
+            from google.colab import drive
+
+            drive.mount(str(DRIVE.parent))
+        except Exception as error:  # a refusal is an error of whatever kind
+            return str(error) or type(error).__name__
+    return ""
 
 
 def upload(folder: Path) -> Path | None:
-    """Let the user of Colab upload files into `folder`; `None` on any other machine."""
+    """Let the user of Colab upload files into `folder`; `None` where nothing came.
+
+    That is every other machine, and a browser that blocks the upload: then a sentence says how to
+    bring the files in by hand.
+    """
     if not _importable("google.colab"):
         return None
-    from google.colab import files
-
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.upload().items():
+    try:
+        from google.colab import files
+
+        uploaded = files.upload()
+    except Exception as error:  # blocked cookies, a closed dialogue, a notebook run headless
+        print(
+            f"The upload did not work ({error}). Drag your posters into {folder}/ in the file "
+            f"browser at the left, write {str(folder)!r} into POSTERS, and run on from there."
+        )
+        return None
+    for name, content in uploaded.items():
         (folder / Path(name).name).write_bytes(content)
-    return folder
+    return folder if uploaded else None
 
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def _connect_jax() -> tuple[str, int]:
+    import keras
+
+    if os.environ.get(HOSTS):
+        print(f"Waiting for the other hosts of this training, 5 minutes at most: {HOSTS} is set.")
+        keras.distribution.initialize()
+    import jax
+
+    devices = jax.local_devices()
+    if len(devices) > 1:
+        names = [f"{device.platform}:{device.id}" for device in devices]
+        spread = keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
+        keras.distribution.set_distribution(spread)
+    kind = devices[0].device_kind
+    return "CPU" if kind == "cpu" else kind, jax.device_count()
+
+
+def _connect_tensorflow() -> tuple[str, int]:
+    import tensorflow as tf
+
+    distribute = tf.distribute
+    if tpus := tf.config.list_physical_devices("TPU"):
+        # "local": this process runs on the TPU's own host, so that Python may make the batches;
+        # a TPU across the network could call back to neither a generator nor a py_function.
+        resolver = distribute.cluster_resolver.TPUClusterResolver(tpu="local")
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        distribute.experimental_set_strategy(distribute.TPUStrategy(resolver))
+        return "TPU", len(tpus)
+    gpus = tf.config.list_logical_devices("GPU")
+    if len(gpus) > 1:
+        distribute.experimental_set_strategy(distribute.MirroredStrategy())
+    return _gpu_name() if gpus else "CPU", max(1, len(gpus))
+
+
+def _connect_torch() -> tuple[str, int]:
+    device = _torch_device()
+    return {"cpu": "CPU", "cuda": _gpu_name()}.get(device, device.upper()), 1
+
+
+def _torch_device() -> str:
+    import keras
+
+    return str(keras.ops.zeros(1).device).split(":")[0]
+
+
+def _gpu_name() -> str:
+    return (_nvidia("name").splitlines() or ["GPU"])[0]
+
+
+def _nvidia(field: str) -> str:
+    """Ask NVIDIA's driver, which knows its GPUs whether or not a backend does."""
+    command = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def _menu() -> str:
+    if _importable("google.colab"):
+        return "; in Colab: Runtime → Change runtime type"
+    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+        return "; in Kaggle: Settings → Accelerator"
+    return ""
+
+
+def _check_asked(backend: str, present: list[str]) -> None:
+    if backend not in BACKENDS:
+        raise BackendError(f"KERAS_BACKEND is {backend!r}: give one of {', '.join(BACKENDS)}.")
+    if backend not in present:
+        raise BackendError(
+            f"KERAS_BACKEND is {backend!r}, which is not installed: `pip install {backend}`"
+            + (f", or give one of {', '.join(present)}." if present else ".")
+        )
+
+
+def _check_running(backend: str) -> None:
+    keras = sys.modules.get("keras")
+    if keras and keras.backend.backend() != backend:
+        raise BackendError(
+            f"Keras runs on {keras.backend.backend()} already, and cannot change to {backend}: "
+            "restart the session (in Colab: Runtime → Restart session; in Kaggle: Run → Restart "
+            "& clear cell outputs), and begin with this cell."
+        )
 
 
 def _importable(module: str) -> bool:

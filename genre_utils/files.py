@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-from pandas.api.types import is_numeric_dtype
+if TYPE_CHECKING:  # seconds that a command without tables need not wait
+    import pandas as pd
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
@@ -72,11 +72,14 @@ def as_csv(table: pd.DataFrame) -> str:
     A text or column name that begins like one, as a file's name may, gets a `'` in front (OWASP,
     "CSV injection"). Numbers stay what they are.
     """
-    harmless = {
-        _harmless(name): column if is_numeric_dtype(column) else column.map(_harmless)
+    import pandas as pd
+    from pandas.api.types import is_numeric_dtype
+
+    harmless_columns = {
+        harmless(name): column if is_numeric_dtype(column) else column.map(harmless)
         for name, column in table.items()
     }
-    return pd.DataFrame(harmless).to_csv(index=False)
+    return pd.DataFrame(harmless_columns).to_csv(index=False)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
@@ -90,7 +93,8 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _harmless(cell: Any) -> Any:
+def harmless(cell: Any) -> Any:
+    """Put a `'` in front of a text that a spreadsheet would compute; anything else stays."""
     if not isinstance(cell, str):
         return cell
     cell = cell.replace("\r", "\\r")  # which Python writes without quotes, and readers end a row at

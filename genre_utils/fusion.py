@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit, log1p
 
 # How strongly a genre's own weights and bias are held to those that all genres share, in the
 # unit of posters' losses. Chosen by cross-validation (`benchmarks/experiments.md`).
@@ -34,7 +32,8 @@ class LogitSum:
 
     def scores(self, towers: Mapping[str, np.ndarray]) -> np.ndarray:
         """Give probabilities `(n, genres)`."""
-        return expit(self.logits(towers))
+        # The sigmoid by way of tanh, which never overflows and needs no SciPy to load.
+        return 0.5 + 0.5 * np.tanh(0.5 * self.logits(towers))
 
 
 def fit_sum(
@@ -46,6 +45,9 @@ def fit_sum(
     has weights of its own, held to shared ones by a quadratic penalty, so that a rare genre gets
     the shared ones.
     """
+    from scipy.optimize import minimize
+    from scipy.special import expit, log1p
+
     names = list(towers)
     logits = np.stack([np.asarray(towers[name], np.float64) for name in names])
     count, _, genres = logits.shape

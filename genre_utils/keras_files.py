@@ -13,10 +13,13 @@ import json
 import math
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
-import keras
+from genre_utils import environment
+
+if TYPE_CHECKING:  # seconds that a command without Keras need not wait
+    import h5py
+    import keras
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 MEMBERS = {"metadata.json", CONFIG, WEIGHTS}
@@ -49,6 +52,9 @@ def load_network(file: Path, compile: bool = False) -> keras.Model:
     it. Nothing in the file is executed.
     """
     check_network(file)
+    environment.import_keras()
+    import keras
+
     try:
         return keras.saving.load_model(file, compile=compile, safe_mode=True)
     except Exception as error:  # each layer and each backend has its own
@@ -60,6 +66,8 @@ def load_network(file: Path, compile: bool = False) -> keras.Model:
 
 def check_network(file: Path) -> None:
     """Raise `ModelError` unless a file holds a network of known layers and plain weights."""
+    import h5py
+
     try:
         with zipfile.ZipFile(file) as archive:
             _check_members(archive)
@@ -106,6 +114,8 @@ def _check_part(config: dict[str, Any]) -> None:
 
 
 def _check_weights(weights: h5py.File) -> None:
+    import h5py
+
     declared = 0
 
     def check(name: str, item: h5py.Group | h5py.Dataset) -> None:

@@ -1,7 +1,8 @@
 """The folder of a trained model: its networks, and a `model.json` that says all about them.
 
 `model.keras` judges the picture. A model that reads words has three files more: `words.keras` and
-`tokenizer.json`, which understand sentences, and `ngrams.npz`, which knows names.
+`tokenizer.json`, which understand sentences, and `ngrams.npz`, which knows names. `model.onnx` and
+`words.onnx` are the same networks as `export` writes them, which need no Keras to compute.
 """
 
 from __future__ import annotations
@@ -14,26 +15,29 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
-import keras
 import numpy as np
 
-from genre_utils import fusion
-from genre_utils.encoder import TOKENIZER, run_on_words, tokenize
+from genre_utils import fusion, runtime
 from genre_utils.files import naming_full_disks, write_json
 from genre_utils.fusion import LogitSum
 from genre_utils.keras_files import ModelError, load_network
+from genre_utils.runtime import RuntimeNetwork
+from genre_utils.tokenizing import TOKENIZER, run_on_words, tokenize
 from genre_utils.words import NgramModel
+
+if TYPE_CHECKING:  # Keras is imported where it loads or saves: seconds that prediction can spare
+    import h5py
+    import keras
 
 FORMAT = 2
 PICTURE_FILE, WORDS_FILE, NGRAMS_FILE = "model.keras", "words.keras", "ngrams.npz"
 TOKENIZER_FILE = "tokenizer.json"
+RUNTIME_FILES = {PICTURE_FILE: "model.onnx", WORDS_FILE: "words.onnx"}
 # The only files that are ever opened: whatever else lies in a folder, or is named by its card, is
 # not loaded.
-READING_FILES = (WORDS_FILE, NGRAMS_FILE, TOKENIZER_FILE)
-KNOWN_FILES = (PICTURE_FILE, *READING_FILES)
+KNOWN_FILES = (PICTURE_FILE, WORDS_FILE, NGRAMS_FILE, TOKENIZER_FILE, *RUNTIME_FILES.values())
 RELEASED = Path(__file__).parent / "released"
 MAX_SIDE = 2048  # pixels; a training allows 1024 across
 
@@ -55,7 +59,7 @@ LEFT_OUT = (
 class WordsModel:
     """The two towers of the words: a network on a sentence encoder, and the n-grams."""
 
-    network: keras.Model
+    network: keras.Model | RuntimeNetwork
     ngrams: NgramModel
     tokenizer: Path = TOKENIZER
 
@@ -76,7 +80,7 @@ class SavedModel:
     calibrated ones: `sums["picture"]` of the picture alone, `sums["both"]` with the words.
     """
 
-    network: keras.Model
+    network: keras.Model | RuntimeNetwork
     words: WordsModel | None
     sums: dict[str, LogitSum]
     genres: tuple[str, ...]
@@ -119,6 +123,8 @@ def save_model(
                 words.ngrams.save(aside / NGRAMS_FILE)
                 shutil.copyfile(words.tokenizer, aside / TOKENIZER_FILE)
         files = [file.replace(folder / file.name) for file in sorted(aside.iterdir())]
+        for name in RUNTIME_FILES.values():  # of the model that was here before
+            (folder / name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     card = {
@@ -129,7 +135,7 @@ def save_model(
         "sums": {name: fusion.to_card(fitted) for name, fitted in sums.items()},
         "training": training,
         "metrics": {},
-        "sha256": {file.name: _sha256(file) for file in files},
+        "sha256": {file.name: sha256_of(file) for file in files},
         "training_ids_sha256": _hash("\n".join(sorted(training_ids))),
         "training_ids": sorted(map(_short_hash, training_ids)),
     }
@@ -169,31 +175,33 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def load_model(folder: Path = RELEASED, with_words: bool = True) -> SavedModel:
+def load_model(
+    folder: Path = RELEASED, with_words: bool = True, runtime: bool = False
+) -> SavedModel:
     """Load a model folder, by default the released one; without its words it loads faster.
 
+    With `runtime` the networks are those of ONNX Runtime, if the folder has them; else Keras'.
     Raises `ModelError` when a file is missing, or is not the one that `model.json` was written
     for. Only Keras' own layers are loaded; nothing in the file is executed.
     """
     folder = Path(folder)
     card = read_card(folder)
     files = card.get("sha256")
-    if not isinstance(files, dict):
-        raise ModelError(f"{folder / 'model.json'} names no files; train the model again.")
-    for name in (PICTURE_FILE, *(READING_FILES if WORDS_FILE in files else ())):
-        if name not in files:
-            raise ModelError(f"{folder / 'model.json'} names no {name}; train the model again.")
+    if not isinstance(files, dict) or PICTURE_FILE not in files:
+        raise ModelError(f"{folder / 'model.json'} names no {PICTURE_FILE}; train the model again.")
     if strange := sorted(set(files) - set(KNOWN_FILES)):
         raise ModelError(f"{folder / 'model.json'} names a file that no model has: {strange[0]!r}.")
-    for name in files if with_words else (PICTURE_FILE,):
-        _check_file(folder, name, files[name])
+    with_words = with_words and WORDS_FILE in files
+    used = _used_files(files, with_words, runtime)
+    for name in used.values():
+        _check_file(folder, name, files)
     _check_card(card, folder)
-    network = load_network(folder / PICTURE_FILE)
+    network = _load_network(folder / used[PICTURE_FILE])
     words = None
     try:
-        if with_words and WORDS_FILE in files:
+        if with_words:
             words = WordsModel(
-                load_network(folder / WORDS_FILE),
+                _load_network(folder / used[WORDS_FILE]),
                 NgramModel.load(folder / NGRAMS_FILE),
                 folder / TOKENIZER_FILE,
             )
@@ -244,11 +252,22 @@ def _check_card(card: dict[str, Any], folder: Path) -> None:
         )
 
 
-def _check_file(folder: Path, name: str, sha256: str) -> None:
+def _used_files(files: Mapping[str, str], with_words: bool, fast: bool) -> dict[str, str]:
+    """Give the file that is loaded for each part: all networks' ONNX files, or none."""
+    networks = (PICTURE_FILE, WORDS_FILE) if with_words else (PICTURE_FILE,)
+    used = {name: RUNTIME_FILES[name] for name in networks}
+    if not (fast and set(used.values()) <= set(files) and runtime.available()):
+        used = {name: name for name in networks}
+    if with_words:
+        used |= {name: name for name in (NGRAMS_FILE, TOKENIZER_FILE)}
+    return used
+
+
+def _check_file(folder: Path, name: str, files: Mapping[str, str]) -> None:
     file = folder / name
-    if not file.is_file():
+    if name not in files or not file.is_file():
         raise ModelError(f"{file} is missing; copy the whole model folder, or train again.")
-    if _sha256(file) != sha256:
+    if sha256_of(file) != files[name]:
         raise ModelError(
             f"{file} is not the file that model.json was written for (its SHA-256 differs): it is "
             "damaged or from another training. Copy the whole model folder again."
@@ -260,6 +279,18 @@ def _save_network(network: keras.Model, file: Path) -> None:
     file.write_bytes(_rewrite_archive(file.read_bytes()))
 
 
+def _load_network(file: Path) -> keras.Model | RuntimeNetwork:
+    if file.suffix == ".keras":
+        return load_network(file)
+    try:
+        return RuntimeNetwork(file)
+    except Exception as error:  # ONNX Runtime has a dozen kinds of its own
+        raise ModelError(
+            f"{file} cannot be loaded by ONNX Runtime ({str(error)[:200]}). Update onnxruntime, or "
+            "export the model again."
+        ) from None
+
+
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -269,7 +300,8 @@ def _short_hash(poster: str) -> str:
     return _hash(poster)[:12]
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """Give the SHA-256 of a model's file, as `model.json` names it."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -295,11 +327,14 @@ def _leave_out(config: Any) -> Any:
         return {k: _leave_out(v) for k, v in config.items() if k not in LEFT_OUT}
     if isinstance(config, list):
         return [_leave_out(value) for value in config]
-    return config
+    # Trained in half precision on an accelerator, a model computes in full precision anywhere.
+    return "float32" if config == "mixed_bfloat16" else config
 
 
 def _halve_weights(content: bytes) -> bytes:
     """Round the weights in an HDF5 file to float16, which Keras widens, without optimizers."""
+    import h5py
+
     halved = io.BytesIO()
     with h5py.File(io.BytesIO(content)) as old, h5py.File(halved, "w") as new:
         new.attrs.update(old.attrs)

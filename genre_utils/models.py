@@ -76,7 +76,7 @@ def average_models(first: keras.Model, second: keras.Model) -> keras.Model:
     pixels = keras.Input(first.input_shape[1:], name="pixels")
     # A loaded network may give its one output in a list.
     logits = [keras.tree.flatten(network(pixels))[0] for network in (first, second)]
-    mean = layers.Average(name="mean")(logits)
+    mean = layers.Average(name="mean", dtype="float32")(logits)
     return keras.Model(pixels, mean, name="two_networks")
 
 
@@ -98,7 +98,8 @@ def build_head(features: int, genres: int) -> keras.Model:
             layers.Dropout(0.3),
             layers.Dense(512, activation="relu"),
             layers.Dropout(0.5),
-            layers.Dense(genres),
+            # Logits are summed up and compared, in full precision on every machine.
+            layers.Dense(genres, dtype="float32"),
         ],
         name="head",
     )
@@ -117,7 +118,7 @@ def seed_cnn(image_size: tuple[int, int], genres: int) -> keras.Model:
     for units in (128, 64):
         model.add(layers.Dense(units, activation="relu"))
         model.add(layers.Dropout(0.5))
-    model.add(layers.Dense(genres))
+    model.add(layers.Dense(genres, dtype="float32"))
     return model
 
 

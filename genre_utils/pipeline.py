@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from genre_utils.files import replacing, write_json
 from genre_utils.images import PosterError, read_poster, resize_poster
+from genre_utils.tokenizing import pad_tokens
 
 # Bump when the decoder or the resize changes, so that no cache of other pixels is found.
 CACHE_VERSION = 1
@@ -61,13 +62,51 @@ def fill_cache(paths: Sequence[str], size: tuple[int, int], folder: Path) -> Pix
     return PixelCache(file, {path: i for i, path in enumerate(paths)}, unreadable)
 
 
-class PosterBatches(keras.utils.PyDataset):
+class Batches(keras.utils.PyDataset):
+    """What the batches of pictures and of words share: which rows stand in which batch.
+
+    Training sees whole batches only, so that a compiled step meets one shape; `share` is this
+    host's `(number, hosts)`, and each host gets an equal part of every batch. Pass
+    `shuffle=False` to `fit`: the order is this class's.
+    """
+
+    def __init__(self, paths: Sequence[str], rows: Sequence[np.ndarray]):
+        super().__init__()
+        self.paths = np.asarray(paths, dtype=object)
+        self.rows = list(rows)
+        self.share = (0, 1)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def rows_of(self, batch: int) -> np.ndarray:
+        """Give the rows that this host makes of a batch."""
+        number, hosts = self.share
+        return np.split(self.rows[batch], hosts)[number]
+
+    def posters(self, batch: int) -> list[str]:
+        """Name the files of a batch, on all hosts."""
+        return [os.path.basename(path) for path in self.paths[self.rows[batch]]]
+
+
+def whole_batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Cut an order of rows into whole batches; what is left over waits for another epoch.
+
+    Fewer rows than one batch come several times, until it is whole.
+    """
+    if len(order) < batch_size:
+        order = np.resize(order, batch_size)
+    return np.split(order[: len(order) // batch_size * batch_size], len(order) // batch_size)
+
+
+class PosterBatches(Batches):
     """One epoch of `(pixels, labels)` batches for `fit` and `predict` on any Keras backend.
 
-    Pixels are uint8 `(n, height, width, 3)`, labels float32 `(n, genres)`. Without `seed` the
-    posters come in their order, unchanged. With it they are shuffled, and with `augmented` also
-    varied, by `(seed, epoch, poster)` alone: an epoch done again is the same epoch. Pass
-    `shuffle=False` to `fit`: the order is this class's.
+    Pixels are uint8 `(batch_size, height, width, 3)`, labels float32 `(batch_size, genres)`.
+    Without `seed` the posters come in their order, unchanged and all of them: the last batch is
+    filled up with the first posters, so cut answers to the number of posters. With it they are
+    shuffled, and with `augmented` also varied, by `(seed, epoch, poster)` alone: an epoch done
+    again is the same epoch.
     """
 
     def __init__(
@@ -80,24 +119,21 @@ class PosterBatches(keras.utils.PyDataset):
         epoch: int = 0,
         augmented: bool = False,
     ):
-        super().__init__()
         self.cache = cache
-        self.paths = np.asarray(paths, dtype=object)
         self.labels = labels.astype(np.float32)
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = epoch
         self.augmented = augmented
-        self.order = np.arange(len(self.paths))
-        if seed is not None:
-            keys = [random_key(path, seed, epoch) for path in self.paths]
-            self.order = np.argsort(keys, kind="stable")
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.paths) / self.batch_size)
+        if seed is None:
+            order = np.resize(np.arange(len(paths)), _round_up(len(paths), batch_size))
+        else:
+            keys = [random_key(path, seed, epoch) for path in paths]
+            order = np.argsort(keys, kind="stable")
+        super().__init__(paths, whole_batches(order, batch_size))
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        rows = self.rows_of(batch)
         pixels = self.cache.pixels(self.paths[rows])
         if self.augmented:
             for i, path in enumerate(self.paths[rows]):
@@ -105,18 +141,13 @@ class PosterBatches(keras.utils.PyDataset):
                 pixels[i] = augment(pixels[i], np.random.default_rng(key))
         return pixels, self.labels[rows]
 
-    def posters(self, batch: int) -> list[str]:
-        """Name the files of a batch."""
-        rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
-        return [os.path.basename(path) for path in self.paths[rows]]
 
-
-class WordBatches(keras.utils.PyDataset):
+class WordBatches(Batches):
     """One epoch of `(tokens, labels)` batches for `fit`: posters' words, shuffled.
 
-    Tokens are int32 `(n, length)`, filled up with 0 to a common length; labels float32
-    `(n, genres)`. A batch holds texts of like length, so that little is filled up. What comes
-    when depends on `(seed, epoch, poster)` alone.
+    Tokens are int32 `(batch_size, length)`, filled up with 0 to a common length; labels float32
+    `(batch_size, genres)`. A batch holds texts of like length, so that little is filled up. What
+    comes when depends on `(seed, epoch, poster)` alone.
     """
 
     def __init__(
@@ -128,49 +159,31 @@ class WordBatches(keras.utils.PyDataset):
         seed: int,
         epoch: int,
     ):
-        super().__init__()
         self.tokens = list(tokens)
-        self.paths = list(paths)
         self.labels = labels.astype(np.float32)
-        draws = [np.random.default_rng(random_key(path, seed, epoch)).random(2) for path in paths]
-        near, place = np.array(draws).reshape(-1, 2).T
+        draws = [np.random.default_rng(random_key(path, seed, epoch)).random(3) for path in paths]
+        near, place, chance = np.array(draws).reshape(-1, 3).T
+        # What is left over by whole batches is drawn, so that it is not always the longest.
+        rows = np.concatenate(whole_batches(np.argsort(chance, kind="stable"), batch_size))
         # Like lengths, not always the same neighbours.
         length = np.array([len(row) for row in self.tokens]) + 12 * near
-        rows = np.argsort(length, kind="stable")
-        batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+        batches = whole_batches(rows[np.argsort(length[rows], kind="stable")], batch_size)
         batches.sort(key=lambda batch: place[batch[0]])
         # Keras' TensorFlow trainer takes its shapes from the first two batches, and must see there
         # that they differ: the longest comes first, which also shows at once if memory suffices.
         order = sorted(range(len(batches)), key=lambda i: self._width(batches[i]))
         first = list(dict.fromkeys(order[-1:] + order[:1]))
         rest = [i for i in range(len(batches)) if i not in first]
-        self.batches = [batches[i] for i in first + rest]
-
-    def __len__(self) -> int:
-        return len(self.batches)
+        super().__init__(paths, [batches[i] for i in first + rest])
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = self.batches[batch]
-        return pad_tokens([self.tokens[i] for i in rows]), self.labels[rows]
-
-    def posters(self, batch: int) -> list[str]:
-        """Name the files of a batch."""
-        return [os.path.basename(self.paths[i]) for i in self.batches[batch]]
+        # Of one length on all hosts, whichever of the texts a host has.
+        width = self._width(self.rows[batch])
+        rows = self.rows_of(batch)
+        return pad_tokens([self.tokens[i] for i in rows], width), self.labels[rows]
 
     def _width(self, batch: np.ndarray) -> int:
         return max(len(self.tokens[i]) for i in batch)
-
-
-def pad_tokens(tokens: Sequence[np.ndarray]) -> np.ndarray:
-    """Lay token ids into one int32 table `(n, length)`, filled up with 0.
-
-    The length is a multiple of 32, so that a compiled network meets few shapes.
-    """
-    longest = max((len(row) for row in tokens), default=1)
-    table = np.zeros((len(tokens), -(-max(1, longest) // 32) * 32), np.int32)
-    for row, ids in zip(table, tokens, strict=True):
-        row[: len(ids)] = ids
-    return table
 
 
 def random_key(path: str, seed: int, epoch: int) -> int:
@@ -196,6 +209,10 @@ def augment(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     contrast, brightness = rng.uniform(0.8, 1.2), rng.uniform(-25, 25)
     tone = np.clip((np.arange(256) - 127.5) * contrast + 127.5 + brightness, 0, 255)
     return np.asarray(image.point(np.round(tone).astype(int).tolist() * 3))
+
+
+def _round_up(number: int, step: int) -> int:
+    return -(-number // step) * step
 
 
 def _decode_all(paths: Sequence[str], size: tuple[int, int], file: Path) -> dict[str, str]:

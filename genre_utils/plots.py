@@ -12,6 +12,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
+from sklearn.metrics import average_precision_score, precision_recall_curve
+
+from genre_utils.evaluation import FEW_POSITIVES
 
 # Okabe and Ito's blue and orange: told apart by every kind of colour blindness, and in grey.
 BLUE, ORANGE, DARK = "#0072B2", "#E69F00", "#262626"
@@ -217,6 +221,126 @@ def prediction(
     right.grid(visible=False)
     read = f"read: {textwrap.shorten(words, 150, placeholder=' …')}" if words else ""
     return _titled(figure, title, note, read)
+
+
+def precision_recall(
+    labels: np.ndarray, scores: np.ndarray, genres: Sequence[str], note: str = ""
+) -> Figure:
+    """Show each genre's precision by recall; both tables are `(n, len(genres))`.
+
+    A genre's caption has its average precision; the dashed line is what guessing would give.
+    Genres that are on no poster are left out.
+    """
+    shown = np.flatnonzero(labels.any(axis=0))
+    precision = {g: average_precision_score(labels[:, g], scores[:, g]) for g in shown}
+    columns = min(6, len(shown))
+    rows = -(-len(shown) // columns)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(1.6 * columns + 0.6, 1.6 * rows + 0.8),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for place in range(len(shown), rows * columns):
+        axes.flat[place].axis("off")
+        axes.flat[place - columns].tick_params(labelbottom=True)
+    for ax, g in zip(axes.flat, shown, strict=False):
+        height, width, _ = precision_recall_curve(labels[:, g], scores[:, g])
+        ax.step(width, height, color=BLUE, where="post")
+        ax.axhline(labels[:, g].mean(), color=ORANGE, linestyle="--")
+        ax.set_title(f"{genres[g]} {precision[g]:.2f}", fontsize=10, loc="center")
+        ax.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+        ax.tick_params(labelsize=9)
+    figure.supxlabel("recall: share of the genre's posters that are found", fontsize=11)
+    figure.supylabel("precision: share of those found that are right", fontsize=11)
+    enough = {g: p for g, p in precision.items() if labels[:, g].sum() >= FEW_POSITIVES}
+    enough = enough or precision
+    best, worst = max(enough, key=enough.get), min(enough, key=enough.get)
+    title = f"{genres[best]} is told best, {genres[worst]} worst; dashed: by chance"
+    return _titled(figure, title, note)
+
+
+def taken_for(
+    instead: np.ndarray, support: Sequence[int], genres: Sequence[str], note: str = ""
+) -> Figure:
+    """Show which genre is guessed where another is missed; `instead` as in `mistakes.taken_for`.
+
+    `support`, posters a genre, decides which rows are shown: those with at least five.
+    """
+    rows = np.flatnonzero(np.asarray(support) >= min(FEW_POSITIVES, max(support)))
+    share = instead[rows]
+    names = [f"{genres[g]} ({support[g]})" for g in rows]
+    size = (max(6, 0.34 * len(genres) + 3), max(4, 0.34 * len(rows) + 2))
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    sns.heatmap(
+        pd.DataFrame(share, names, list(genres)),
+        cmap=SEQUENTIAL,
+        vmin=0,
+        xticklabels=True,
+        yticklabels=True,
+        ax=axes,
+        cbar_kws={"label": "share of the row's posters", "shrink": 0.7},
+    )
+    axes.grid(visible=False)
+    axes.tick_params(axis="x", rotation=90)
+    axes.tick_params(axis="y", rotation=0)
+    axes.set(ylabel="missed genre (posters)", xlabel="genre guessed in its place")
+    counts = np.asarray(support)[rows]
+    # On few posters one mistake would make the largest share.
+    enough = np.where((counts >= min(20, counts.max()))[:, None], share, 0)
+    row, column = np.unravel_index(enough.argmax(), share.shape)
+    title = (
+        f"{genres[rows[row]]} is most often taken for another: {genres[column]} is guessed in its "
+        f"place on {enough[row, column]:.0%} of its posters"
+    )
+    return _titled(figure, title, note)
+
+
+def recall_by_words(table: pd.DataFrame, note: str = "") -> Figure:
+    """Show how well posters with few and many words are judged; as `mistakes.by_amount` gives."""
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    ranges = list(dict.fromkeys(table["words"]))
+    systems = list(dict.fromkeys(table["system"]))
+    for place, system in enumerate(systems):
+        rows = table[table["system"] == system].set_index("words").reindex(ranges)
+        x = np.arange(len(ranges)) + 0.12 * (place - (len(systems) - 1) / 2)
+        style = {"color": (BLUE, ORANGE)[place % 2], "marker": "os"[place % 2]}
+        axes.errorbar(x, rows["recall"], rows["error"], capsize=3, label=system, **style)
+    counts = table.groupby("words", sort=False)["posters"].max()
+    axes.set_xticks(range(len(ranges)), [f"{words}\n({counts[words]})" for words in ranges])
+    axes.set(xlabel="words read on the poster (posters)", ylabel="top-3 recall", ylim=(0, 1))
+    axes.legend(loc="lower right")
+    best = table.loc[table[table["system"] == systems[0]]["recall"].idxmax()]
+    return _titled(figure, f"Posters with {best['words']} words are judged best", note)
+
+
+def overlay(rgb: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Lay a heat map `(height, width)`, 0 to 1, over a poster of any size; gives uint8 RGB.
+
+    Cold places are dimmed, hot ones glow in colours that get brighter with the heat, so that
+    they are told apart in grey and with any colour blindness.
+    """
+    height, width = rgb.shape[:2]
+    image = Image.fromarray(heat.astype(np.float32))
+    heat = np.clip(image.resize((width, height), Image.Resampling.BILINEAR), 0, 1)
+    glow = plt.colormaps["inferno"](heat)[..., :3] * 255
+    share = 0.2 + 0.5 * heat[..., None]
+    return (rgb * 0.8 * (1 - share) + glow * share).round().astype(np.uint8)
+
+
+def looked(
+    poster: np.ndarray, heat: np.ndarray, genres: Sequence[str], title: str = "", note: str = ""
+) -> Figure:
+    """Show a poster, and over it where the network looked for each genre.
+
+    `poster` is RGB of any size and `heat` as `GradCam.heat` gives it, a map a genre.
+    """
+    pictures = [poster, *(overlay(poster, of_genre) for of_genre in heat)]
+    captions = ["the poster", *genres]
+    return poster_grid(np.stack(pictures), captions, title, note, columns=4)
 
 
 def _titled(figure: Figure, title: str, *notes: str) -> Figure:

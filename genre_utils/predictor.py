@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
+from tqdm import tqdm
 
 from genre_utils import environment
 from genre_utils.fusion import blend
 from genre_utils.images import SUFFIXES, PosterError, read_poster, resize_poster
 from genre_utils.model_folder import RELEASED, SavedModel, load_model
 from genre_utils.reading import Line, Reader, ReadingError, WordCache, hash_file, workers
+from genre_utils.runtime import RuntimeNetwork
 from genre_utils.words import as_text
+
+if TYPE_CHECKING:  # a command that writes no table starts without it
+    import pandas as pd
 
 BATCH = 32
 # On a CPU more posters at once are no faster: each costs 40 MB more in a network's layers.
@@ -61,13 +67,16 @@ class Predictor:
         folder: str | os.PathLike = RELEASED,
         read_text: bool = True,
         cache: WordCache | None = None,
+        runtime: bool = True,
     ) -> Predictor:
         """Load the model in `folder`, by default the released one; raises `ModelError`.
 
         Without `read_text` the picture alone is judged, which is several times faster. Where
         words cannot be read, the picture is judged too, and a line on standard error says so.
+        `runtime` takes the networks of ONNX Runtime where the folder has them; Grad-CAM needs
+        Keras'.
         """
-        model = load_model(Path(folder), read_text)
+        model = load_model(Path(folder), read_text, runtime)
         if model.words is None:
             return cls(model)
         try:
@@ -84,6 +93,8 @@ class Predictor:
         from 1, `genre`, `score` from 0 to 1, `error`. A file that cannot be read is one row with
         only `poster` and `error` filled. Raises `ValueError` unless `top` is at least 1.
         """
+        import pandas as pd
+
         if top < 1:
             raise ValueError(f"top is {top}: give the number of genres to show, 1 or more.")
         rows = []
@@ -98,6 +109,8 @@ class Predictor:
 
     def predict_all(self, images: Any) -> pd.DataFrame:
         """Give every genre's score: `poster`, one column a genre in model order, `error`."""
+        import pandas as pd
+
         missing = [np.nan] * len(self.genres)
         rows = [
             (found.poster, *(missing if found.error else found.scores.tolist()), found.error)
@@ -106,10 +119,28 @@ class Predictor:
         return pd.DataFrame(rows, columns=["poster", *self.genres, "error"])
 
     def stream(self, images: Any) -> Iterator[Prediction]:
-        """Yield a `Prediction` for each poster, in order, as the batches are done."""
-        with ThreadPoolExecutor(workers()) as pool:
-            for batch in _in_batches(list_posters(images)):
-                read = list(pool.map(self._read, batch))
+        """Yield a `Prediction` for each poster, in order, as the batches are done.
+
+        After three seconds a bar on standard error shows how far it is.
+        """
+        return self.stream_named(list_posters(images), _count(images))
+
+    def stream_named(
+        self, posters: Iterable[tuple[str, Any]], count: int | None = None
+    ) -> Iterator[Prediction]:
+        """Yield a `Prediction` for each `(name, source)`, as `list_posters` gives them.
+
+        All cores read ahead while the network computes; memory does not grow with the number of
+        posters. The bar shows how many of `count` are left, if that is known.
+        """
+        # A reader's thread needs memory of its own, one that decodes needs none.
+        pool = ThreadPoolExecutor(workers() if self.reader else os.cpu_count())
+        ahead = self._read_ahead(iter(posters), pool)
+        # `delay` keeps short work silent; `mininterval` keeps a headless notebook's log short.
+        bar = tqdm(total=count, desc="predicting", unit=" posters", delay=3, mininterval=1)
+        try:
+            while batch := list(islice(ahead, BATCH)):
+                read = [future.result() for _, future in batch]
                 good = [poster for poster in read if poster.error is None]
                 lines = [poster.lines for poster in good]
                 scores = moved = ()
@@ -118,11 +149,15 @@ class Predictor:
                     scores, moved = self.combine(logits, lines)
                 scored = zip(lines, scores, moved, strict=True)
                 for (name, _), poster in zip(batch, read, strict=True):
+                    bar.update()
                     if poster.error:
                         yield Prediction(name, None, [], None, poster.error)
                     else:
                         words, score, move = next(scored)
                         yield Prediction(name, score, words, move, None)
+        finally:  # after Ctrl-C, too, only what is being read is waited for
+            bar.close()
+            pool.shutdown(cancel_futures=True)
 
     def combine(
         self, picture_logits: np.ndarray, lines: Sequence[Sequence[Line]]
@@ -140,10 +175,21 @@ class Predictor:
 
     def picture_logits(self, pixels: np.ndarray) -> np.ndarray:
         """Run the picture's network over decoded posters: float64 `(n, genres)`."""
-        step = BATCH if environment.accelerators() else CPU_BATCH
+        network = self.model.network
+        on_cpu = isinstance(network, RuntimeNetwork) or not environment.accelerated()
+        step = CPU_BATCH if on_cpu else BATCH
         starts = range(0, len(pixels), step)
-        logits = [self.model.network.predict_on_batch(pixels[i : i + step]) for i in starts]
+        logits = [network.predict_on_batch(pixels[i : i + step]) for i in starts]
         return np.concatenate(logits).astype(np.float64)
+
+    def _read_ahead(
+        self, posters: Iterator[tuple[str, Any]], pool: ThreadPoolExecutor
+    ) -> Iterator[tuple[str, Future[_Read]]]:
+        """Yield each poster's name and what a thread makes of it, a batch ahead of the network."""
+        ahead = deque((item[0], pool.submit(self._read, item)) for item in islice(posters, BATCH))
+        while ahead:
+            ahead.extend((item[0], pool.submit(self._read, item)) for item in islice(posters, 1))
+            yield ahead.popleft()
 
     def _read(self, item: tuple[str, Any]) -> _Read:
         name, source = item
@@ -194,34 +240,37 @@ def list_posters(images: Any) -> Iterator[tuple[str, Any]]:
             yield _display(source), source
 
 
-def _list_folder(folder: Path) -> Iterator[tuple[str, Path]]:
-    found: list[Path] = []
+def _count(images: Any) -> int | None:
+    """Count the posters to come; `None` for an iterator, which would be used up by it."""
+    return None if isinstance(images, Iterator) else sum(1 for _ in list_posters(images))
 
-    def name_locked(error: OSError) -> None:
-        found.append(Path(error.filename))
 
-    # A folder that may not be entered is named too, instead of being taken for an empty one.
-    for place, folders, files in os.walk(folder, onerror=name_locked):
-        below = (Path(place, name) for name in folders)
-        # A folder with a picture's ending was meant as a picture. A link to a folder may lead in
-        # a circle and is not followed.
-        found += (p for p in below if p.suffix.lower() in SUFFIXES or p.is_symlink())
-        found += (Path(place, name) for name in files)
-    for path in sorted(found) or [folder]:
-        yield _display(path.relative_to(folder) if path != folder else folder), path
+def _list_folder(folder: Path) -> Iterator[tuple[str, str]]:
+    empty = True
+    for path in _walk(os.fspath(folder)):
+        empty = False
+        yield _display(os.path.relpath(path, folder)), path
+    if empty:
+        yield _display(folder), os.fspath(folder)
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Yield the files of a folder and below in order; at once only one folder's are in memory."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError:
+        yield folder  # whoever reads it names it
+        return
+    for entry in entries:
+        # A folder with a picture's ending was meant as a picture: name it instead of walking by. A
+        # link to a folder may lead in a circle: it is named, and not followed.
+        if entry.is_symlink() or not entry.is_dir() or entry.name.lower().endswith(SUFFIXES):
+            yield entry.path
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path)
 
 
 def _display(path: str | os.PathLike) -> str:
     """Write a path as text that any file can hold: bytes that are not UTF-8 become escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _in_batches(items: Iterator[tuple[str, Any]]) -> Iterator[Sequence[tuple[str, Any]]]:
-    batch: list[tuple[str, Any]] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -17,11 +18,12 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from genre_utils.encoder import run_on_words
+from genre_utils import environment, hosts
 from genre_utils.evaluation import macro_average_precision
 from genre_utils.files import make_writable, replacing, write_json
 from genre_utils.keras_files import ModelError, load_network
-from genre_utils.pipeline import PixelCache, PosterBatches, WordBatches
+from genre_utils.pipeline import Batches, PixelCache, PosterBatches
+from genre_utils.tokenizing import run_on_words
 
 # Two checkpoints are kept: should the newest be damaged, the one before still is a whole epoch.
 KEPT_CHECKPOINTS = 2
@@ -50,11 +52,6 @@ class Run:
 
     folder: Path
     settings: dict[str, Any]
-
-    @property
-    def cache(self) -> Path:
-        """The folder of decoded posters and features; it may be deleted at any time."""
-        return self.folder / "cache"
 
     @property
     def settings_file(self) -> Path:
@@ -122,14 +119,45 @@ class Run:
         """Give the model to go on with and the number of epochs done: `model` and 0 at first.
 
         A checkpoint brings the optimizer's state along. One that cannot be loaded is passed
-        over for the one before, with a line that says so.
+        over for the one before, with a line that says so. Several hosts go on from the last
+        epoch that all of them have; raises `RunError` when there is none.
         """
-        for file in self.checkpoints():
+        loaded, done = self._load(self.checkpoints()) or (model, 0)
+        agreed = min(hosts.gather(done))
+        if agreed < done:
+            kept = [file for file in self.checkpoints() if _epochs_of(file) == agreed]
+            if agreed and not kept:
+                raise RunError(
+                    f"{self.folder} has no checkpoint of epoch {agreed}, where another host is: "
+                    "give RESTART=True on all hosts."
+                )
+            loaded, done = self._load(kept) or (model, 0)
+        if hosts.place()[1] > 1:
+            self._forget_after(done)
+        return loaded, done
+
+    def _load(self, files: Sequence[Path]) -> tuple[keras.Model, int] | None:
+        for file in files:
             try:
-                return load_network(file, compile=True), int(file.stem.removeprefix("epoch-"))
+                return load_network(file, compile=True), _epochs_of(file)
             except ModelError as error:
                 print(f"{file.name} is damaged ({error}); going on from the epoch before it.")
-        return model, 0
+        return None
+
+    def _forget_after(self, epoch: int) -> None:
+        """Drop what hosts may know differently: the history and checkpoints after an epoch."""
+        for file in self.checkpoints():
+            if _epochs_of(file) > epoch:
+                file.unlink()
+        if epoch == 0:
+            self.history_file.unlink(missing_ok=True)
+        elif self.history_file.exists():
+            with replacing(self.history_file) as temporary:
+                self.history().query("epoch <= @epoch").to_csv(temporary, index=False)
+
+
+def _epochs_of(checkpoint: Path) -> int:
+    return int(checkpoint.stem.removeprefix("epoch-"))
 
 
 def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False) -> Run:
@@ -149,6 +177,7 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
             (part.folder / name).unlink(missing_ok=True)
     if run.settings_file.exists():
         _check_same(json.loads(run.settings_file.read_text("utf-8")), settings, run.folder)
+    _check_hosts_agree(run)
     return run
 
 
@@ -215,6 +244,23 @@ def _check_same(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
         )
 
 
+def _check_hosts_agree(run: Run) -> None:
+    """Raise `RunError` unless all hosts are to do the same: one that is not would wait forever."""
+    settings = hashlib.sha256(json.dumps(run.settings, sort_keys=True).encode()).hexdigest()
+    if len(set(hosts.gather(int(settings[:7], 16)))) > 1:
+        raise RunError(
+            "The hosts of this training have different parameters or posters: start the same "
+            "command on each, with the same data."
+        )
+    finished = hosts.gather(run.finished)
+    if 0 < sum(finished) < len(finished):
+        raise RunError(
+            f"This training is finished on host {finished.index(1)}, whose OUTPUT_DIR has the "
+            "model, and not on all: there is nothing left to train together. RESTART=True on all "
+            "hosts begins anew."
+        )
+
+
 def choose_epochs(epochs: int, model: str, accelerated: bool) -> int:
     """Turn the parameter EPOCHS into a number of epochs of fine-tuning.
 
@@ -267,11 +313,12 @@ def forecast(network: keras.Model, training: int, validation: int, epochs: int) 
 
 def seconds_a_poster(network: keras.Model, posters: int = 32) -> float:
     """Measure what one poster costs the network in prediction, on this machine, in seconds."""
-    pixels = np.zeros((posters, *network.input_shape[1:]), np.uint8)
-    network.predict_on_batch(pixels)  # the first call compiles
+    rows, batch = _evenly(posters, posters)
+    pixels = np.zeros((len(rows), *network.input_shape[1:]), np.uint8)
+    network.predict(pixels, batch_size=batch, verbose=0)  # the first call compiles
     start = time.perf_counter()
-    network.predict_on_batch(pixels)
-    return (time.perf_counter() - start) / posters
+    network.predict(pixels, batch_size=batch, verbose=0)
+    return (time.perf_counter() - start) / len(rows)
 
 
 def frozen_features(
@@ -285,13 +332,10 @@ def frozen_features(
     posters = hashlib.sha256(os.fsencode("\n".join(paths))).hexdigest()[:12]
     file = cache.file.with_name(f"features-{name}-{posters}-{cache.file.name}")
     if not file.exists():
-        features = np.empty((len(paths), backbone.output_shape[-1]), np.float32)
-        starts = range(0, len(paths), batch)
-        for start in tqdm(starts, desc="features", unit=" batches", delay=3, mininterval=1):
-            rows = slice(start, start + batch)
-            features[rows] = backbone.predict_on_batch(cache.pixels(paths[rows]))
+        batches = PosterBatches(cache, paths, np.zeros((len(paths), 1)), batch)
+        features = predict_logits(backbone, batches, [Progress("features")])
         with replacing(file) as temporary:
-            np.save(temporary, features)
+            np.save(temporary, features.astype(np.float32))
     return np.load(file)
 
 
@@ -306,15 +350,16 @@ def fit_head(
     Best is the highest macro average precision on `"validation"`; when six epochs have not
     raised it, the rest of 60 is spared. `log` becomes a CSV with a row an epoch.
     """
+    rows, batch = _evenly(len(labels["train"]), 128)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     head.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-3), loss)
     patience = keras.callbacks.EarlyStopping(
         "val_macro_map", mode="max", patience=6, restore_best_weights=True
     )
     head.fit(
-        features["train"],
-        labels["train"].astype("float32"),
-        batch_size=128,
+        features["train"][rows],
+        labels["train"][rows].astype("float32"),
+        batch_size=batch,
         epochs=60,
         callbacks=[
             ValidationScore(features["validation"], labels["validation"]),
@@ -325,15 +370,27 @@ def fit_head(
     )
 
 
-def gentle_adam(steps: int) -> keras.optimizers.Optimizer:
+def follow_batch(rate: float, batch: int, tuned_at: int) -> float:
+    """Give the learning rate for a batch other than the one that `rate` was tuned at.
+
+    Adam's rate grows with the square root of the batch (Malladi et al., "On the SDEs and Scaling
+    Rules for Adaptive Gradient Algorithms", 2022).
+    """
+    return rate * (batch / tuned_at) ** 0.5
+
+
+def gentle_adam(steps: int, batch: int, tuned_at: int) -> keras.optimizers.Optimizer:
     """Give the optimizer of fine-tuning for a training of so many steps.
 
-    AdamW (Loshchilov and Hutter, 2019) at 5e-5, falling along a cosine after a first tenth of
-    warming up, because Adam's first steps are its wildest.
+    AdamW (Loshchilov and Hutter, 2019) at 5e-5 for batches of `tuned_at`, falling along a cosine
+    after a first tenth of warming up, because Adam's first steps are its wildest.
     """
     steps = max(1, steps)
     rate = keras.optimizers.schedules.CosineDecay(
-        0.0, decay_steps=0.9 * steps, warmup_target=5e-5, warmup_steps=0.1 * steps
+        0.0,
+        decay_steps=0.9 * steps,
+        warmup_target=follow_batch(5e-5, batch, tuned_at),
+        warmup_steps=0.1 * steps,
     )
     return keras.optimizers.AdamW(rate, weight_decay=1e-2)
 
@@ -341,7 +398,7 @@ def gentle_adam(steps: int) -> keras.optimizers.Optimizer:
 def fine_tune(
     run: Run,
     model: keras.Model,
-    batches: Callable[[int], keras.utils.PyDataset],
+    batches: Callable[[int], Batches],
     epochs: range,
     patience: int,
     callbacks: Sequence[keras.callbacks.Callback],
@@ -351,13 +408,21 @@ def fine_tune(
     Each epoch is a `fit` of its own: order, variations and dropout are drawn from the seed of
     the settings and the epoch alone, so that a killed run goes on as if nothing had happened.
     Raises `RunError` when the loss is no number any more.
+    Several hosts train together; raises `hosts.HostError` when one of them ends.
     """
-    for epoch in epochs:
-        if run.patience_is_out(patience):
-            break
-        when = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False}
-        seeded, data = SeededDropout(run.settings["seed"]), batches(epoch)
-        model.fit(data, **when, callbacks=[seeded, StopWhenNotFinite(run, data), *callbacks])
+    seeded = SeededDropout(run.settings["seed"])
+    several = epochs and hosts.place()[1] > 1
+    with hosts.Together(model) if several else nullcontext() as together:
+        for epoch in epochs:
+            if any(hosts.gather(run.patience_is_out(patience))):
+                break
+            when = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False}
+            data = batches(epoch)
+            own = [seeded, StopWhenNotFinite(run, data)]
+            if together:
+                together.fit(data, own, callbacks, **when)
+            else:
+                model.fit(data, **when, callbacks=[*own, *callbacks])
 
 
 class ValidationScore(keras.callbacks.Callback):
@@ -429,7 +494,7 @@ class StopWhenNotFinite(keras.callbacks.Callback):
     Training on would only spread it over all weights; the best network so far is on disk.
     """
 
-    def __init__(self, run: Run, batches: PosterBatches | WordBatches):
+    def __init__(self, run: Run, batches: Batches):
         super().__init__()
         self.run = run
         self.batches = batches
@@ -445,11 +510,51 @@ class StopWhenNotFinite(keras.callbacks.Callback):
             )
 
 
-def predict_logits(network: keras.Model, inputs: np.ndarray | PosterBatches | list) -> np.ndarray:
-    """Give a network's logits for features, pixels, or a list of posters' tokens, in order."""
+def predict_logits(
+    network: keras.Model,
+    inputs: np.ndarray | PosterBatches | list,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> np.ndarray:
+    """Give a network's answers to features, pixels, or a list of posters' tokens, in order.
+
+    Devices share each batch evenly, so the last one is filled up, and the answers are cut.
+    """
     if isinstance(inputs, list):
         return run_on_words(network, inputs)
-    return network.predict(inputs, verbose=0)
+    if isinstance(inputs, PosterBatches):
+        answers = network.predict(inputs, callbacks=[*callbacks], verbose=0)
+        return answers[: len(inputs.paths)]
+    rows, batch = _evenly(len(inputs), 32)
+    return network.predict(inputs[rows], batch_size=batch, verbose=0)[: len(inputs)]
+
+
+def _evenly(count: int, batch: int) -> tuple[np.ndarray, int]:
+    """Fill up rows, with the first ones, and a batch's size to what devices can share evenly."""
+    devices = environment.replicas() // hosts.place()[1]
+    rows = np.resize(np.arange(count), -(-count // devices) * devices)
+    return rows, -(-batch // devices) * devices
+
+
+class Progress(keras.callbacks.Callback):
+    """Shows how far a prediction is, after its first seconds; briefly in a headless log."""
+
+    def __init__(self, what: str):
+        super().__init__()
+        self.what = what
+
+    def on_predict_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Start with no batch done."""
+        self.bar = tqdm(
+            total=self.params["steps"], desc=self.what, unit=" batches", delay=3, mininterval=1
+        )
+
+    def on_predict_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Count a batch."""
+        self.bar.update()
+
+    def on_predict_end(self, logs: dict[str, float] | None = None) -> None:
+        """Leave the line as it is."""
+        self.bar.close()
 
 
 class SeededDropout(keras.callbacks.Callback):

@@ -9,15 +9,16 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import wordninja
-from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
 from genre_utils.reading import Line
+
+if TYPE_CHECKING:  # a second that those who judge the picture alone need not wait
+    from scipy import sparse
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 # Pieces of words, which survive a reader's slips and missing spaces, and words with their
 # neighbours.
@@ -55,6 +56,8 @@ def split_glued(text: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _split_word(word: str) -> str:
+    import wordninja
+
     pieces = wordninja.split(word)
     long_enough = len(word) >= SHORTEST_PIECES * len(pieces)
     scraps = any(len(piece) == 1 and piece.lower() not in "ai" for piece in pieces)
@@ -87,13 +90,15 @@ class NgramModel:
 
         A genre on fewer than 3 posters gets its frequency as a constant.
         """
-        vectorizers = [TfidfVectorizer(**kind, **OPTIONS) for kind in (PIECES, WORDS)]
+        from sklearn.linear_model import LogisticRegression
+
+        vectorizers = [_vectorizer(**kind, **OPTIONS) for kind in (PIECES, WORDS)]
         for vectorizer in vectorizers:
             try:
                 vectorizer.fit(texts)
             except ValueError:  # not one n-gram stands on two posters
                 vectorizer.set_params(min_df=1).fit([*texts, "poster"])
-        features = sparse.hstack([v.transform(texts) for v in vectorizers], format="csr")
+        features = _features(vectorizers, texts)
         weights = np.zeros((features.shape[1], labels.shape[1]), np.float32)
         frequency = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)
         bias = np.log(frequency / (1 - frequency)).astype(np.float32)
@@ -106,7 +111,7 @@ class NgramModel:
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Give one logit a genre for each text, float32 `(n, genres)`."""
-        features = sparse.hstack([v.transform(texts) for v in self.vectorizers], format="csr")
+        features = _features(self.vectorizers, texts)
         return np.asarray(features @ self.weights.astype(np.float32) + self.bias)
 
     def save(self, file: Path) -> None:
@@ -125,7 +130,7 @@ class NgramModel:
             vectorizers = []
             for i, kind in enumerate((PIECES, WORDS)):
                 names = arrays[f"names{i}"].tobytes().decode().split("\n")
-                vectorizer = TfidfVectorizer(**kind, **OPTIONS, vocabulary=names)
+                vectorizer = _vectorizer(**kind, **OPTIONS, vocabulary=names)
                 vectorizer.idf_ = arrays[f"idf{i}"]
                 vectorizers.append(vectorizer)
             weights, bias = arrays["weights"], arrays["bias"]
@@ -142,7 +147,7 @@ def typical_words(
     The measure is the log-odds ratio with an informative Dirichlet prior (Monroe, Colaresi and
     Quinn, "Fightin' Words", 2008), counted in posters; genres without a poster give no words.
     """
-    vectorizer = TfidfVectorizer(
+    vectorizer = _vectorizer(
         binary=True, use_idf=False, norm=None, min_df=5, token_pattern=r"(?u)\b[^\W\d_]{3,}\b"
     )
     try:
@@ -160,3 +165,15 @@ def typical_words(
         best = np.argsort(-odds / spread)[:top]
         found[genre] = [names[i] for i in best if odds[i] > 0 and inside[i]]
     return found
+
+
+def _vectorizer(**options: Any) -> TfidfVectorizer:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(**options)
+
+
+def _features(vectorizers: Sequence[TfidfVectorizer], texts: Sequence[str]) -> sparse.csr_matrix:
+    from scipy import sparse
+
+    return sparse.hstack([v.transform(texts) for v in vectorizers], format="csr")

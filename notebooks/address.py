@@ -1,8 +1,10 @@
-"""Write the repository's address into the notebooks: their badges and their set-up cells.
+"""Write the repository's address into all badges and set-up cells, for a fork, too.
 
     python notebooks/address.py https://github.com/OWNER/NAME
 
-The address stands in no file until it is known; with an empty one (`''`) it is taken out again.
+The address stands in `notebooks/address.txt`, empty until it is known, and is copied from there:
+into the badges of the README and the notebooks, and into the notebooks' set-up cells, which have
+nothing else when they are opened alone. An empty address (`''`) takes it out again.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from pathlib import Path
 import jupytext
 
 FOLDER = Path(__file__).parent
+ADDRESS = FOLDER / "address.txt"
+README = FOLDER.parent / "README.md"
+NOTEBOOKS = ("explore", "train", "predict")
 MARKER = "<!-- badges -->"
 BADGES = {
     "Open in Colab": (
@@ -28,29 +33,37 @@ BADGES = {
 
 
 def main() -> None:
-    """Rewrite every notebook that has a place for badges, both halves."""
+    """Keep the address and copy it into the README and both halves of every notebook."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("address", help="https://github.com/OWNER/NAME, or '' for none")
     address = parser.parse_args().address
-    path = address.removeprefix("https://github.com/").removesuffix(".git").strip("/")
-    if address and (path == address or not re.fullmatch(r"[\w.-]+/[\w.-]+", path)):
+    path = repository(address)
+    if address and not path:
         parser.error(f"{address!r} is no address like https://github.com/OWNER/NAME")
-    for source in sorted(FOLDER.glob("*.py")):
-        text = source.read_text("utf-8")
-        if source != Path(__file__) and MARKER in text:
-            source.write_text(fill_in(text, path, source.stem), "utf-8")
-            jupytext.write(jupytext.read(source), source.with_suffix(".ipynb"))
-            print(source.name)
+    ADDRESS.write_text(f"https://github.com/{path}\n" if path else "", "utf-8")
+    for file in (README, *(FOLDER / f"{name}.py" for name in NOTEBOOKS)):
+        file.write_text(filled_in(file, path), "utf-8")
+        if file != README:
+            jupytext.write(jupytext.read(file), file.with_suffix(".ipynb"))
+        print(file.name)
 
 
-def fill_in(text: str, path: str, name: str) -> str:
-    """Give a notebook's source with badges and clone address of `OWNER/NAME`; empty: without."""
+def repository(address: str) -> str:
+    """Give `OWNER/NAME` of an address; empty when it is not one of GitHub."""
+    found = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(\.git)?/?", address.strip())
+    return found[1] if found else ""
+
+
+def filled_in(file: Path, path: str) -> str:
+    """Give a file's text with badges and clone address of `OWNER/NAME`; empty: without."""
+    names = NOTEBOOKS if file == README else (file.stem,)
     badges = [
-        f"[![{what}]({image})]({link.format(path=path, name=name)})"
+        f"[![{what}: {name}]({image})]({link.format(path=path, name=name)})"
+        for name in names
         for what, (image, link) in BADGES.items()
     ]
     line = " ".join([MARKER, *(badges if path else [])])
-    text = re.sub(f"{MARKER}.*", line, text)
+    text = re.sub(f"{MARKER}.*", line, file.read_text("utf-8"))
     clone = f"https://github.com/{path}" if path else ""
     return re.sub(r'^REPOSITORY = ".*?"', f'REPOSITORY = "{clone}"', text, flags=re.MULTILINE)
 

@@ -26,7 +26,7 @@
 
 # %% [markdown]
 # The set-up cell finds the package beside this notebook, or fetches it when the notebook was
-# opened alone; it installs only what is missing and says what will compute:
+# opened alone; it installs only what is missing and says what Keras computes with:
 
 # %%
 import os
@@ -35,12 +35,16 @@ import sys
 from pathlib import Path
 
 REPOSITORY = ""  # address of the repository to clone when this notebook was opened alone
-places = [Path.cwd(), *Path.cwd().parents, Path("poster-genres")]
-if not any((place / "genre_utils").is_dir() for place in places):
-    if not REPOSITORY:
-        raise SystemExit("Write the repository's address into REPOSITORY, or upload genre_utils/.")
+ALONE = """This notebook was opened alone. Write the address of the repository into REPOSITORY, like
+https://github.com/OWNER/NAME, or upload a copy of it: its zip file, by the folder symbol at the
+left, then !unzip it in a cell of its own. Then run this cell again."""
+places = [Path.cwd(), *Path.cwd().parents, *Path.cwd().glob("*"), *Path("/kaggle/input").glob("*")]
+if REPOSITORY and not any((place / "genre_utils").is_dir() for place in places):
     subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "poster-genres"], check=True)
-root = next(place for place in places if (place / "genre_utils").is_dir()).resolve()
+    places = [Path("poster-genres")]
+root = next((place.resolve() for place in places if (place / "genre_utils").is_dir()), None)
+if root is None:
+    raise SystemExit(ALONE)
 sys.path.insert(0, str(root))
 if Path.cwd() == root / "notebooks":  # as Jupyter starts; data/ and outputs/ are one up
     os.chdir(root)

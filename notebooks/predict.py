@@ -22,7 +22,7 @@
 
 # %% [markdown]
 # The set-up cell finds the package beside this notebook, or fetches it when the notebook was
-# opened alone; it installs only what is missing and says what will compute:
+# opened alone; it installs only what is missing and says what Keras computes with:
 
 # %%
 import os
@@ -31,12 +31,16 @@ import sys
 from pathlib import Path
 
 REPOSITORY = ""  # address of the repository to clone when this notebook was opened alone
-places = [Path.cwd(), *Path.cwd().parents, Path("poster-genres")]
-if not any((place / "genre_utils").is_dir() for place in places):
-    if not REPOSITORY:
-        raise SystemExit("Write the repository's address into REPOSITORY, or upload genre_utils/.")
+ALONE = """This notebook was opened alone. Write the address of the repository into REPOSITORY, like
+https://github.com/OWNER/NAME, or upload a copy of it: its zip file, by the folder symbol at the
+left, then !unzip it in a cell of its own. Then run this cell again."""
+places = [Path.cwd(), *Path.cwd().parents, *Path.cwd().glob("*"), *Path("/kaggle/input").glob("*")]
+if REPOSITORY and not any((place / "genre_utils").is_dir() for place in places):
     subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "poster-genres"], check=True)
-root = next(place for place in places if (place / "genre_utils").is_dir()).resolve()
+    places = [Path("poster-genres")]
+root = next((place.resolve() for place in places if (place / "genre_utils").is_dir()), None)
+if root is None:
+    raise SystemExit(ALONE)
 sys.path.insert(0, str(root))
 if Path.cwd() == root / "notebooks":  # as Jupyter starts; data/ and outputs/ are one up
     os.chdir(root)
@@ -55,6 +59,8 @@ TOP: int = 3  # genres to show a poster, 1 or more
 READ_TEXT: bool = True  # False: judge the picture alone, several times faster
 SHOWN: int = 8  # posters to draw; the table has all of them
 OUTPUT_DIR: str = "outputs/predict"  # folder for the table and the figures
+PAGE: bool = False  # True: open the web page in the last cell
+SHARE: bool = False  # True: the page gets a public link, for whoever has it
 
 # %% [markdown]
 # ## The model
@@ -66,12 +72,12 @@ OUTPUT_DIR: str = "outputs/predict"  # folder for the table and the figures
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from genre_utils import evaluation, images, model_folder, plots, sample, training
+from genre_utils import evaluation, gradcam, images, model_folder, plots, sample, training
 from genre_utils.files import write_csv
 from genre_utils.predictor import Predictor, highest, list_posters
 from genre_utils.words import as_text
 
-predictor = Predictor.load(MODEL_DIR or model_folder.RELEASED, READ_TEXT)
+predictor = Predictor.load(MODEL_DIR or model_folder.RELEASED, READ_TEXT, runtime=False)
 plots.use_style()
 if predictor.model.card["training"]["sample"]:
     print("THIS MODEL WAS TRAINED ON THE DRAWN SAMPLE: ITS SCORES MEAN NOTHING FOR REAL POSTERS.")
@@ -143,6 +149,23 @@ for number, one in enumerate(good[:SHOWN], start=1):
     plt.show()
 
 # %% [markdown]
+# ## Where it looked
+#
+# Grad-CAM asks where in the picture a genre's score grows: it glows there. Only the picture is
+# explained; what the words did stands beside the bars above. It needs the network in Keras:
+
+# %%
+cam = gradcam.GradCam(predictor.model.network)
+for number, one in enumerate(good[:SHOWN], start=1):
+    rgb = images.read_poster(pictures[one.poster], one.poster)
+    best = highest(one.scores, min(TOP, 3))
+    heat = cam.heat(images.resize_poster(rgb, predictor.model.image_size), best)
+    names = [predictor.genres[g] for g in best]
+    figure = plots.looked(rgb, heat, names, f"Where the network looked in {one.poster}", note)
+    plots.save_figure(figure, folder / "figures", f"{number:03d}-{Path(one.poster).stem}-looked")
+    plt.show()
+
+# %% [markdown]
 # In words, for the first of them:
 
 # %%
@@ -162,3 +185,18 @@ every = pd.DataFrame([one.scores for one in good], columns=list(predictor.genres
 every.insert(0, "poster", [one.poster for one in good])
 write_csv(folder / "all_genres.csv", every)
 print(f"The tables and figures are in {folder}/. To train on your own posters: train.ipynb.")
+
+# %% [markdown]
+# ## A page to drop posters on
+#
+# With `PAGE = True` the page opens below, for you alone, and goes on until the notebook is closed.
+# It needs Gradio (`pip install gradio`). `SHARE = True` makes a public link: whoever has it can use
+# the page, and the posters that they drop travel through Gradio's servers:
+
+# %%
+if PAGE:
+    from genre_utils import app
+
+    app.launch(predictor, share=SHARE)
+else:
+    print("The page from a terminal: python -m genre_utils app")

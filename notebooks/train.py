@@ -22,7 +22,8 @@
 
 # %% [markdown]
 # The set-up cell finds the package beside this notebook, or fetches it when the notebook was
-# opened alone; it installs only what is missing and says what will compute:
+# opened alone. Then it chooses what Keras computes with, TensorFlow, JAX or PyTorch, from what this
+# machine has: once Keras is imported, that cannot change. It installs only what is missing:
 
 # %%
 import os
@@ -31,12 +32,16 @@ import sys
 from pathlib import Path
 
 REPOSITORY = ""  # address of the repository to clone when this notebook was opened alone
-places = [Path.cwd(), *Path.cwd().parents, Path("poster-genres")]
-if not any((place / "genre_utils").is_dir() for place in places):
-    if not REPOSITORY:
-        raise SystemExit("Write the repository's address into REPOSITORY, or upload genre_utils/.")
+ALONE = """This notebook was opened alone. Write the address of the repository into REPOSITORY, like
+https://github.com/OWNER/NAME, or upload a copy of it: its zip file, by the folder symbol at the
+left, then !unzip it in a cell of its own. Then run this cell again."""
+places = [Path.cwd(), *Path.cwd().parents, *Path.cwd().glob("*"), *Path("/kaggle/input").glob("*")]
+if REPOSITORY and not any((place / "genre_utils").is_dir() for place in places):
     subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "poster-genres"], check=True)
-root = next(place for place in places if (place / "genre_utils").is_dir()).resolve()
+    places = [Path("poster-genres")]
+root = next((place.resolve() for place in places if (place / "genre_utils").is_dir()), None)
+if root is None:
+    raise SystemExit(ALONE)
 sys.path.insert(0, str(root))
 if Path.cwd() == root / "notebooks":  # as Jupyter starts; data/ and outputs/ are one up
     os.chdir(root)
@@ -60,7 +65,7 @@ READ_TEXT: str = "auto"  # read words: "yes"; "no"; "auto": if it takes 10 minut
 WORDS: str = "outputs/words.jsonl"  # file of words read before; new ones are added
 WORD_EPOCHS: int = -1  # epochs of fine-tuning the words' network; -1: 0 on a CPU, else 4
 LAST_FIT: bool = False  # True: at the end the words learn from the validation posters as well
-BATCH_SIZE: int = 16  # posters a step in fine-tuning, 1 or more
+BATCH_SIZE: int = 16  # posters a step and device in fine-tuning, 1 or more
 LIMIT: int = 0  # at most this many posters, drawn at random; 0: all
 SEED: int = 0  # seed of every random choice
 OUTPUT_DIR: str = "outputs/model"  # folder for the model, its figures and caches
@@ -68,11 +73,21 @@ RESTART: bool = False  # True: throw away another training in OUTPUT_DIR
 TENSORBOARD: bool = False  # True: also write TensorBoard logs to OUTPUT_DIR/tensorboard
 
 # %% [markdown]
+# All GPUs or TPU cores of the machine share each step, and compute in the precision they are best
+# at. The batch grows with their number, and the learning rate with the batch:
+
+# %%
+print(environment.connect())
+devices = environment.replicas()
+batch, word_batch = BATCH_SIZE * devices, 32 * devices  # posters or texts a step
+
+# %% [markdown]
 # What follows from the parameters is checked before any long work begins. Sizes are (height,
 # width) everywhere:
 
 # %%
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
@@ -81,15 +96,19 @@ from genre_utils import (
     encoder,
     evaluation,
     fusion,
+    hosts,
     images,
+    mistakes,
     models,
     pipeline,
     plots,
     reading,
     sources,
+    tokenizing,
     training,
     words,
 )
+from genre_utils.model_card import write_model_card
 from genre_utils.model_folder import WordsModel, add_metrics, load_model, save_model
 from genre_utils.predictor import Predictor
 
@@ -99,8 +118,7 @@ if SECOND_MODEL:
     models.check_second(SECOND_MODEL, size)
 training.check_numbers(BATCH_SIZE, LIMIT, SEED)
 reading.check_choice(READ_TEXT)
-WORD_BATCH = 32  # texts a step: they are short, and two or three steps a second on a CPU
-accelerated = bool(environment.accelerators())
+accelerated = environment.accelerated()
 epochs = training.choose_epochs(EPOCHS, MODEL, accelerated)
 word_epochs = training.choose_word_epochs(WORD_EPOCHS, accelerated)
 keras.utils.set_random_seed(SEED)
@@ -124,30 +142,32 @@ print(f"{'#' * 72}\n{note.upper()}\n{'#' * 72}\n{source.how}" if note else sourc
 # hash of the picture, so that no poster is ever read twice. Is it worth the time here?
 
 # %%
-word_cache = reading.WordCache(WORDS)
-choice = training.choice_of_run(OUTPUT_DIR, READ_TEXT, RESTART)
+word_cache = reading.WordCache(environment.lasting(WORDS))
+output = hosts.own_folder(environment.lasting(OUTPUT_DIR))
+choice = training.choice_of_run(output, READ_TEXT, RESTART)
 read_text, why = reading.decide(choice, data.posters["path"].tolist(), word_cache)
 print(why)
 
 # %% [markdown]
 # A run has a folder of its own. The same settings go on where they stopped; other settings in
-# the same folder are refused, so that nothing is overwritten by accident:
+# the same folder are refused, so that nothing is overwritten by accident. In Colab the folder is on
+# your Drive, where it outlives a disconnect; where several hosts train together, each has its own:
 
 # %%
-settings = {"model": MODEL, "image_size": list(size), "epochs": epochs, "batch_size": BATCH_SIZE}
+settings = {"model": MODEL, "image_size": list(size), "epochs": epochs, "batch_size": batch}
 settings |= {"second_model": SECOND_MODEL, "seed": SEED, "limit": LIMIT}
 settings |= {"read_text": read_text, "word_epochs": word_epochs if read_text else 0}
 settings["last_fit"] = read_text and LAST_FIT
 settings["data"] = dataset.fingerprint(data)
-run = training.open_run(OUTPUT_DIR, settings, RESTART)
+run = training.open_run(output, settings, RESTART)
 print("finished before: reporting again" if run.finished else "training")
 
 # %% [markdown]
-# Each poster is decoded and resized once and kept on disk as pixels. What cannot be read is
+# Each poster is decoded and resized once and kept on this machine as pixels. What cannot be read is
 # left out and named, with everything else that is wrong with the data:
 
 # %%
-cache = pipeline.fill_cache(data.posters["path"].tolist(), size, run.cache)
+cache = pipeline.fill_cache(data.posters["path"].tolist(), size, Path(OUTPUT_DIR) / "cache")
 data = data.without(cache.unreadable)
 data.check_parts()
 run.begin()
@@ -203,8 +223,9 @@ if not run.finished:
 
 # %%
 frozen = MODEL != "seed_cnn"  # the small published network has no backbone to freeze
+eyes = model.get_layer("backbone") if frozen else None
 features = {
-    split: training.frozen_features(model.get_layer("backbone"), MODEL, cache, paths[split])
+    split: training.frozen_features(eyes, MODEL, cache, paths[split], 32 * devices)
     for split in ("train", "validation")
     if frozen and not run.finished
 }
@@ -235,20 +256,23 @@ if frozen:
 
 # %%
 model, done = run.resume(model)
-validation = pipeline.PosterBatches(cache, paths["validation"], labels["validation"], 32)
+seen = cache, paths["validation"], labels["validation"]
+validation = pipeline.PosterBatches(*seen, batch_size=32 * devices)
 keep = training.Checkpoints(run, validation, labels["validation"])
 board = [keras.callbacks.TensorBoard(run.folder / "tensorboard")] if TENSORBOARD else []
 
 # %% [markdown]
 # What ImageNet knows better stays frozen: batch statistics, and the first layers. The published
-# network gets what its authors gave it, plain Adam and posters as they are:
+# network gets what its authors gave it, plain Adam and posters as they are. Where it can, Keras
+# has the whole step compiled into one program by XLA:
 
 # %%
-steps = epochs * -(-len(paths["train"]) // BATCH_SIZE)
+steps = epochs * max(1, len(paths["train"]) // batch)
 if done == 0 and epochs:
     if frozen:
         models.freeze_for_fine_tuning(model.get_layer("backbone"))
-    model.compile(training.gentle_adam(steps) if frozen else keras.optimizers.Adam(), loss)
+    plain_adam = keras.optimizers.Adam(training.follow_batch(1e-3, batch, tuned_at=32))
+    model.compile(training.gentle_adam(steps, batch, 16) if frozen else plain_adam, loss)
 
 # %% [markdown]
 # Each epoch has its own order, variations and dropout, drawn from the seed and the epoch alone.
@@ -258,7 +282,7 @@ if done == 0 and epochs:
 # %%
 def posters_of(epoch: int) -> pipeline.PosterBatches:
     shuffled = {"seed": SEED, "epoch": epoch, "augmented": frozen}
-    return pipeline.PosterBatches(cache, paths["train"], labels["train"], BATCH_SIZE, **shuffled)
+    return pipeline.PosterBatches(cache, paths["train"], labels["train"], batch, **shuffled)
 
 
 if not run.finished:
@@ -284,7 +308,7 @@ if SECOND_MODEL and not run.finished:
     second = models.build_model(SECOND_MODEL, size, data.genres)
     eyes = second.get_layer("backbone")
     features = {
-        split: training.frozen_features(eyes, SECOND_MODEL, cache, paths[split])
+        split: training.frozen_features(eyes, SECOND_MODEL, cache, paths[split], 32 * devices)
         for split in ("train", "validation")
     }
     second_run = run.part("second")
@@ -298,7 +322,7 @@ if SECOND_MODEL and epochs and not run.finished:
     second, done = second_run.resume(second)
     if done == 0:
         models.freeze_for_fine_tuning(second.get_layer("backbone"))
-        second.compile(training.gentle_adam(steps), loss)
+        second.compile(training.gentle_adam(steps, batch, 16), loss)
     keep_second = training.Checkpoints(second_run, validation, labels["validation"])
     epochs_left = range(done, epochs)
     training.fine_tune(second_run, second, posters_of, epochs_left, 2, [keep_second, *board])
@@ -344,8 +368,8 @@ if read_text and not run.finished:
 if read_text and not run.finished:
     sentences, about = encoder.load_encoder()
     print(about)
-    tokens = {split: encoder.tokenize(texts[split]) for split in ("train", "validation")}
-    vectors = {split: encoder.run_on_words(sentences, tokens[split]) for split in tokens}
+    tokens = {split: tokenizing.tokenize(texts[split]) for split in ("train", "validation")}
+    vectors = {split: tokenizing.run_on_words(sentences, tokens[split]) for split in tokens}
     keras.utils.set_random_seed(SEED + 2)
     word_network = models.build_words_model(sentences, data.genres)
     word_head = word_network.get_layer("head")
@@ -366,9 +390,9 @@ def texts_of(epoch: int, splits: tuple[str, ...] = ("train",)) -> pipeline.WordB
         words.drop_lines(found.get(path, []), key + 1)
         for path, key in zip(files, keys, strict=True)
     ]
-    tokens = encoder.tokenize([words.as_text(read) for read in kept])
+    tokens = tokenizing.tokenize([words.as_text(read) for read in kept])
     truth = np.concatenate([labels[split] for split in splits])
-    return pipeline.WordBatches(tokens, files, truth, WORD_BATCH, SEED, epoch)
+    return pipeline.WordBatches(tokens, files, truth, word_batch, SEED, epoch)
 
 
 # %% [markdown]
@@ -382,7 +406,8 @@ def learn_words(part: training.Run, network: keras.Model, batches, epochs: int) 
     network, done = part.resume(network)
     if done == 0:
         network.get_layer("encoder").get_layer("word").trainable = False
-        network.compile(training.gentle_adam(epochs * len(batches(0))), loss)
+        steps = epochs * len(batches(0))
+        network.compile(training.gentle_adam(steps, word_batch, 32), loss)
     training.fine_tune(part, network, batches, range(done, epochs), 2, [keep, *board])
     return network
 
@@ -412,7 +437,7 @@ if len(word_history):
 # %%
 word_model, worded = None, with_words["validation"]
 if not run.finished:
-    towers = {"picture": picture.predict(validation, verbose=0)}
+    towers = {"picture": training.predict_logits(picture, validation)}
     sums = {"picture": fusion.fit_sum(towers, labels["validation"])}
 if read_text and not run.finished:
     word_model = WordsModel(word_network, ngrams)
@@ -493,16 +518,12 @@ if not run.finished:
 
 # %%
 predictor = Predictor(load_model(run.folder))
-looked = {
-    split: np.concatenate(
-        [
-            predictor.picture_logits(pixels)
-            for pixels, _ in pipeline.PosterBatches(cache, paths[split], labels[split], 32)
-        ]
-    )
-    for split in ("validation", "test")
-    if split not in learned
-}
+looked = {}
+for split in {"validation", "test"}.difference(learned):
+    groups = np.array_split(paths[split], -(-len(paths[split]) // 32))
+    # Where devices repeat a batch instead of sharing it, the first answers are all.
+    answers = [predictor.picture_logits(cache.pixels(group))[: len(group)] for group in groups]
+    looked[split] = np.concatenate(answers)
 scores = {split: predictor.combine(looked[split], lines[split])[0] for split in looked}
 
 # %% [markdown]
@@ -572,6 +593,50 @@ figure = plots.reliability(evaluation.reliability(truth, guess), report["calibra
 plots.save_figure(figure, run.figures, "reliability")
 
 # %% [markdown]
+# A genre's precision by recall: how many of the posters that are handed over are right, if so
+# large a share of the genre is to be found?
+
+# %%
+figure = plots.precision_recall(truth, guess, data.genres, note)
+plots.save_figure(figure, run.figures, "precision_recall")
+
+# %% [markdown]
+# ## What it gets wrong
+#
+# Figures say how often, posters say why. The answers that the model was surest of, right and
+# wrong, on test posters; these figures are shown here and saved nowhere:
+
+# %%
+surest = mistakes.surest(truth, guess, count=8)
+for kind, answers in surest.items():
+    rows, genres = zip(*answers, strict=True)
+    shown = cache.pixels(paths["test"][list(rows)])
+    captions = [f"{data.genres[g]} {guess[row, g]:.2f}" for row, g in answers]
+    plots.poster_grid(shown, captions, f"The surest {kind}, with their scores", note)
+    plt.show()
+
+# %% [markdown]
+# Which genre is taken for which? A poster gets as many guesses as it has genres; where one is
+# missed, another stands in its place:
+
+# %%
+instead = mistakes.taken_for(truth, guess)
+figure = plots.taken_for(instead, truth.sum(axis=0), data.genres, note)
+plots.save_figure(figure, run.figures, "taken_for")
+
+# %% [markdown]
+# Is it the words? Test posters by how many of them were read: the share of a poster's genres among
+# its three highest scores, with the 95 % interval of its mean. Without words there is no figure:
+
+# %%
+if read_text and with_words["test"].any():
+    amounts = [len(text.split()) for text in texts["test"]]
+    recalls = {name: mistakes.recall(truth, guess)}
+    recalls["picture alone"] = mistakes.recall(truth, alone)
+    figure = plots.recall_by_words(mistakes.by_amount(amounts, recalls), note)
+    plots.save_figure(figure, run.figures, "recall_by_words")
+
+# %% [markdown]
 # What the figures are worth in one sentence each, in words:
 
 # %%
@@ -580,11 +645,13 @@ print(evaluation.in_words(report, results["genre prior, test"]))
 # %% [markdown]
 # ## Where everything is
 #
-# The figures go into `metrics.json` and into the model's own card:
+# The figures go into `metrics.json` and into the model's own card, which `MODEL_CARD.md` tells in
+# words:
 
 # %%
 metrics = {"sample": source.is_sample, "settings": settings, "results": results}
 metrics["both against picture alone"] = paired
 add_metrics(run.folder, {system: evaluation.headline(r) for system, r in results.items()})
 run.finish(metrics)
+write_model_card(run.folder)
 print(f"The model is in {run.folder}/; its figures in {run.figures}/. Next: predict.ipynb.")

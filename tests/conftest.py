@@ -84,6 +84,7 @@ def on_words(folder: Path, word_file: Path) -> dict:
         "EPOCHS": 0,
         "READ_TEXT": "yes",
         "WORD_EPOCHS": 1,
+        "LAST_FIT": True,
         "WORDS": str(word_file),
         "OUTPUT_DIR": str(folder / "model"),
     }

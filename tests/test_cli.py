@@ -107,6 +107,62 @@ def test_evaluate_names_genres_that_model_and_data_do_not_share(
     assert "Cowboys, Western" in capsys.readouterr().err
 
 
+def test_every_command_has_help_with_an_example(capsys):
+    for command in ("predict", "evaluate", "read", "app", "card"):
+        with pytest.raises(SystemExit) as stopped:
+            main([command, "--help"])
+        assert stopped.value.code == 0
+        assert f"python -m genre_utils {command}" in capsys.readouterr().out
+
+
+def test_a_prediction_prints_no_notices_of_libraries(posters, trained):
+    command = [sys.executable, "-m", "genre_utils", "predict", str(posters / "Horror.jpg")]
+    done = subprocess.run([*command, "--model", str(trained)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_keeps_the_rows_that_are_done(posters, trained, tmp_path, capsys, monkeypatch):
+    from genre_utils.predictor import Predictor
+
+    whole = Predictor.stream_named
+
+    def stopped_after_one(self, posters, count):
+        yield next(whole(self, posters, count))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Predictor, "stream_named", stopped_after_one)
+    file = tmp_path / "out.csv"
+    arguments = ["predict", str(posters), "--model", str(trained), "--csv", str(file)]
+    assert main(arguments) == 130
+    assert pd.read_csv(file)["poster"].tolist() == ["Horror.jpg"] * 3
+    assert "stopped; 1 posters are predicted" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_any_command_with_one_line(monkeypatch, capsys):
+    from genre_utils import sources
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sources, "find_data", interrupt)
+    assert main(["read", "--data", "anything"]) == 130
+    assert capsys.readouterr().err == "poster-genres: stopped.\n"
+
+
+def test_the_page_names_what_it_needs(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["app"]) == 2
+    assert "poster-genres[app]" in capsys.readouterr().err
+
+
+def test_names_that_a_spreadsheet_would_compute_are_neutralised(trained, tmp_path):
+    draw_poster(["Horror"], np.random.default_rng(0)).save(tmp_path / "=1+1.jpg")
+    file = tmp_path / "out.csv"
+    arguments = ["predict", str(tmp_path), "--model", str(trained), "--top", "1"]
+    assert main([*arguments, "--csv", str(file)]) == 0
+    assert "'=1+1.jpg" in pd.read_csv(file)["poster"].tolist()
+
+
 def test_it_runs_as_a_module_and_knows_its_version():
     done = subprocess.run(
         [sys.executable, "-m", "genre_utils", "--version"], capture_output=True, text=True

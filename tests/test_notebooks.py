@@ -10,6 +10,10 @@ import pandas as pd
 import pytest
 from conftest import ROOT, on_words, run_notebook
 
+from genre_utils.dataset import load_dataset
+from genre_utils.model_folder import load_model
+from genre_utils.sources import find_data
+
 NOTEBOOKS = ("explore", "train", "predict")
 
 
@@ -43,29 +47,64 @@ def test_cells_are_short_and_led_in(name):
             assert before.cell_type == "markdown", f"no sentence before: {cell.source[:60]}"
 
 
-def test_the_repository_s_address_is_written_in_and_taken_out(tmp_path):
-    # In a copy: this one may stand in a repository that has its address.
-    for file in (ROOT / "notebooks").iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    explore = tmp_path / "explore.py"
+def test_the_address_is_the_same_everywhere():
+    sys.path.insert(0, str(ROOT / "notebooks"))
+    import address
 
-    def write_address(address: str) -> str:
-        command = [sys.executable, tmp_path / "address.py", address]
+    path = address.repository(address.ADDRESS.read_text("utf-8"))
+    for file in (address.README, *(ROOT / "notebooks" / f"{name}.py" for name in NOTEBOOKS)):
+        assert file.read_text("utf-8") == address.filled_in(file, path), (
+            f"{file.name} has another address than notebooks/address.txt: run notebooks/address.py"
+        )
+        assert address.MARKER in file.read_text("utf-8")
+
+
+def test_one_command_points_a_fork_s_badges_and_set_up_cells_at_it(tmp_path):
+    # In a copy: this one may stand in a repository that has its address.
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    (tmp_path / "README.md").write_bytes((ROOT / "README.md").read_bytes())
+    for file in (ROOT / "notebooks").glob("*.*"):
+        (folder / file.name).write_bytes(file.read_bytes())
+
+    def write_address(address: str) -> dict[str, str]:
+        command = [sys.executable, folder / "address.py", address]
         subprocess.run(command, check=True, capture_output=True)
-        generated = jupytext.read(explore.with_suffix(".ipynb"))
-        cells = jupytext.read(explore).cells
-        assert [cell.source for cell in generated.cells] == [cell.source for cell in cells]
-        return explore.read_text("utf-8")
+        for name in NOTEBOOKS:
+            generated = jupytext.read(folder / f"{name}.ipynb").cells
+            cells = jupytext.read(folder / f"{name}.py").cells
+            assert [cell.source for cell in generated] == [cell.source for cell in cells]
+        files = [tmp_path / "README.md", *(folder / f"{name}.py" for name in NOTEBOOKS)]
+        return {file.stem: file.read_text("utf-8") for file in files}
 
     without = write_address("")
-    text = write_address("https://github.com/someone/poster-genres")
-    page = "someone/poster-genres/blob/main/notebooks/explore.ipynb)"
-    assert text.count(page) == 2
-    assert 'REPOSITORY = "https://github.com/someone/poster-genres"  #' in text
-    assert "someone" not in write_address("") == without
+    texts = write_address("https://github.com/someone/poster-genres")
+    for name in NOTEBOOKS:
+        page = f"someone/poster-genres/blob/main/notebooks/{name}.ipynb)"
+        assert texts[name].count(page) == texts["README"].count(page) == 2  # Colab and Kaggle
+        assert 'REPOSITORY = "https://github.com/someone/poster-genres"  #' in texts[name]
+    assert write_address("https://github.com/other/fork.git/")["train"].count("other/fork") == 3
+    assert write_address("") == without and "someone" not in "".join(without.values())
     for wrong in ("https://example.org/someone/poster-genres", "someone/poster-genres"):
         with pytest.raises(subprocess.CalledProcessError):
             write_address(wrong)
+
+
+def test_a_notebook_opened_alone_says_what_to_write_where(tmp_path):
+    cell = next(
+        cell.source
+        for cell in jupytext.read(ROOT / "notebooks" / "predict.py").cells
+        if "REPOSITORY = " in cell.source
+    )
+    alone = re.sub('REPOSITORY = ".*?"', 'REPOSITORY = ""', cell)
+    done = subprocess.run(
+        [sys.executable, "-c", alone], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode and "REPOSITORY" in done.stderr and "upload a copy" in done.stderr
+    # A copy that was uploaded beside it is found, whatever its folder is called.
+    (tmp_path / "poster-genres-main").mkdir()
+    (tmp_path / "poster-genres-main" / "genre_utils").symlink_to(ROOT / "genre_utils")
+    subprocess.run([sys.executable, "-c", alone], cwd=tmp_path, check=True, capture_output=True)
 
 
 def test_train_says_loudly_that_it_ran_on_the_sample(trained):
@@ -118,6 +157,17 @@ def test_words_are_learned_and_move_scores(trained_on_words):
     assert history["epoch"].tolist() == [0, 1]
 
 
+def test_after_a_last_fit_validation_posters_count_as_learned_from(trained_on_words):
+    model = load_model(trained_on_words)
+    part = load_dataset(find_data("sample"), limit=120, seed=0).part
+    validation = part("validation")["id"].tolist()
+    assert model.was_trained_on(validation) == validation
+    assert not model.was_trained_on(part("test")["id"])
+    results = json.loads((trained_on_words / "metrics.json").read_text("utf-8"))["results"]
+    assert not any("validation" in system for system in results)
+    assert model.card["training"]["validation_macro_map"] > 0
+
+
 def test_a_training_on_words_is_finished_and_reads_nothing_twice(trained_on_words, word_file):
     read = word_file.read_bytes()
     network = (trained_on_words / "words.keras").read_bytes()
@@ -149,14 +199,14 @@ def test_fine_tuning_runs_from_the_notebook(tmp_path):
         DATA="sample",
         MODEL="efficientnet_lite0",
         IMG_SIZE=64,
-        SECOND_MODEL="",
         LIMIT=60,
         EPOCHS=1,
         READ_TEXT="no",
         OUTPUT_DIR=str(tmp_path / "model"),
     )
-    history = pd.read_csv(tmp_path / "model" / "history.csv")
-    assert history["epoch"].tolist() == [0, 1]
+    for network in (".", "second"):
+        history = pd.read_csv(tmp_path / "model" / network / "history.csv")
+        assert history["epoch"].tolist() == [0, 1]
     assert "about" in printed and "minutes" in printed
     assert (tmp_path / "model" / "model.json").exists()
     assert not (tmp_path / "model" / "checkpoints").exists()
@@ -185,7 +235,8 @@ def test_predict_draws_each_poster_and_names_the_bad_one(tmp_path, trained, samp
     assert "1 of 3 files could not be read" in printed
     table = pd.read_csv(tmp_path / "predict" / "top_genres.csv")
     assert len(table) == 2 * 3 + 1
-    assert len(list((tmp_path / "predict" / "figures").glob("*.png"))) == 2
+    figures = [file.name for file in (tmp_path / "predict" / "figures").glob("*.png")]
+    assert len(figures) == 2 * 2 and sum("-looked" in name for name in figures) == 2
 
 
 @pytest.mark.parametrize(

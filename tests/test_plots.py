@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from genre_utils import plots
+from genre_utils import mistakes, plots
 
 GENRES = ("Comedy", "Drama", "War")
 LABELS = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]], np.int8)
@@ -68,3 +68,37 @@ def test_prediction_says_what_was_read_and_how_much_it_moved(picture):
 def test_reliability_names_the_error():
     bins = (np.array([0.1, 0.5]), np.array([0.2, 0.4]), np.array([5, 5]))
     assert "0.100" in title(plots.reliability(bins, 0.1, NOTE))
+
+
+SCORES = np.array([[0.9, 0.6, 0.1], [0.2, 0.7, 0.1], [0.3, 0.4, 0.5]])
+
+
+def test_precision_recall_names_the_best_and_the_worst_and_skips_absent_genres():
+    text = title(figure := plots.precision_recall(LABELS, SCORES, GENRES, NOTE))
+    assert "Drama is told best" not in text and NOTE in text
+    captions = [ax.get_title() for ax in figure.axes]
+    assert any(caption.startswith("Comedy 0.8") for caption in captions)
+    assert not any("War" in caption for caption in captions)
+
+
+def test_taken_for_names_the_pair():
+    instead = mistakes.taken_for(LABELS, SCORES)
+    text = title(plots.taken_for(instead, LABELS.sum(axis=0), GENRES, NOTE))
+    assert "Drama is most often taken for another: War" in text and "50%" in text
+
+
+def test_recall_by_words_names_the_best_part():
+    recalls = mistakes.recall(LABELS, SCORES)
+    table = mistakes.by_amount([0, 3, 9], {"both": recalls, "picture alone": recalls}, parts=2)
+    assert "words are judged best" in title(plots.recall_by_words(table, NOTE))
+
+
+def test_the_overlay_glows_where_it_is_hot_and_fits_any_poster(picture):
+    heat = np.zeros((8, 8), np.float32)
+    heat[:4] = 1
+    laid = plots.overlay(picture, heat)
+    assert laid.shape == picture.shape and laid.dtype == np.uint8
+    top, bottom = laid[:20].mean() - picture[:20].mean(), laid[40:].mean() - picture[40:].mean()
+    assert top > bottom and bottom < 0
+    figure = plots.looked(picture, heat[None], ["War"], "Where it looked", NOTE)
+    assert [ax.get_title() for ax in figure.axes] == ["the poster", "War"]

@@ -1,0 +1,126 @@
+"""Where the picture's network looked: Grad-CAM, for all our networks on every Keras backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import layers, ops
+from PIL import Image
+
+# What turns a feature map, which knows places, into plain features, which do not.
+POOLING = (layers.GlobalAveragePooling2D, layers.Flatten)
+
+
+class GradCam:
+    """Gives heat maps of what in a poster spoke for a genre (Grad-CAM, Selvaraju et al., 2017).
+
+    The method looks at the last feature maps: a channel weighs as much as the genre's logit grows
+    with it, and a place is as hot as its channels, so weighted, add up to. Our backbones pool
+    several maps, fine and coarse, and an averaged model has several backbones: their heat is added
+    up. Several threads may share one.
+    """
+
+    def __init__(self, network: keras.Model):
+        """Take apart a network of pixels as `models` builds and averages them."""
+        self._halves = [_halve(part) for part in _parts(network)]
+        self._one_at_a_time = Lock()  # not every backend's network may run in two threads
+
+    def heat(self, pixels: np.ndarray, genres: Sequence[int]) -> np.ndarray:
+        """Give a heat map a genre, float32 `(len(genres), height, width)`, from 0 to 1.
+
+        `pixels` is one poster at the network's size, `(height, width, 3)` with values 0–255, and
+        `genres` are positions in the network's output. The hottest place of a map is 1; a genre
+        that nothing in the poster speaks for has a map of zeros.
+        """
+        heat = np.zeros((len(genres), *pixels.shape[:2]), np.float32)
+        for half in self._halves:
+            with self._one_at_a_time:
+                maps = keras.tree.flatten(half.looks.predict_on_batch(pixels[None]))
+                slopes = _slopes(half.judges, maps, genres)
+            for of_map, slope in zip(maps, slopes, strict=True):
+                # Summed over its area: the mean of the heat is then what it adds to the logit.
+                weights = slope.sum(axis=(1, 2))
+                heat += _enlarge(np.einsum("hwc,gc->ghw", of_map[0], weights), heat.shape[1:])
+        heat = np.maximum(heat, 0)
+        return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), 1e-12)
+
+
+class _Half(NamedTuple):
+    """A network cut in two: `looks` gives feature maps for pixels, `judges` logits for maps."""
+
+    looks: keras.Model
+    judges: keras.Model
+
+
+def _parts(network: keras.Model) -> list[keras.Model]:
+    """Give the networks that an averaged one consists of; else the network itself."""
+    inner = [layer for layer in network.layers if isinstance(layer, keras.Model)]
+    if not inner or "backbone" in {layer.name for layer in inner}:
+        return [network]
+    return [part for layer in inner for part in _parts(layer)]
+
+
+def _halve(network: keras.Model) -> _Half:
+    if isinstance(network, keras.Sequential):  # the small published network
+        return _halve_chain(network)
+    backbone = network.get_layer("backbone")
+    maps = [layer.input for layer in backbone.layers if isinstance(layer, POOLING)]
+    pooled = keras.Model(maps, backbone.output)
+    logits = network.get_layer("head")(pooled.output)
+    return _Half(keras.Model(backbone.input, maps), keras.Model(pooled.inputs, logits))
+
+
+def _halve_chain(network: keras.Sequential) -> _Half:
+    # Its layers are joined anew: each was joined several times while the network grew.
+    pixels = x = keras.Input(network.input_shape[1:])
+    maps = []
+    for layer in network.layers:
+        if isinstance(layer, POOLING):
+            maps = [x]
+        x = layer(x)
+    return _Half(keras.Model(pixels, maps), keras.Model(maps, x))
+
+
+def _slopes(
+    judges: keras.Model, maps: Sequence[np.ndarray], genres: Sequence[int]
+) -> list[np.ndarray]:
+    """Give how each logit in `genres` grows with each map: `(genres, height, width, channels)`."""
+    # The poster stands in the batch once a genre, and each copy is asked for one logit.
+    chosen = np.eye(judges.output_shape[-1], dtype=np.float32)[list(genres)]
+    copies = [np.repeat(of_map, len(chosen), axis=0) for of_map in maps]
+    return _gradient(lambda tensors: ops.sum(ops.multiply(judges(tensors), chosen)), copies)
+
+
+def _gradient(function: Callable, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Differentiate a scalar function of tensors at `arrays`.
+
+    The one place that names backends, because Keras has no gradient that belongs to all of them.
+    """
+    tensors = [ops.convert_to_tensor(array) for array in arrays]
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow
+
+        with tensorflow.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(tensors)
+            value = function(tensors)
+        slopes = tape.gradient(value, tensors)
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        slopes = jax.grad(function)(tensors)
+    else:
+        import torch
+
+        tensors = [tensor.requires_grad_() for tensor in tensors]
+        slopes = torch.autograd.grad(function(tensors), tensors)
+    return [ops.convert_to_numpy(slope) for slope in slopes]
+
+
+def _enlarge(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    height, width = size
+    images = [Image.fromarray(of_genre.astype(np.float32)) for of_genre in maps]
+    return np.stack([image.resize((width, height), Image.Resampling.BICUBIC) for image in images])

@@ -1,0 +1,151 @@
+"""Many machines: Ray Data maps the same Predictor, or the same Reader, over posters.
+
+Ray gives out the work, starts a worker that died again, and repeats what it had in hand. Nothing
+else of the package imports this module or Ray.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import ray
+
+from genre_utils.images import PosterError, read_poster
+from genre_utils.predictor import Predictor, list_posters
+from genre_utils.reading import Line, Reader, Readings, WordCache, hash_file
+
+BATCH = 32  # posters that a worker has in hand, and does again should it die
+
+
+class PredictBatch:
+    """A worker: it loads the model once, and scores the posters that Ray hands it."""
+
+    def __init__(self, model: str, read_text: bool):
+        self.predictor = Predictor.load(model, read_text)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Give `poster`, a column of scores a genre, and `error`, one row a poster."""
+        fetched = [_fetch(source) for source in batch["source"]]
+        posters = zip(batch["poster"], fetched, strict=True)
+        found = list(self.predictor.stream_named(posters))
+        missing = np.full(len(self.predictor.genres), np.nan)
+        scores = np.array([missing if one.error else one.scores for one in found])
+        columns = dict(zip(self.predictor.genres, scores.T, strict=True))
+        errors = np.array([one.error or "" for one in found])
+        return {"poster": batch["poster"], **columns, "error": errors}
+
+
+class ReadBatch:
+    """A worker that reads the words on posters."""
+
+    def __init__(self):
+        self.reader = Reader()
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Give each `source`, its lines as JSON, and `error`, empty where there is none."""
+        lines, errors = [], []
+        for source in batch["source"]:
+            try:
+                lines.append(json.dumps(self.reader.read(read_poster(source))))
+                errors.append("")
+            except PosterError as error:
+                lines.append("[]")
+                errors.append(error.reason)
+        return {"source": batch["source"], "lines": np.array(lines), "error": np.array(errors)}
+
+
+def predict(
+    images: Iterable[str], output: str, model: Path, read_text: bool, address: str | None = None
+) -> tuple[int, int]:
+    """Predict posters into Parquet files in the folder or address `output`.
+
+    `images` are paths, folders, or addresses that fsspec knows, such as `s3://bucket/posters`. The
+    columns are `poster`, one a genre, and `error`, empty where there is none. `address` is that of
+    a Ray cluster; without it, Ray starts on this machine. Gives the numbers of posters that were
+    predicted and that could not be read.
+    """
+    start(address)
+    items = [{"poster": name, "source": source} for name, source in _list(images)]
+    workers = {"fn_constructor_args": (os.path.abspath(model), read_text)}
+    _map(items, PredictBatch, **workers).write_parquet(output)
+    written = ray.data.read_parquet(output, columns=["error"])
+    bad = written.filter(expr="error != ''").count()
+    return len(items) - bad, bad
+
+
+def read(paths: Sequence[str], cache: WordCache, address: str | None = None) -> Readings:
+    """Read the words on posters into `cache` as `reading.read_posters` does, on Ray's workers.
+
+    They must see the same files, under the same paths, as this machine.
+    """
+    start(address)
+    hashes, unreadable, lines = {}, {}, {}
+    for path in paths:
+        try:
+            hashes[path] = hash_file(path)
+        except PosterError as error:
+            unreadable[path] = error.reason
+    unread = {sha256: path for path, sha256 in hashes.items() if cache.get(sha256) is None}
+    items = [{"source": path} for path in unread.values()]
+    failed, name = {}, Reader().name
+    for row in _map(items, ReadBatch).iter_rows() if items else ():
+        sha256 = hashes[row["source"]]
+        if row["error"]:
+            failed[sha256] = row["error"]
+        else:
+            found = [Line(text, sure, box) for text, sure, box in json.loads(row["lines"])]
+            cache.put(sha256, found, name)
+    for path, sha256 in hashes.items():
+        if sha256 in failed:
+            unreadable[path] = failed[sha256]
+        else:
+            lines[path] = cache.get(sha256) or []
+    return Readings(lines, unreadable, len(unread) - len(failed))
+
+
+def start(address: str | None) -> None:
+    """Connect to a cluster, or start Ray on this machine; nothing where it runs already."""
+    if ray.is_initialized():
+        return
+    here = {} if address else {"include_dashboard": False}
+    ray.init(address=address, log_to_driver=False, **here)
+
+
+def _map(items: list[dict[str, str]], worker: type, **options: Any) -> ray.data.Dataset:
+    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    data = ray.data.from_items(items, override_num_blocks=max(1, -(-len(items) // BATCH)))
+    # As many workers as cores, but no more than there is work for.
+    count = min(cores, data.num_blocks())
+    pool = ray.data.ActorPoolStrategy(size=count)
+    return data.map_batches(worker, batch_size=BATCH, compute=pool, num_cpus=1, **options)
+
+
+def _list(images: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """Yield `(name, source)` as `list_posters` does, and of what lies at addresses."""
+    for image in images:
+        if "://" not in image:
+            yield from ((name, os.path.abspath(path)) for name, path in list_posters(image))
+            continue
+        system, root = fsspec.core.url_to_fs(image)
+        for path in sorted(system.find(root)) or [root]:
+            yield (
+                os.path.relpath(path, root) if path != root else path,
+                system.unstrip_protocol(path),
+            )
+
+
+def _fetch(source: str) -> Any:
+    """Give a path as it is, and the bytes at an address; of what cannot be fetched, no bytes."""
+    if "://" not in source:
+        return source
+    try:
+        with fsspec.open(source) as file:
+            return file.read()
+    except Exception:  # each system's own, from HTTP to S3; no bytes are named as an empty file
+        return b""

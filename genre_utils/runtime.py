@@ -1,0 +1,46 @@
+"""A network without Keras: ONNX Runtime computes what `export` wrote."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+
+
+def available() -> bool:
+    """Say whether ONNX Runtime is installed; without it, Keras computes."""
+    return importlib.util.find_spec("onnxruntime") is not None
+
+
+class RuntimeNetwork:
+    """An `.onnx` file at work; it is asked as its Keras twin is, and answers the same.
+
+    `input_shape` and `output_shape` have `None` where any size goes, such as `(None, 24)`.
+    Raises what ONNX Runtime raises for a file that is no network.
+    """
+
+    def __init__(self, file: Path):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        # Threads that wait for work by spinning would take the cores from those that decode.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # A path, not its bytes: the file would be in memory twice.
+        self.session = onnxruntime.InferenceSession(
+            str(file), options, providers=["CPUExecutionProvider"]
+        )
+        self.name = file.stem
+        (given,), (answer,) = self.session.get_inputs(), self.session.get_outputs()
+        self.input = given.name
+        self.dtype = np.int32 if given.type == "tensor(int32)" else np.float32
+        self.input_shape, self.output_shape = (
+            tuple(side if isinstance(side, int) else None for side in node.shape)
+            for node in (given, answer)
+        )
+
+    def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
+        """Give the logits, float32 `(n, genres)`, of pixels or tokens."""
+        (answer,) = self.session.run(None, {self.input: inputs.astype(self.dtype, copy=False)})
+        return answer

@@ -1,0 +1,109 @@
+"""The page's answers, asked for as its own front end does, without a browser."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from genre_utils.sample import draw_poster
+
+gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install -e '.[app]'")
+client = pytest.importorskip("gradio_client")
+httpx = pytest.importorskip("httpx")
+AT_ONCE = 4
+
+
+@pytest.fixture(scope="module")
+def page(predictor):
+    from genre_utils import app
+
+    page = app.launch(predictor)
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def judge(page):
+    """Ask the page for the top genres of some files; gives HTML and the table."""
+    asking = client.Client(page.local_url, verbose=False)
+
+    def judge(*files, top: int = 3) -> tuple[str, pd.DataFrame]:
+        handed = [client.handle_file(str(file)) for file in files]
+        shown, download = asking.predict(handed, top, api_name="/judge")
+        file = download["value"] if isinstance(download, dict) else download
+        return shown, pd.read_csv(file)
+
+    return judge
+
+
+@pytest.fixture
+def poster(tmp_path):
+    file = tmp_path / "-night.jpg"
+    draw_poster(["Horror"], np.random.default_rng(0)).save(file)
+    return file
+
+
+def test_a_poster_and_a_bad_file_are_answered_as_predict_does(judge, predictor, poster, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no picture")
+    shown, table = judge(poster, bad)
+    expected = predictor.predict(poster)
+    assert table["genre"].tolist()[:3] == expected["genre"].tolist()
+    assert table["score"].to_numpy()[:3] == pytest.approx(expected["score"], abs=1e-5)
+    assert table["poster"].tolist() == ["'-night.jpg"] * 3 + ["bad.jpg"], "no formula in the CSV"
+    assert "Not judged: not a picture in a known format" in shown
+    # The poster itself, and where the network looked for each of its three genres.
+    addresses = re.findall(r'src="([^"]{30})', shown)
+    assert len(addresses) == 4 and all(a.startswith("data:image/jpeg") for a in addresses)
+
+
+def test_the_slider_says_how_many_genres(judge, predictor, poster):
+    shown, table = judge(poster, top=5)
+    assert shown.count("<meter") == len(table) == 5
+
+
+def test_many_at_once_queue_and_are_all_answered(judge, poster):
+    with ThreadPoolExecutor(3 * AT_ONCE) as visitors:
+        answers = list(visitors.map(lambda _: judge(poster), range(3 * AT_ONCE)))
+    for shown, table in answers:
+        assert shown == answers[0][0] and table.equals(answers[0][1])
+
+
+def test_names_and_words_are_text_and_no_markup():
+    from genre_utils import app
+
+    scores = np.array([0.9, 0.1])
+    one = app.Judged("<b>.jpg", scores, scores, "<script>x</script>", [("A", "<i>", "data:,")])
+    html = app.cards([one, app.Judged("<u>.jpg", error="<s>")], ["<A>", "B"], 2)
+    assert not re.search("<(b|i|u|s|A|script)>", html)
+
+
+def test_no_file_outside_its_own_folder_is_read_or_served(page, judge, poster, tmp_path):
+    judge(poster)  # the page does answer
+    for path in (poster, "/etc/passwd", tmp_path / ".." / poster.name):
+        answer = httpx.get(f"{page.local_url}gradio_api/file={path}")
+        assert answer.status_code in (403, 404), path
+    named = {"path": str(poster), "meta": {"_type": "gradio.FileData"}}
+    asked = httpx.post(f"{page.local_url}gradio_api/call/judge", json={"data": [[named], 3]})
+    told = httpx.get(
+        f"{page.local_url}gradio_api/call/judge/{asked.json()['event_id']}", timeout=60
+    )
+    assert "event: error" in told.text and "meter" not in told.text
+
+
+def test_a_file_over_the_limit_is_refused(page):
+    from genre_utils.app import MAX_FILE
+
+    large = {"files": ("large.jpg", b"\0" * (MAX_FILE + 1))}
+    answer = httpx.post(f"{page.local_url}gradio_api/upload", files=large)
+    assert answer.status_code == 413
+
+
+def test_it_opens_on_this_machine_only_and_says_when_the_port_is_taken(page, predictor):
+    from genre_utils import app
+
+    assert page.local_url.startswith("http://127.0.0.1:") and page.share_url is None
+    with pytest.raises(OSError, match="give another --port"):
+        app.launch(predictor, port=page.server_port)
