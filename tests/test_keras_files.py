@@ -236,6 +236,8 @@ def test_a_card_may_name_known_files_only(stranger, name):
 @pytest.mark.parametrize("name", ["model.keras", "ngrams.npz", "tokenizer.json"])
 def test_no_file_is_opened_without_its_sum(stranger, name):
     sums = read_card(stranger)["sha256"]
+    for file in set(sums) - {"model.keras"}:
+        (stranger / file).symlink_to(RELEASED / file)
     change_card(stranger, sha256={file: sums[file] for file in sums if file != name})
     with pytest.raises(ModelError, match=f"{name}.* is missing|names no {name}"):
         load_model(stranger)
