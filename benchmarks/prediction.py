@@ -6,14 +6,17 @@ Cold: the whole process `python -m genre_utils predict POSTER`, with and without
 one that only imports Keras and builds the published network; the median of three of each,
 alternating. Warm, the picture alone: `Predictor.predict` of one poster and of many, beside the
 network's own `predict_on_batch` on pixels of that size. Warm, with words: one poster, its words
-read anew each time. Prints each part as it is done, after about three minutes on two cores the
-last, and writes `benchmarks/results/prediction.json`.
+read anew each time. A catalogue: `--catalogue N` links to the posters (0: none), the picture alone,
+written to a journal; its speed beside the network's own, and the memory after each quarter. Prints
+each part as it is done, and writes `benchmarks/results/prediction.json`.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -22,6 +25,7 @@ from typing import Any
 import measure
 import numpy as np
 
+from genre_utils.catalogue import Journal
 from genre_utils.model_folder import RELEASED
 from genre_utils.predictor import BATCH, Predictor
 
@@ -32,6 +36,7 @@ def main() -> None:
     """Measure cold, one warm poster and many, and write the result."""
     parser = measure.options_parser(__doc__, posters=64)
     parser.add_argument("--model", type=Path, default=RELEASED, help="model folder")
+    parser.add_argument("--catalogue", type=int, default=100_000, help="links to predict")
     options = parser.parse_args()
     predictor = Predictor.load(options.model, read_text=False)
     reading = Predictor.load(options.model)
@@ -42,6 +47,8 @@ def main() -> None:
         "one_with_words": lambda: measure_words(reading, paths[:21]),
         "cold": lambda: measure_cold(paths[0], options.model),
     }
+    if options.catalogue:
+        parts["catalogue"] = lambda: measure_catalogue(predictor, paths, options.catalogue)
     network = predictor.model.network
     result = {"network": network.name, "size": list(predictor.model.image_size)}
     for name, part in parts.items():
@@ -76,6 +83,40 @@ def measure_cold(poster: str, model: Path, rounds: int = 3) -> dict[str, Any]:
         "with_words_seconds": round(median(seconds["with_words"]), 2),
         "bare_seconds": round(median(seconds["bare"]), 2),
         "ratio": measure.ratio(seconds["predict"], seconds["bare"]),
+    }
+
+
+def measure_catalogue(predictor: Predictor, paths: list[str], count: int) -> dict[str, Any]:
+    """Predict a folder of so many links as the command does, between two runs of the network."""
+    import psutil
+
+    batch = np.full((BATCH, *predictor.model.image_size, 3), 127, np.uint8)
+    process, megabytes = psutil.Process(), []
+
+    def network() -> float:
+        start = time.perf_counter()
+        for _ in range(8):
+            predictor.model.network.predict_on_batch(batch)
+        return (time.perf_counter() - start) / (8 * BATCH)
+
+    with tempfile.TemporaryDirectory() as folder:
+        links = Path(folder) / "posters"
+        links.mkdir()
+        for i in range(count):
+            os.symlink(os.path.abspath(paths[i % len(paths)]), links / f"{i:07d}.jpg")
+        before = network()
+        start = time.perf_counter()
+        journal = Journal(Path(folder) / "table.csv.partial", predictor)
+        for number, _ in enumerate(journal.fill(predictor, [links]), start=1):
+            if number % max(1, count // 4) == 0:
+                megabytes.append(round(process.memory_info().rss / 1e6))
+        seconds = (time.perf_counter() - start) / count
+    alone = (before + network()) / 2
+    return {
+        "posters": count,
+        "posters_a_second": round(1 / seconds, 1),
+        "share_of_network": round(alone / seconds, 3),
+        "megabytes": megabytes,
     }
 
 

@@ -37,7 +37,8 @@ TOKENIZER_FILE = "tokenizer.json"
 RUNTIME_FILES = {PICTURE_FILE: "model.onnx", WORDS_FILE: "words.onnx"}
 # The only files that are ever opened: whatever else lies in a folder, or is named by its card, is
 # not loaded.
-KNOWN_FILES = (PICTURE_FILE, WORDS_FILE, NGRAMS_FILE, TOKENIZER_FILE, *RUNTIME_FILES.values())
+READING_FILES = (WORDS_FILE, NGRAMS_FILE, TOKENIZER_FILE)
+KNOWN_FILES = (PICTURE_FILE, *READING_FILES, *RUNTIME_FILES.values())
 RELEASED = Path(__file__).parent / "released"
 MAX_SIDE = 2048  # pixels; a training allows 1024 across
 
@@ -187,8 +188,11 @@ def load_model(
     folder = Path(folder)
     card = read_card(folder)
     files = card.get("sha256")
-    if not isinstance(files, dict) or PICTURE_FILE not in files:
-        raise ModelError(f"{folder / 'model.json'} names no {PICTURE_FILE}; train the model again.")
+    if not isinstance(files, dict):
+        raise ModelError(f"{folder / 'model.json'} names no files; train the model again.")
+    for name in (PICTURE_FILE, *(READING_FILES if WORDS_FILE in files else ())):
+        if name not in files:
+            raise ModelError(f"{folder / 'model.json'} names no {name}; train the model again.")
     if strange := sorted(set(files) - set(KNOWN_FILES)):
         raise ModelError(f"{folder / 'model.json'} names a file that no model has: {strange[0]!r}.")
     with_words = with_words and WORDS_FILE in files

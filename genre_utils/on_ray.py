@@ -21,6 +21,8 @@ from genre_utils.predictor import Predictor, list_posters
 from genre_utils.reading import Line, Reader, Readings, WordCache, hash_file
 
 BATCH = 32  # posters that a worker has in hand, and does again should it die
+# Shares of a core: were all cores the workers', no task could write what they have done.
+WORKER, WRITER = 0.8, 0.2
 
 
 class PredictBatch:
@@ -73,7 +75,7 @@ def predict(
     start(address)
     items = [{"poster": name, "source": source} for name, source in _list(images)]
     workers = {"fn_constructor_args": (os.path.abspath(model), read_text)}
-    _map(items, PredictBatch, **workers).write_parquet(output)
+    _map(items, PredictBatch, **workers).write_parquet(output, ray_remote_args={"num_cpus": WRITER})
     written = ray.data.read_parquet(output, columns=["error"])
     bad = written.filter(expr="error != ''").count()
     return len(items) - bad, bad
@@ -123,7 +125,7 @@ def _map(items: list[dict[str, str]], worker: type, **options: Any) -> ray.data.
     # As many workers as cores, but no more than there is work for.
     count = min(cores, data.num_blocks())
     pool = ray.data.ActorPoolStrategy(size=count)
-    return data.map_batches(worker, batch_size=BATCH, compute=pool, num_cpus=1, **options)
+    return data.map_batches(worker, batch_size=BATCH, compute=pool, num_cpus=WORKER, **options)
 
 
 def _list(images: Iterable[str]) -> Iterable[tuple[str, str]]:

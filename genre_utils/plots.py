@@ -254,8 +254,8 @@ def precision_recall(
         ax.set_title(f"{genres[g]} {precision[g]:.2f}", fontsize=10, loc="center")
         ax.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         ax.tick_params(labelsize=9)
-    figure.supxlabel("recall: share of the genre's posters that are found", fontsize=11)
-    figure.supylabel("precision: share of those found that are right", fontsize=11)
+    figure.supxlabel("recall (0 to 1)", fontsize=11)
+    figure.supylabel("precision (0 to 1)", fontsize=11)
     enough = {g: p for g, p in precision.items() if labels[:, g].sum() >= FEW_POSITIVES}
     enough = enough or precision
     best, worst = max(enough, key=enough.get), min(enough, key=enough.get)

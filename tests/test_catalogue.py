@@ -40,9 +40,8 @@ def posters(tmp_path):
     return folder
 
 
-def read_csv(file):
-    with open(file, encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines))
+def rows_of(file) -> list[dict[str, str]]:
+    return list(csv.DictReader(file.read_text("utf-8").splitlines()))
 
 
 def test_an_interrupted_command_goes_on_and_ends_the_same(
@@ -68,7 +67,7 @@ def test_an_interrupted_command_goes_on_and_ends_the_same(
     monkeypatch.setattr(Predictor, "stream_named", watched)
     assert main([*arguments, "--csv", str(tmp_path / "cut.csv")]) == 0
     assert len(seen) == COUNT - 35
-    whole, cut = (read_csv(tmp_path / name) for name in ("whole.csv", "cut.csv"))
+    whole, cut = map(rows_of, (tmp_path / "whole.csv", tmp_path / "cut.csv"))
     assert [row["poster"] for row in cut] == [row["poster"] for row in whole]
     for genre in predictor.genres:
         figures = [[float(row[genre] or -1) for row in rows] for rows in (cut, whole)]

@@ -61,7 +61,7 @@ def test_exit_codes(posters, trained, tmp_path, capsys):
     errors = capsys.readouterr().err.splitlines()
     assert any("--no-text leaves out" in line for line in errors)
     assert not any("Traceback" in line for line in errors)
-    for wrong in ([], ["predict"], ["evaluate"], ["fly"]):
+    for wrong in ([], ["evaluate"], ["fly"]):
         with pytest.raises(SystemExit) as stopped:
             main(wrong)
         assert stopped.value.code == 2
@@ -118,7 +118,9 @@ def test_every_command_has_help_with_an_example(capsys):
 def test_a_prediction_prints_no_notices_of_libraries(posters, trained):
     command = [sys.executable, "-m", "genre_utils", "predict", str(posters / "Horror.jpg")]
     done = subprocess.run([*command, "--model", str(trained)], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    # On a slow machine there is the bar.
+    said = [line for line in done.stderr.splitlines() if line.strip() and "predicting" not in line]
+    assert (done.returncode, said) == (0, [])
 
 
 def test_ctrl_c_keeps_the_rows_that_are_done(posters, trained, tmp_path, capsys, monkeypatch):
@@ -135,7 +137,7 @@ def test_ctrl_c_keeps_the_rows_that_are_done(posters, trained, tmp_path, capsys,
     arguments = ["predict", str(posters), "--model", str(trained), "--csv", str(file)]
     assert main(arguments) == 130
     assert pd.read_csv(file)["poster"].tolist() == ["Horror.jpg"] * 3
-    assert "stopped; 1 posters are predicted" in capsys.readouterr().err
+    assert "stopped; 1 posters are predicted; the same command goes on" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_any_command_with_one_line(monkeypatch, capsys):
