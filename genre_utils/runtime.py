@@ -13,14 +13,21 @@ def available() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None
 
 
+# How ONNX names the file of a weight that lies outside: the key of an entry in protocol buffers.
+OTHER_FILE = b"\n\x08location"
+
+
 class RuntimeNetwork:
     """An `.onnx` file at work; it is asked as its Keras twin is, and answers the same.
 
     `input_shape` and `output_shape` have `None` where any size goes, such as `(None, 24)`.
-    Raises what ONNX Runtime raises for a file that is no network.
+    Raises `ValueError` for weights in another file, and what ONNX Runtime raises for a file that is
+    no network.
     """
 
     def __init__(self, file: Path):
+        if OTHER_FILE in file.read_bytes():
+            raise ValueError("it takes weights from another file, which no export of ours does")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

@@ -1,5 +1,7 @@
 """Exported networks against the Keras networks that they were made from."""
 
+import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -49,6 +51,21 @@ def test_onnx_scores_are_those_of_keras(plain, exported):
     assert isinstance(fast.network, RuntimeNetwork)
     assert isinstance(fast.words.network, RuntimeNetwork)
     np.testing.assert_allclose(scores(fast), scores(load_model(plain)), atol=1e-2)
+
+
+def test_weights_in_another_file_are_refused(exported, tmp_path):
+    import onnx
+
+    folder = tmp_path / "model"
+    shutil.copytree(exported, folder)
+    network = onnx.load(folder / "model.onnx")
+    outside = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
+    onnx.save(network, folder / "model.onnx", **outside)
+    card = json.loads((folder / "model.json").read_text("utf-8"))
+    card["sha256"]["model.onnx"] = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    (folder / "model.json").write_text(json.dumps(card), "utf-8")
+    with pytest.raises(ModelError, match="another file"):
+        load_model(folder, runtime=True)
 
 
 def test_eight_bits_are_stored_and_half_precision_without(exported, plain, tmp_path):
