@@ -29,7 +29,7 @@ CONNECTED = environment.connect()
 
 import keras  # noqa: E402
 import measure  # noqa: E402
-import numpy as np  # noqa: E402
+from pipeline import Constant  # noqa: E402
 from report import steps_row  # noqa: E402
 
 from genre_utils import dataset, models, pipeline, sources, training  # noqa: E402
@@ -40,21 +40,6 @@ SIDES = {
     for precision, policy in (("float32", "float32"), ("bfloat16", "mixed_bfloat16"))
     for xla in (False, True)
 }
-
-
-class Constant(keras.utils.PyDataset):
-    """The same arrays for every batch: what training costs when data cost nothing."""
-
-    def __init__(self, batch: tuple[np.ndarray, np.ndarray], steps: int):
-        super().__init__()
-        self.batch = batch
-        self.steps = steps
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.batch
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -71,23 +72,8 @@ def co_occurrence(labels: np.ndarray, genres: Sequence[str], note: str = "") -> 
     marks = labels.astype(float)
     share = marks.T @ marks / np.where(counts, counts, np.nan)[:, None]
     np.fill_diagonal(share, np.nan)
-    side = max(6, 0.34 * len(genres) + 2)
-    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
     rows = [f"{genre} ({count})" for genre, count in zip(genres, counts, strict=True)]
-    sns.heatmap(
-        pd.DataFrame(share, rows, list(genres)),
-        cmap=SEQUENTIAL,
-        vmin=0,
-        vmax=1,
-        square=True,
-        xticklabels=True,
-        yticklabels=True,
-        ax=axes,
-        cbar_kws={"label": "share of the row's posters", "shrink": 0.7},
-    )
-    axes.grid(visible=False)
-    axes.tick_params(axis="x", rotation=90)
-    axes.tick_params(axis="y", rotation=0)
+    figure, axes = _share_table(pd.DataFrame(share, rows, list(genres)), vmax=1, square=True)
     axes.set(ylabel="of the posters with …", xlabel="… this share also has …")
     return _titled(figure, _closest_pair(share, counts, genres), note)
 
@@ -273,20 +259,7 @@ def taken_for(
     rows = np.flatnonzero(np.asarray(support) >= min(FEW_POSITIVES, max(support)))
     share = instead[rows]
     names = [f"{genres[g]} ({support[g]})" for g in rows]
-    size = (max(6, 0.34 * len(genres) + 3), max(4, 0.34 * len(rows) + 2))
-    figure, axes = plt.subplots(figsize=size, layout="constrained")
-    sns.heatmap(
-        pd.DataFrame(share, names, list(genres)),
-        cmap=SEQUENTIAL,
-        vmin=0,
-        xticklabels=True,
-        yticklabels=True,
-        ax=axes,
-        cbar_kws={"label": "share of the row's posters", "shrink": 0.7},
-    )
-    axes.grid(visible=False)
-    axes.tick_params(axis="x", rotation=90)
-    axes.tick_params(axis="y", rotation=0)
+    figure, axes = _share_table(pd.DataFrame(share, names, list(genres)))
     axes.set(ylabel="missed genre (posters)", xlabel="genre guessed in its place")
     counts = np.asarray(support)[rows]
     # On few posters one mistake would make the largest share.
@@ -341,6 +314,20 @@ def looked(
     pictures = [poster, *(overlay(poster, of_genre) for of_genre in heat)]
     captions = ["the poster", *genres]
     return poster_grid(np.stack(pictures), captions, title, note, columns=4)
+
+
+def _share_table(share: pd.DataFrame, **options: Any) -> tuple[Figure, plt.Axes]:
+    """Draw a table of genres by genres, in shares of the row's posters, as colours."""
+    rows, columns = share.shape
+    size = (max(6, 0.34 * columns + 3), max(4, 0.34 * rows + 2))
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    bar = {"label": "share of the row's posters", "shrink": 0.7}
+    every = {"xticklabels": True, "yticklabels": True}
+    sns.heatmap(share, cmap=SEQUENTIAL, vmin=0, ax=axes, cbar_kws=bar, **every, **options)
+    axes.grid(visible=False)
+    axes.tick_params(axis="x", rotation=90)
+    axes.tick_params(axis="y", rotation=0)
+    return figure, axes
 
 
 def _titled(figure: Figure, title: str, *notes: str) -> Figure:

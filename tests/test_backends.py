@@ -146,7 +146,7 @@ def test_a_network_trained_in_bfloat16_is_saved_to_compute_in_float32(tmp_path):
         network = models.build_model("seed_cnn", 80, ("dark", "bright"))
     finally:
         keras.config.set_dtype_policy(before)
-    assert network.layers[1].compute_dtype == "bfloat16" and network.output.dtype == "float32"
+    assert network.layers[1].compute_dtype == "bfloat16" and network.outputs[0].dtype == "float32"
     _save_network(network, tmp_path / "model.keras")
     saved = keras.saving.load_model(tmp_path / "model.keras", compile=False)
     assert {layer.compute_dtype for layer in saved.layers} == {"float32"}

@@ -35,7 +35,7 @@ labels = np.eye(2)[np.arange(POSTERS) % 2]
 
 batch = batch_size * environment.replicas()
 run = training.open_run(own, {"seed": 0, "batch": batch})
-cache = pipeline.fill_cache(paths, (SIDE, SIDE), run.cache)
+cache = pipeline.fill_cache(paths, (SIDE, SIDE), run.folder / "cache")
 run.begin()
 model = models.build_model("seed_cnn", SIDE, ("dark", "bright"))
 model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
