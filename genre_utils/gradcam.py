@@ -112,11 +112,10 @@ def _gradient(function: Callable, arrays: Sequence[np.ndarray]) -> list[np.ndarr
         import jax
 
         slopes = jax.grad(function)(tensors)
-    else:
-        import torch
-
+    else:  # PyTorch's tensors differentiate themselves
         tensors = [tensor.requires_grad_() for tensor in tensors]
-        slopes = torch.autograd.grad(function(tensors), tensors)
+        function(tensors).backward()
+        slopes = [tensor.grad for tensor in tensors]
     return [ops.convert_to_numpy(slope) for slope in slopes]
 
 

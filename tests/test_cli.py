@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import subprocess
 import sys
@@ -152,7 +153,10 @@ def test_ctrl_c_ends_any_command_with_one_line(monkeypatch, capsys):
 
 
 def test_the_page_names_what_it_needs(monkeypatch, capsys):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "gradio" else found(name)
+    )
     assert main(["app"]) == 2
     assert "poster-genres[app]" in capsys.readouterr().err
 

@@ -22,6 +22,7 @@ def machine(monkeypatch):
         return asked
 
     monkeypatch.setattr(subprocess, "run", lambda command, **_: asked.extend(command[5:]))
+    monkeypatch.setattr(environment, "import_keras", lambda: None)
     monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.setenv("KERAS_BACKEND", "")
     monkeypatch.delenv("KERAS_BACKEND")
