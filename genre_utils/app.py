@@ -10,7 +10,7 @@ import base64
 import io
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ import gradio as gr
 import numpy as np
 import pandas as pd
 from PIL import Image
+from starlette.middleware import Middleware
 
 from genre_utils import gradcam, plots, sample
 from genre_utils.files import write_csv
@@ -35,6 +36,14 @@ SHOWN_HEIGHT = 320  # pixels
 KEPT = 3600  # seconds that uploads and tables stay on disk
 # The slider shows answers again without judging anew; the oldest visitors' are forgotten.
 KEPT_VISITORS = 32
+
+# A browser guesses no types, tells no other page of this one, and gives it no camera. The page may
+# stand in another's frame: notebooks show it so.
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
+)
 
 SHARED = (
     "A public link was asked for: whoever has it can use this page until you stop it, and posters "
@@ -77,6 +86,23 @@ LABELS = """() => {
   new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
   name();
 }"""
+
+
+class SafeHeaders:
+    """Adds `HEADERS` to every answer of the page's server (ASGI)."""
+
+    def __init__(self, app: Callable):
+        self.app = app
+
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        """Let the server answer, and add to the start of its answer."""
+
+        async def send_more(message: dict) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *HEADERS]
+            await send(message)
+
+        await self.app(scope, receive, send_more)
 
 
 class Judged(NamedTuple):
@@ -253,6 +279,7 @@ def launch(
             max_file_size=MAX_FILE,
             allowed_paths=[str(folder)],
             state_session_capacity=KEPT_VISITORS,
+            app_kwargs={"middleware": [Middleware(SafeHeaders)]},
             run_history=False,
             footer_links=[],
             quiet=True,

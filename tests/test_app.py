@@ -107,3 +107,10 @@ def test_it_opens_on_this_machine_only_and_says_when_the_port_is_taken(page, pre
     assert page.local_url.startswith("http://127.0.0.1:") and page.share_url is None
     with pytest.raises(OSError, match="give another --port"):
         app.launch(predictor, port=page.server_port)
+
+
+def test_every_answer_tells_the_browser_to_guess_and_tell_nothing(page):
+    for path in ("", "config", "gradio_api/file=/etc/passwd"):
+        headers = httpx.get(f"{page.local_url}{path}").headers
+        assert headers["x-content-type-options"] == "nosniff", path
+        assert headers["referrer-policy"] == "no-referrer", path
