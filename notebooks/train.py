@@ -19,6 +19,10 @@
 # the words with one that knows English, and lets both speak.
 #
 # <!-- badges -->
+#
+# | | on a CPU of 2 cores | GPU and TPU |
+# |---|---|---|
+# | the 6,642 public posters, 250 wide, heads alone, no words | 9 min, 2.6 GB | not measured |
 
 # %% [markdown]
 # The set-up cell finds the package beside this notebook, or fetches it when the notebook was
