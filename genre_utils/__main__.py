@@ -170,13 +170,16 @@ def _predict(options: argparse.Namespace) -> int:
         raise ValueError(f"--top is {options.top}: give 1 or more.")
     if options.ray or options.ray_address:
         return _predict_on_ray(options)
+    if options.parquet:
+        raise ValueError("--parquet goes with --ray: without it, give --csv or --json.")
     for file in (options.csv, options.json):
         _check_writable(file)
     posters = _posters(options)
     predictor = Predictor.load(_model(options), not options.no_text)
     count = None if options.list == "-" else sum(1 for _ in list_posters(_posters(options)))
     with _journal_file(options) as file:
-        journal = catalogue.Journal(file, predictor)
+        inputs = [os.path.abspath(path) for path in (*options.paths, options.list) if path]
+        journal = catalogue.Journal(file, predictor, inputs)
         try:
             for found in journal.fill(predictor, posters, count):
                 if found.error:
@@ -185,7 +188,8 @@ def _predict(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             _write_tables(options, journal, predictor.genres)
             done = sum(1 for _ in journal.read())
-            again = "; the same command goes on behind them" if options.csv or options.json else ""
+            kept = any(name and name != "-" for name in (options.csv, options.json))
+            again = "; the same command goes on behind them" if kept else ""
             raise KeyboardInterrupt(f"stopped; {done} posters are predicted{again}.") from None
         return _write_tables(options, journal, predictor.genres)
 
@@ -243,6 +247,8 @@ def _predict_on_ray(options: argparse.Namespace) -> int:
 
     if not options.parquet or options.csv or options.json:
         raise ValueError("--ray writes Parquet: give --parquet DIR, and no --csv or --json.")
+    if Path(options.parquet).is_dir() and any(Path(options.parquet).iterdir()):
+        raise ValueError(f"{options.parquet} holds files already: give a new folder to --parquet.")
     predicted, bad = on_ray.predict(
         _posters(options),
         options.parquet,
@@ -261,6 +267,7 @@ def _check_ray() -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
+    environment.import_keras()
     from genre_utils import export, sources
 
     folder = _model(options)

@@ -2,7 +2,8 @@
 
 While a command works, its predictions stand in a journal beside its result, JSON lines, one
 poster each. Killed and run again, it goes on behind the last whole line; done, it writes the
-tables from the journal and deletes it. Nothing but the line at hand is in memory.
+tables from the journal and deletes it. Beside the names of a run before, nothing but the line at
+hand is in memory.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ from genre_utils.predictor import Prediction, Predictor, highest, list_posters
 class Journal:
     """The predictions of one command in a file; `done` counts those of a run before, by poster.
 
-    A file of another model, or of the words left out, is begun anew, and a line on standard error
-    says so.
+    A file of another model or other `inputs`, or of the words left out, or a damaged one is begun
+    anew, and a line on standard error says so.
     """
 
-    def __init__(self, file: Path, predictor: Predictor):
+    def __init__(self, file: Path, predictor: Predictor, inputs: Sequence[str] = ()):
         self.file = file
         self.settings = {"model": predictor.model.card["sha256"], "words": bool(predictor.reader)}
+        # Names are relative to a folder: those of another would be taken for this one's.
+        self.settings["inputs"] = list(inputs)
         self.done = self._resume()
 
     def fill(
@@ -67,12 +70,16 @@ class Journal:
         done: Counter[str] = Counter()
         if self.file.exists():
             self._cut_torn_line()
-            with open(self.file, encoding="utf-8") as file:
-                if json.loads(file.readline() or "null") == self.settings:
-                    done.update(json.loads(line)[0] for line in file)
-                    print(f"{done.total()} posters were predicted before.", file=sys.stderr)
-                    return done
-            print(f"{self.file} is of other settings: it is begun anew.", file=sys.stderr)
+            try:
+                with open(self.file, encoding="utf-8") as file:
+                    if json.loads(file.readline() or "null") == self.settings:
+                        done.update(poster for poster, _, _ in map(json.loads, file))
+                        print(f"{done.total()} posters were predicted before.", file=sys.stderr)
+                        return done
+            except (ValueError, TypeError):  # no line of ours
+                done.clear()
+            what = "of another command, or damaged"
+            print(f"{self.file} is {what}: it is begun anew.", file=sys.stderr)
         self.file.write_text(json.dumps(self.settings) + "\n", "utf-8")
         return done
 

@@ -178,8 +178,9 @@ class Predictor:
         network = self.model.network
         on_cpu = isinstance(network, RuntimeNetwork) or not environment.accelerated()
         step = CPU_BATCH if on_cpu else BATCH
-        starts = range(0, len(pixels), step)
-        logits = [network.predict_on_batch(pixels[i : i + step]) for i in starts]
+        batches = [pixels[i : i + step] for i in range(0, len(pixels), step)]
+        # Where devices repeat a batch instead of sharing it, the first answers are all.
+        logits = [network.predict_on_batch(batch)[: len(batch)] for batch in batches]
         return np.concatenate(logits).astype(np.float64)
 
     def _read_ahead(
@@ -219,7 +220,12 @@ class _Read(NamedTuple):
 
 
 def highest(scores: np.ndarray, top: int) -> np.ndarray:
-    """Give the positions of the `top` highest scores, the highest first."""
+    """Give the positions of the `top` highest scores, the highest first.
+
+    Raises `ValueError` unless `top` is at least 1.
+    """
+    if top < 1:
+        raise ValueError(f"top is {top}: give the number of genres to show, 1 or more.")
     return np.argsort(-scores, kind="stable")[:top]
 
 

@@ -22,7 +22,7 @@
 #
 # | | on a CPU of 2 cores | GPU and TPU |
 # |---|---|---|
-# | a poster and its words, once the model is loaded | 0.7 s | not used |
+# | a poster, its words and where it looked | not measured | not measured |
 
 # %% [markdown]
 # The set-up cell finds the package beside this notebook, or fetches it when the notebook was

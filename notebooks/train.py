@@ -478,8 +478,8 @@ if last_fit:
     ngrams = words.NgramModel.fit(everyone, np.concatenate([labels[split] for split in learned]))
 
 # %% [markdown]
-# Then the network of the words, from the same start and for as many epochs. There is nothing
-# left to validate on: what this training writes about validation are posters that it learns from:
+# Then the network of the words, from the same start and for at most as many epochs. There is
+# nothing left to validate on: what it writes about validation are posters that it learns from:
 
 
 # %%
@@ -523,10 +523,9 @@ if not run.finished:
 # %%
 predictor = Predictor(load_model(run.folder))
 looked = {}
-for split in {"validation", "test"}.difference(learned):
+for split in [split for split in ("validation", "test") if split not in learned]:
     groups = np.array_split(paths[split], -(-len(paths[split]) // 32))
-    # Where devices repeat a batch instead of sharing it, the first answers are all.
-    answers = [predictor.picture_logits(cache.pixels(group))[: len(group)] for group in groups]
+    answers = [predictor.picture_logits(cache.pixels(group)) for group in groups]
     looked[split] = np.concatenate(answers)
 scores = {split: predictor.combine(looked[split], lines[split])[0] for split in looked}
 

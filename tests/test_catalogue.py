@@ -49,7 +49,7 @@ def test_an_interrupted_command_goes_on_and_ends_the_same(
 ):
     arguments = ["predict", str(posters), "--model", str(model), "--no-text", "--all-genres"]
     assert main([*arguments, "--csv", str(tmp_path / "whole.csv")]) == 0
-    journal = Journal(tmp_path / "cut.csv.partial", predictor)
+    journal = Journal(tmp_path / "cut.csv.partial", predictor, [str(posters)])
     predictions = journal.fill(predictor, [posters])
     for _ in range(35):
         next(predictions)
@@ -85,6 +85,22 @@ def test_another_model_begins_anew(posters, predictor, tmp_path, capsys):
     other = Predictor(type(predictor.model)(**{**vars(predictor.model), "card": {"sha256": {}}}))
     assert card["sha256"] and Journal(file, other).done.total() == 0
     assert "begun anew" in capsys.readouterr().err
+
+
+def test_a_journal_of_other_posters_or_a_damaged_one_begins_anew(posters, predictor, tmp_path):
+    file = tmp_path / "cut.csv.partial"
+    predictions = Journal(file, predictor, [str(posters)]).fill(predictor, [posters])
+    next(predictions)
+    predictions.close()
+    assert Journal(file, predictor, ["elsewhere"]).done.total() == 0
+    file.write_bytes(b"\xff\xfeno journal\n")
+    assert Journal(file, predictor, [str(posters)]).done.total() == 0
+    assert list(Journal(file, predictor, [str(posters)]).read()) == []
+
+
+def test_parquet_needs_ray(posters, model, capsys):
+    assert main(["predict", str(posters), "--model", str(model), "--parquet", "out"]) == 2
+    assert "--parquet goes with --ray" in capsys.readouterr().err
 
 
 def test_a_list_of_paths_keeps_its_order_and_doubles(posters, model, tmp_path):
