@@ -18,7 +18,7 @@ def list_column(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def split_column(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.rename(columns={"Id": "movie", "Genre": "genres"})
+    return rows.rename(columns={"Id": "imdb_id", "Genre": "genres"})
 
 
 @pytest.mark.parametrize("layout", [one_hot, list_column, split_column])
@@ -28,10 +28,10 @@ def test_own_posters_are_trained_on_and_predicted(layout, sample_folder, tmp_pat
     rows = pd.DataFrame({"Id": known["Id"], "Genre": names.str.join("|")})
     rows = rows[rows["Genre"].ne("N/A")].head(60)
     data = tmp_path / "my posters"
-    (data / "pictures").mkdir(parents=True)
+    (data / "posters").mkdir(parents=True)
     for poster in rows["Id"]:
         picture = (sample_folder / "Images" / f"{poster}.jpg").read_bytes()
-        (data / "pictures" / f"{poster}.jpg").write_bytes(picture)
+        (data / "posters" / f"{poster}.jpg").write_bytes(picture)
     layout(rows).to_csv(data / "labels.csv", index=False)
     model = tmp_path / "model"
     run_notebook(
@@ -47,7 +47,7 @@ def test_own_posters_are_trained_on_and_predicted(layout, sample_folder, tmp_pat
     )
     assert (model / "MODEL_CARD.md").exists()
     file = tmp_path / "genres.csv"
-    arguments = ["predict", str(data / "pictures"), "--model", str(model), "--csv", str(file)]
+    arguments = ["predict", str(data / "posters"), "--model", str(model), "--csv", str(file)]
     assert main(arguments) == 0
     table = pd.read_csv(file)
     assert len(table) == 3 * len(rows) and table["error"].isna().all()
