@@ -18,7 +18,7 @@ import ray
 
 from genre_utils.images import PosterError, read_poster
 from genre_utils.predictor import Predictor, list_posters
-from genre_utils.reading import Line, Reader, Readings, WordCache, hash_file
+from genre_utils.reading import Line, Reader, Readings, WordCache, read_posters
 
 BATCH = 32  # posters that a worker has in hand, and does again should it die
 # Shares of a core: were all cores the workers', no task could write what they have done.
@@ -86,29 +86,20 @@ def read(paths: Sequence[str], cache: WordCache, address: str | None = None) -> 
 
     They must see the same files, under the same paths, as this machine.
     """
-    start(address)
-    hashes, unreadable, lines = {}, {}, {}
-    for path in paths:
-        try:
-            hashes[path] = hash_file(path)
-        except PosterError as error:
-            unreadable[path] = error.reason
-    unread = {sha256: path for path, sha256 in hashes.items() if cache.get(sha256) is None}
-    items = [{"source": path} for path in unread.values()]
-    failed, name = {}, Reader().name
-    for row in _map(items, ReadBatch).iter_rows() if items else ():
-        sha256 = hashes[row["source"]]
-        if row["error"]:
-            failed[sha256] = row["error"]
-        else:
-            found = [Line(text, sure, box) for text, sure, box in json.loads(row["lines"])]
-            cache.put(sha256, found, name)
-    for path, sha256 in hashes.items():
-        if sha256 in failed:
-            unreadable[path] = failed[sha256]
-        else:
-            lines[path] = cache.get(sha256) or []
-    return Readings(lines, unreadable, len(unread) - len(failed))
+
+    def read_all(pictures: dict[str, str], cache: WordCache, reader: Reader) -> dict[str, str]:
+        start(address)
+        failed, hashes = {}, {path: sha256 for sha256, path in pictures.items()}
+        for row in _map([{"source": path} for path in hashes], ReadBatch).iter_rows():
+            if row["error"]:
+                failed[hashes[row["source"]]] = row["error"]
+            else:
+                read = json.loads(row["lines"])
+                found = [Line(text, sure, tuple(map(tuple, box))) for text, sure, box in read]
+                cache.put(hashes[row["source"]], found, reader.name)
+        return failed
+
+    return read_posters(paths, cache, read_all=read_all)
 
 
 def start(address: str | None) -> None:

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
@@ -215,15 +215,22 @@ class WordCache:
         _name_damaged(self.file, self.damaged, "their posters are read again when need be")
 
 
-def read_posters(paths: Sequence[str], cache: WordCache, reader: Reader | None = None) -> Readings:
+def read_posters(
+    paths: Sequence[str],
+    cache: WordCache,
+    reader: Reader | None = None,
+    read_all: Callable[[dict[str, str], WordCache, Reader], dict[str, str]] | None = None,
+) -> Readings:
     """Read the words on posters into `cache` on all cores, each picture once.
+
+    `read_all` reads `{hash: path}` elsewhere instead, and gives `{hash: reason}` of the unreadable.
 
     Stopped at any moment, it goes on where it was. What cannot be read is in the answer's
     `unreadable`. Raises `ReadingError` if a poster is left to read and RapidOCR is missing.
     """
     hashes, unreadable = _hash_all(paths)
     new = _unread(hashes, cache)
-    failed = _read_all(new, cache, reader or Reader()) if new else {}
+    failed = (read_all or _read_all)(new, cache, reader or Reader()) if new else {}
     lines = {}
     for path, sha256 in hashes.items():
         if sha256 in failed:
@@ -377,7 +384,7 @@ def _unread(hashes: dict[str, str], cache: WordCache) -> dict[str, str]:
 
 def _read_all(pictures: dict[str, str], cache: WordCache, reader: Reader) -> dict[str, str]:
     """Read `{hash: path}` into the cache; returns `{hash: reason}` of what cannot be read."""
-    failed = {}
+    failed, work = {}, {}
     # ONNX Runtime computes outside Python's global lock, and 95 % of the time is spent there:
     # threads fill all cores as processes would, in half the memory.
     pool = ThreadPoolExecutor(workers())
@@ -398,6 +405,9 @@ def _read_all(pictures: dict[str, str], cache: WordCache, reader: Reader) -> dic
                 bar.update()
     finally:  # after Ctrl-C, too, only what is being read is waited for
         pool.shutdown(cancel_futures=True)
+        for done, sha256 in work.items():  # read, but not collected before an interrupt
+            if not done.cancelled() and not done.exception() and cache.get(sha256) is None:
+                cache.put(sha256, done.result(), reader.name)
     return failed
 
 
