@@ -185,8 +185,8 @@ class WordCache:
         entry = {"sha256": sha256, "reader": reader, "lines": packed}
         text = json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n"
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        # Unbuffered and at the end, wherever that is by now: should another process write to the
-        # same file, its lines and these stand in turn.
+        # Unbuffered and at the end, wherever that is by now: should another thread or process write
+        # to the same file, its lines and these stand in turn.
         with open(self.file, "a+b", buffering=0) as file:
             line = text.encode("utf-8", "replace")
             if file.seek(0, os.SEEK_END):
@@ -384,30 +384,29 @@ def _unread(hashes: dict[str, str], cache: WordCache) -> dict[str, str]:
 
 def _read_all(pictures: dict[str, str], cache: WordCache, reader: Reader) -> dict[str, str]:
     """Read `{hash: path}` into the cache; returns `{hash: reason}` of what cannot be read."""
-    failed, work = {}, {}
+    failed = {}
+
+    def read(sha256: str, path: str) -> None:
+        # Kept before the next is begun, whatever becomes of the process.
+        cache.put(sha256, reader.read(read_poster(path)), reader.name)
+
     # ONNX Runtime computes outside Python's global lock, and 95 % of the time is spent there:
     # threads fill all cores as processes would, in half the memory.
     pool = ThreadPoolExecutor(workers())
     try:
-        work = {
-            pool.submit(lambda path: reader.read(read_poster(path)), path): sha256
-            for sha256, path in pictures.items()
-        }
+        work = {pool.submit(read, *picture): picture[0] for picture in pictures.items()}
         # `delay` keeps short work silent; `mininterval` keeps a headless notebook's log short.
         with tqdm(
             total=len(work), desc="reading words", unit=" posters", delay=3, mininterval=1
         ) as bar:
             for done in as_completed(work):
                 try:
-                    cache.put(work[done], done.result(), reader.name)
+                    done.result()
                 except PosterError as error:
                     failed[work[done]] = error.reason
                 bar.update()
     finally:  # after Ctrl-C, too, only what is being read is waited for
         pool.shutdown(cancel_futures=True)
-        for done, sha256 in work.items():  # read, but not collected before an interrupt
-            if not done.cancelled() and not done.exception() and cache.get(sha256) is None:
-                cache.put(sha256, done.result(), reader.name)
     return failed
 
 
