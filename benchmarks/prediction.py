@@ -6,18 +6,23 @@ Cold: the whole process `python -m genre_utils predict POSTER`, with and without
 one that only imports Keras and builds the published network; the median of three of each,
 alternating. Warm, the picture alone: `Predictor.predict` of one poster and of many, beside the
 network's own `predict_on_batch` on pixels of that size. Warm, with words: one poster, its words
-read anew each time. A catalogue: `--catalogue N` links to the posters (0: none), the picture alone,
-written to a journal; its speed beside the network's own, and the memory after each quarter. Prints
-each part as it is done, and writes `benchmarks/results/prediction.json`.
+read anew each time. A catalogue: the process `python -m genre_utils predict FOLDER --csv FILE` on
+`--catalogue N` links to the posters (0: none), the picture alone, beside the network's own speed;
+on `--worded N` links with words, beside the speed of reading them; each with the highest memory in
+each quarter of its time. Prints each part as it is done, and writes
+`benchmarks/results/prediction.json`; parts that were left out keep their figures of before.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,7 +30,7 @@ from typing import Any
 import measure
 import numpy as np
 
-from genre_utils.catalogue import Journal
+from genre_utils import reading
 from genre_utils.model_folder import RELEASED
 from genre_utils.predictor import BATCH, Predictor
 
@@ -37,23 +42,32 @@ def main() -> None:
     parser = measure.options_parser(__doc__, posters=64)
     parser.add_argument("--model", type=Path, default=RELEASED, help="model folder")
     parser.add_argument("--catalogue", type=int, default=100_000, help="links to predict")
+    parser.add_argument("--worded", type=int, default=200, help="links to predict with words")
+    parser.add_argument("--only", nargs="*", help="parts to measure (default: all)")
     options = parser.parse_args()
-    predictor = Predictor.load(options.model, read_text=False)
-    reading = Predictor.load(options.model)
+    picture = Predictor.load(options.model, read_text=False)
     paths = measure.real_posters(options.posters).posters["path"].tolist()
+    plain = ["--model", str(options.model), "--no-text"]
     parts = {
-        "one": lambda: measure_warm(predictor, paths[:1], rounds=21),
-        "many": lambda: measure_warm(predictor, paths, rounds=5),
-        "one_with_words": lambda: measure_words(reading, paths[:21]),
+        "one": lambda: measure_warm(picture, paths[:1], rounds=21),
+        "many": lambda: measure_warm(picture, paths, rounds=5),
+        "one_with_words": lambda: measure_words(Predictor.load(options.model), paths[:21]),
         "cold": lambda: measure_cold(paths[0], options.model),
+        "catalogue": lambda: measure_catalogue(
+            paths, options.catalogue, plain, lambda: network_alone(picture)
+        ),
+        "worded": lambda: measure_catalogue(
+            paths, options.worded, plain[:-1], lambda: reading_alone(paths)
+        ),
     }
-    if options.catalogue:
-        parts["catalogue"] = lambda: measure_catalogue(predictor, paths, options.catalogue)
-    network = predictor.model.network
-    result = {"network": network.name, "size": list(predictor.model.image_size)}
+    file = measure.RESULTS / "prediction.json"
+    result = json.loads(file.read_text("utf-8")) if options.only and file.exists() else {}
+    result |= {"network": picture.model.network.name, "size": list(picture.model.image_size)}
     for name, part in parts.items():
-        result[name] = part()
-        print(f"{name}: {result[name]}", flush=True)
+        if getattr(options, name, True) and name in (options.only or parts):
+            result[name] = part()
+            print(f"{name}: {result[name]}", flush=True)
+    result.pop("machine", None)
     measure.save("prediction", result)
 
 
@@ -86,38 +100,64 @@ def measure_cold(poster: str, model: Path, rounds: int = 3) -> dict[str, Any]:
     }
 
 
-def measure_catalogue(predictor: Predictor, paths: list[str], count: int) -> dict[str, Any]:
-    """Predict a folder of so many links as the command does, between two runs of the network."""
-    import psutil
+def measure_catalogue(
+    paths: list[str], count: int, options: list[str], alone: Callable[[], float]
+) -> dict[str, Any]:
+    """Predict a folder of so many links by the command, between two runs of what it cannot beat.
 
-    batch = np.full((BATCH, *predictor.model.image_size, 3), 127, np.uint8)
-    process, megabytes = psutil.Process(), []
-
-    def network() -> float:
-        start = time.perf_counter()
-        for _ in range(8):
-            predictor.model.network.predict_on_batch(batch)
-        return (time.perf_counter() - start) / (8 * BATCH)
-
+    `alone` gives that one's seconds a poster.
+    """
     with tempfile.TemporaryDirectory() as folder:
         links = Path(folder) / "posters"
         links.mkdir()
         for i in range(count):
             os.symlink(os.path.abspath(paths[i % len(paths)]), links / f"{i:07d}.jpg")
-        before = network()
-        start = time.perf_counter()
-        journal = Journal(Path(folder) / "table.csv.partial", predictor)
-        for number, _ in enumerate(journal.fill(predictor, [links]), start=1):
-            if number % max(1, count // 4) == 0:
-                megabytes.append(round(process.memory_info().rss / 1e6))
-        seconds = (time.perf_counter() - start) / count
-    alone = (before + network()) / 2
+        before = alone()
+        command = ["-m", "genre_utils", "predict", str(links), "--csv", f"{folder}/table.csv"]
+        seconds, megabytes = watch([*command, *options])
+    limit = (before + alone()) / 2
+    quarters = np.array_split(megabytes, 4)
     return {
         "posters": count,
-        "posters_a_second": round(1 / seconds, 1),
-        "share_of_network": round(alone / seconds, 3),
-        "megabytes": megabytes,
+        "posters_a_second": round(count / seconds, 2),
+        "share": round(count * limit / seconds, 3),
+        "megabytes": [round(float(max(quarter))) for quarter in quarters],
     }
+
+
+def watch(arguments: list[str]) -> tuple[float, list[float]]:
+    """Run this Python with arguments; gives the seconds it took, and its memory as it went on."""
+    import psutil
+
+    start, megabytes = time.perf_counter(), []
+    child = psutil.Popen([sys.executable, *arguments], stderr=subprocess.DEVNULL)
+    while child.poll() is None:
+        with suppress(psutil.Error):  # it may have ended since
+            megabytes.append(child.memory_info().rss / 1e6)
+        time.sleep(0.1)
+    if child.returncode:
+        raise SystemExit(f"python {' '.join(arguments)} failed.")
+    return time.perf_counter() - start, megabytes
+
+
+def network_alone(predictor: Predictor) -> float:
+    """Give the seconds that the network itself takes for a poster, in batches."""
+    batch = np.full((BATCH, *predictor.model.image_size, 3), 127, np.uint8)
+    predictor.model.network.predict_on_batch(batch)
+    start = time.perf_counter()
+    for _ in range(8):
+        predictor.model.network.predict_on_batch(batch)
+    return (time.perf_counter() - start) / (8 * BATCH)
+
+
+def reading_alone(paths: list[str]) -> float:
+    """Give the seconds that reading a poster's words takes, on all cores."""
+    with tempfile.TemporaryDirectory() as folder:
+        reader, cache = reading.Reader(), reading.WordCache(Path(folder) / "words.jsonl")
+        reading.read_posters(paths[: reading.workers()], cache, reader)  # loads its models
+        start = time.perf_counter()
+        read = reading.read_posters(paths, cache, reader)
+    return (time.perf_counter() - start) / read.new
 
 
 def run(*arguments: str) -> None:

@@ -7,6 +7,7 @@ steps of fine-tuning are common work. On one host nothing of this is felt. Keras
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,9 @@ GONE = (
     "This training has lost one of its hosts, and ends. Start the same command on all hosts: it "
     "goes on after its last finished epoch."
 )
+
+# How what XLA reports begins, save this host's want of memory and its own mistakes.
+LOST = re.compile("(?!RESOURCE_EXHAUSTED|INVALID_ARGUMENT)[A-Z_]+: ")
 
 # When the first host has gone, JAX ends the others at once, from outside of Python. A process
 # that outlives this one then says why: it waits for the end, and is told of an orderly one.
@@ -131,7 +135,8 @@ def _ends_in_a_sentence() -> Iterator[None]:
 
     try:
         yield
-    except JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" in str(error):  # this host's memory
+    # While a step is being handed out, JAX turns the same words into a ValueError.
+    except (JaxRuntimeError, ValueError) as error:
+        if not LOST.match(str(error)):
             raise
         raise HostError(GONE) from None

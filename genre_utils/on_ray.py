@@ -1,7 +1,7 @@
 """Many machines: Ray Data maps the same Predictor, or the same Reader, over posters.
 
-Ray gives out the work, starts a worker that died again, and repeats what it had in hand. Nothing
-else of the package imports this module or Ray.
+Ray gives out the work, starts a worker that died again, and repeats what it had in hand. The
+core never imports this module.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class PredictBatch:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         """Give `poster`, a column of scores a genre, and `error`, one row a poster."""
-        fetched = [_fetch(source) for source in batch["source"]]
+        fetched, reasons = zip(*map(_fetch, batch["source"]), strict=True)
         posters = zip(batch["poster"], fetched, strict=True)
         found = list(self.predictor.stream_named(posters))
         missing = np.full(len(self.predictor.genres), np.nan)
         scores = np.array([missing if one.error else one.scores for one in found])
         columns = dict(zip(self.predictor.genres, scores.T, strict=True))
-        errors = np.array([one.error or "" for one in found])
-        return {"poster": batch["poster"], **columns, "error": errors}
+        errors = [why or one.error or "" for why, one in zip(reasons, found, strict=True)]
+        return {"poster": batch["poster"], **columns, "error": np.array(errors)}
 
 
 class ReadBatch:
@@ -133,12 +133,12 @@ def _list(images: Iterable[str]) -> Iterable[tuple[str, str]]:
             )
 
 
-def _fetch(source: str) -> Any:
-    """Give a path as it is, and the bytes at an address; of what cannot be fetched, no bytes."""
+def _fetch(source: str) -> tuple[Any, str | None]:
+    """Give a path as it is, and the bytes at an address, or none and the reason why."""
     if "://" not in source:
-        return source
+        return source, None
     try:
         with fsspec.open(source) as file:
-            return file.read()
-    except Exception:  # each system's own, from HTTP to S3; no bytes are named as an empty file
-        return b""
+            return file.read(), None
+    except Exception as error:  # each system's own, from HTTP to S3
+        return b"", f"it cannot be fetched ({type(error).__name__}: {error})"

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from genre_utils import environment, training
+from genre_utils import environment, hosts, training
 
-pytest.importorskip("jax")
+errors = pytest.importorskip("jax.errors")
 
 VARIABLES = ("KERAS_DISTRIBUTION_NUM_PROCESSES", "KERAS_DISTRIBUTION_PROCESS_ID")
 
@@ -37,8 +37,8 @@ def start_two(folder: Path, epochs: int) -> list[subprocess.Popen]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    hosts = {environment.HOSTS: address, VARIABLES[0]: "2"}
-    return [start(folder, epochs, 4, **hosts, **{VARIABLES[1]: str(k)}) for k in range(2)]
+    common = {environment.HOSTS: address, VARIABLES[0]: "2"}
+    return [start(folder, epochs, 4, **common, **{VARIABLES[1]: str(k)}) for k in range(2)]
 
 
 def said(folder: Path, number: int = 0) -> str:
@@ -72,17 +72,27 @@ def test_two_hosts_train_as_one_does(tmp_path):
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_host_that_is_killed_ends_the_other_with_a_sentence(tmp_path, victim):
     folder = tmp_path / "run"
-    hosts = start_two(folder, 40)
+    started = start_two(folder, 40)
     while not (folder / "checkpoints" / "epoch-002.keras").exists():
-        assert all(host.poll() is None for host in hosts), said(folder, 0) + said(folder, 1)
+        assert all(host.poll() is None for host in started), said(folder, 0) + said(folder, 1)
         time.sleep(0.1)
-    hosts[victim].send_signal(signal.SIGKILL)
-    hosts[1 - victim].wait(180)
+    started[victim].send_signal(signal.SIGKILL)
+    started[1 - victim].wait(180)
     assert "Start the same command on all hosts" in said(folder, 1 - victim)
     done = max(int(file.stem[-3:]) for file in (folder / "checkpoints").glob("epoch-*.keras"))
     finish(start_two(folder, done + 1), folder)
     assert "going on after 0" not in said(folder)
     assert pd.read_csv(folder / "history.csv")["epoch"].tolist() == list(range(done + 2))
+
+
+@pytest.mark.parametrize("kind", [ValueError, errors.JaxRuntimeError])
+def test_what_jax_says_of_a_lost_host_becomes_a_sentence(kind):
+    lost = "UNKNOWN: Gloo AllGather failed: Connection reset by peer"
+    with pytest.raises(hosts.HostError, match="Start the same"), hosts._ends_in_a_sentence():
+        raise kind(lost)
+    for own in ("RESOURCE_EXHAUSTED: Out of memory", "BATCH_SIZE is 0"):
+        with pytest.raises(kind, match=own), hosts._ends_in_a_sentence():
+            raise kind(own)
 
 
 def test_hosts_that_disagree_are_named_instead_of_waiting_forever(tmp_path, monkeypatch):

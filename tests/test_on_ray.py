@@ -67,6 +67,18 @@ def test_a_killed_worker_costs_no_poster_and_no_figure(many, tmp_path):
     np.testing.assert_allclose(*figures, atol=1e-5)
 
 
+def test_what_cannot_be_fetched_is_named_with_the_reason(sample_folder, tmp_path):
+    from genre_utils.on_ray import PredictBatch
+
+    picture = next((sample_folder / "Images").iterdir())
+    sources = [picture.as_uri(), (tmp_path / "gone.jpg").as_uri(), "nowhere://bucket/a.jpg"]
+    batch = {"poster": np.array(["good", "gone", "far"]), "source": np.array(sources)}
+    rows = PredictBatch(str(make_small_model(tmp_path / "model")), False)(batch)
+    good, gone, far = rows["error"]
+    assert not good and "FileNotFoundError" in gone and "nowhere" in far
+    assert not np.isnan(rows["Drama"][0]) and np.isnan(rows["Drama"][1:]).all()
+
+
 def test_the_core_does_not_know_ray(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["predict", str(tmp_path), "--ray", "--parquet", str(tmp_path / "out")]) == 2
