@@ -300,7 +300,6 @@ def _compare(options: argparse.Namespace, folder: Path) -> dict[str, float]:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    environment.import_keras()
     from genre_utils import dataset, evaluation, sources
     from genre_utils.predictor import Predictor
     from genre_utils.reading import WordCache
@@ -387,7 +386,6 @@ def _app(options: argparse.Namespace) -> int:
 
 
 def _card(options: argparse.Namespace) -> int:
-    environment.import_keras()
     from genre_utils.model_card import write_model_card
 
     print(write_model_card(_model(options)))

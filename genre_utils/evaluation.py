@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score
-from tqdm import tqdm
+
+from genre_utils import progress
 
 # Macro figures are means over genres; below five positives a genre's own figure is mostly luck.
 FEW_POSITIVES = 5
@@ -161,7 +162,7 @@ def paired_bootstrap(
     counted = labels.sum(axis=0) >= FEW_POSITIVES
     nothing = {"share": None, "difference": None, "interval": None}
     differences = []
-    for _ in tqdm(range(resamples), desc="paired bootstrap", delay=3, mininterval=1):
+    for _ in progress.bar(range(resamples), desc="paired bootstrap"):
         rows = rng.integers(0, len(labels), len(labels))
         kept = counted & labels[rows].any(axis=0)
         if not kept.any():
@@ -284,7 +285,7 @@ def _best_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
 def _bootstrap(labels, scores, counted, resamples: int, seed: int) -> dict:
     rng = np.random.default_rng(seed)
     draws = np.full((resamples, labels.shape[1]), np.nan)
-    for draw in tqdm(draws, desc="bootstrap", delay=3, mininterval=1):
+    for draw in progress.bar(draws, desc="bootstrap"):
         rows = rng.integers(0, len(labels), len(labels))
         drawn = labels[rows]
         present = drawn.any(axis=0)

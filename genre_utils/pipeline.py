@@ -15,8 +15,8 @@ from pathlib import Path
 import keras
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from genre_utils import progress
 from genre_utils.files import replacing, write_json
 from genre_utils.images import PosterError, read_poster, resize_poster
 from genre_utils.tokenizing import pad_tokens
@@ -228,7 +228,8 @@ def _decode_all(paths: Sequence[str], size: tuple[int, int], file: Path) -> dict
     np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
     block = max(1, BLOCK_BYTES // math.prod(shape[1:]))
     # Pillow decodes and resizes outside Python's global lock, so threads fill all cores.
-    with ThreadPoolExecutor(os.cpu_count()) as pool, _progress(paths, "decoding posters") as bar:
+    bar = progress.bar(total=len(paths), desc="decoding posters", unit=" posters")
+    with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
         for start in range(0, len(paths), block):
             rows = np.load(file, mmap_mode="r+")[start : start + block]
 
@@ -241,11 +242,6 @@ def _decode_all(paths: Sequence[str], size: tuple[int, int], file: Path) -> dict
 
             list(pool.map(decode, range(len(rows))))
     return unreadable
-
-
-def _progress(paths: Sequence[str], what: str) -> tqdm:
-    # `delay` keeps short work silent; `mininterval` keeps a headless notebook's log short.
-    return tqdm(total=len(paths), desc=what, unit=" posters", delay=3, mininterval=1)
 
 
 def _fingerprint(paths: Sequence[str]) -> str:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from genre_utils import environment
+from genre_utils import environment, progress
 from genre_utils.fusion import blend
 from genre_utils.images import SUFFIXES, PosterError, read_poster, resize_poster
 from genre_utils.model_folder import RELEASED, SavedModel, load_model
@@ -136,8 +135,7 @@ class Predictor:
         # A reader's thread needs memory of its own, one that decodes needs none.
         pool = ThreadPoolExecutor(workers() if self.reader else os.cpu_count())
         ahead = self._read_ahead(iter(posters), pool)
-        # `delay` keeps short work silent; `mininterval` keeps a headless notebook's log short.
-        bar = tqdm(total=count, desc="predicting", unit=" posters", delay=3, mininterval=1)
+        bar = progress.bar(total=count, desc="predicting", unit=" posters")
         try:
             while batch := list(islice(ahead, BATCH)):
                 read = [future.result() for _, future in batch]

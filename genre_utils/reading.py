@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from genre_utils import progress
 from genre_utils.images import FORMATS, PosterError, read_poster, resize_poster
 
 WORDS_FILE = Path("outputs/words.jsonl")
@@ -395,10 +395,7 @@ def _read_all(pictures: dict[str, str], cache: WordCache, reader: Reader) -> dic
     pool = ThreadPoolExecutor(workers())
     try:
         work = {pool.submit(read, *picture): picture[0] for picture in pictures.items()}
-        # `delay` keeps short work silent; `mininterval` keeps a headless notebook's log short.
-        with tqdm(
-            total=len(work), desc="reading words", unit=" posters", delay=3, mininterval=1
-        ) as bar:
+        with progress.bar(total=len(work), desc="reading words", unit=" posters") as bar:
             for done in as_completed(work):
                 try:
                     done.result()

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
-from tqdm import tqdm
-
+from genre_utils import progress
 from genre_utils.files import make_writable
 from genre_utils.genres import IMDB_GENRES
 from genre_utils.images import SUFFIXES
@@ -364,13 +363,13 @@ def _fetch(url: str, path: Path) -> None:
     with urllib.request.urlopen(url, timeout=_STALLED_AFTER) as response, path.open("wb") as out:
         expected = response.length  # None where the server does not announce a length
         received = 0
-        with tqdm(
+        with progress.bar(
             total=expected, desc="Downloading posters", unit="B", unit_scale=True
-        ) as progress:
+        ) as bar:
             while chunk := response.read(_CHUNK):
                 out.write(chunk)
                 received += len(chunk)
-                progress.update(len(chunk))
+                bar.update(len(chunk))
                 if received > MAX_UNPACKED:
                     raise OSError(f"it sends more than {MAX_UNPACKED // 10**9} GB")
     # `read` ends without complaint when the connection does.

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+
+from genre_utils import progress
 
 # BERT's WordPiece vocabulary, as the authors' own tokenizer file; it fits the weights alone.
 TOKENIZER = Path(__file__).parent / "weights" / "minilm_tokenizer.json"
@@ -43,7 +44,7 @@ def run_on_words(network: Any, tokens: Sequence[np.ndarray], batch: int = 64) ->
     # Sorted by length, little is filled up; a batch that is always full is compiled once a length.
     order = np.argsort([len(row) for row in tokens], kind="stable")
     steps = range(0, len(order), batch)
-    for start in tqdm(steps, desc="words", unit=" batches", delay=3, mininterval=1):
+    for start in progress.bar(steps, desc="words", unit=" batches"):
         rows = order[start : start + batch]
         table = pad_tokens([tokens[i] for i in rows])
         filled = np.pad(table, ((0, batch - len(rows)), (0, 0))) if len(order) > batch else table

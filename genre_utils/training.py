@@ -16,9 +16,8 @@ from typing import IO, Any
 import keras
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from genre_utils import environment, hosts
+from genre_utils import environment, hosts, progress
 from genre_utils.evaluation import macro_average_precision
 from genre_utils.files import make_writable, replacing, write_json
 from genre_utils.keras_files import ModelError, load_network
@@ -544,9 +543,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_predict_begin(self, logs: dict[str, float] | None = None) -> None:
         """Start with no batch done."""
-        self.bar = tqdm(
-            total=self.params["steps"], desc=self.what, unit=" batches", delay=3, mininterval=1
-        )
+        self.bar = progress.bar(total=self.params["steps"], desc=self.what, unit=" batches")
 
     def on_predict_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Count a batch."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
+from genre_utils import progress
 from genre_utils.reading import Line
 
 if TYPE_CHECKING:  # a second that those who judge the picture alone need not wait
@@ -102,7 +102,7 @@ class NgramModel:
         weights = np.zeros((features.shape[1], labels.shape[1]), np.float32)
         frequency = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)
         bias = np.log(frequency / (1 - frequency)).astype(np.float32)
-        for g in tqdm(range(labels.shape[1]), desc="n-grams", unit=" genres", delay=3):
+        for g in progress.bar(range(labels.shape[1]), desc="n-grams", unit=" genres"):
             if FEWEST <= labels[:, g].sum() <= len(labels) - FEWEST:
                 model = LogisticRegression(C=4, solver="liblinear", random_state=0)
                 model.fit(features, labels[:, g])
