@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     read.set_defaults(run=_read)
 
     app = _command(commands, "app", "open a web page to drop posters on")
-    app.add_argument("--port", type=int, default=7860, help="(default: 7860)")
+    app.add_argument("--port", type=_port, default=7860, help="(default: 7860)")
     app.add_argument(
         "--host", default="127.0.0.1", help="address to open at (default: this machine's own)"
     )
@@ -160,6 +160,12 @@ def _command(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
         epilog=f"examples:{EXAMPLES[name]}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 65535")
+    return int(text)
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -307,6 +313,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     _check_writable(options.json)
     if options.no_text and options.words:
         raise ValueError("--words names words that --no-text leaves out: give only one of them.")
+    if options.ids and not Path(options.ids).is_file():
+        raise ValueError(f"--ids is {options.ids}: there is no such file.")
     data = dataset.load_dataset(sources.find_data(options.data))
     cache = None if options.no_text else WordCache(options.words or WORDS_FILE)
     predictor = Predictor.load(_model(options), not options.no_text, cache)

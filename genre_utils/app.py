@@ -1,6 +1,6 @@
 """The web page: drop posters, see their genres, the words on them, and where the network looked.
 
-Needs Gradio (`pip install 'poster-genres[app]'`); nothing else of the package imports this module.
+Needs Gradio (`pip install 'poster-genres[app]'`); the core never imports this module.
 """
 
 from __future__ import annotations

@@ -25,8 +25,13 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block succeeds.
 
     The suffix is kept, because Keras and NumPy choose the format by it. After an error the
-    temporary file is removed and an older `path` stands untouched.
+    temporary file is removed and an older `path` stands untouched. A link's target is what is
+    replaced; a pipe or a device, which cannot be, is yielded itself.
     """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        yield path
+        return
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         with naming_full_disks(path):
@@ -51,12 +56,22 @@ def naming_full_disks(path: Path) -> Iterator[None]:
         ) from None
 
 
-def make_writable(folder: Path) -> None:
-    """Create a folder; raises `OSError` unless files can be created in it."""
-    folder.mkdir(parents=True, exist_ok=True)
+def check_writable(folder: Path) -> None:
+    """Raise `OSError` unless files can be created in a folder; creates nothing that stays.
+
+    Where there is no such folder yet, the nearest one above it is tried.
+    """
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
     # Permission bits promise too much (read-only mounts, quotas): only writing tells.
     with tempfile.TemporaryFile(dir=folder) as probe:
         probe.write(b"?")
+
+
+def make_writable(folder: Path) -> None:
+    """Create a folder; raises `OSError` unless files can be created in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder)
 
 
 def write_json(path: Path, content: Any) -> None:

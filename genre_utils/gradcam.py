@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import NamedTuple
 
@@ -68,10 +69,23 @@ def _halve(network: keras.Model) -> _Half:
     if isinstance(network, keras.Sequential):  # the small published network
         return _halve_chain(network)
     backbone = network.get_layer("backbone")
-    maps = [layer.input for layer in backbone.layers if isinstance(layer, POOLING)]
+    maps = _last_maps(backbone)
     pooled = keras.Model(maps, backbone.output)
     logits = network.get_layer("head")(pooled.output)
     return _Half(keras.Model(backbone.input, maps), keras.Model(pooled.inputs, logits))
+
+
+def _last_maps(backbone: keras.Model) -> list[keras.KerasTensor]:
+    """Give the fewest of the last feature maps that the backbone's output is computed from.
+
+    Earlier ones may be pooled as well, to weigh channels (squeeze and excitation), and come again.
+    """
+    maps = [layer.input for layer in backbone.layers if isinstance(layer, POOLING)]
+    for count in range(1, len(maps)):
+        with suppress(ValueError):  # Keras': the output needs more than these
+            keras.Model(maps[-count:], backbone.output)
+            return maps[-count:]
+    return maps
 
 
 def _halve_chain(network: keras.Sequential) -> _Half:

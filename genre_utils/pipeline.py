@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,11 @@ def fill_cache(paths: Sequence[str], size: tuple[int, int], folder: Path) -> Pix
             unreadable = _decode_all(paths, size, temporary)
             write_json(index, unreadable)
     unreadable = json.loads(index.read_text("utf-8"))
+    if len(unreadable) == len(set(paths)):  # gigabytes of nothing
+        file.unlink()
+        index.unlink()
+        with suppress(OSError):  # other caches lie there
+            folder.rmdir()
     return PixelCache(file, {path: i for i, path in enumerate(paths)}, unreadable)
 
 

@@ -84,8 +84,11 @@ def poster_grid(
     """Show one or more pictures `(n, height, width, 3)`, uint8, a caption over each."""
     columns = min(columns, len(posters))
     rows = -(-len(posters) // columns)
-    width = 2.75 if columns <= 4 else 1.35
-    height = width * posters.shape[1] / posters.shape[2] + 0.2
+    # In narrow columns, larger and longer captions would run into each other.
+    width, font, letters = (2.75, 10, 34) if columns <= 4 else (1.35, 9, 17)
+    captions = [textwrap.fill(caption, letters) for caption in captions]
+    lines = 1 + max(caption.count("\n") for caption in captions)
+    height = width * posters.shape[1] / posters.shape[2] + 0.2 * lines
     figure, axes = plt.subplots(
         rows, columns, figsize=(width * columns, height * rows + 0.7), layout="constrained"
     )
@@ -94,8 +97,7 @@ def poster_grid(
         ax.axis("off")
     for ax, poster, caption in zip(np.ravel(axes), posters, captions, strict=False):
         ax.imshow(poster)
-        # In narrow columns, larger captions would run into each other.
-        ax.set_title(caption, fontsize=10 if columns <= 4 else 9, loc="center", parse_math=False)
+        ax.set_title(caption, fontsize=font, loc="center", parse_math=False)
     return _titled(figure, title, note)
 
 
@@ -221,10 +223,13 @@ def precision_recall(
     precision = {g: average_precision_score(labels[:, g], scores[:, g]) for g in shown}
     columns = min(6, len(shown))
     rows = -(-len(shown) // columns)
+    captions = {g: textwrap.fill(f"{genres[g]} {precision[g]:.2f}", 18) for g in shown}
+    lines = 1 + max(caption.count("\n") for caption in captions.values())
+    height = 1.4 + 0.2 * lines
     figure, axes = plt.subplots(
         rows,
         columns,
-        figsize=(1.6 * columns + 0.6, 1.6 * rows + 0.8),
+        figsize=(1.6 * columns + 0.6, max(height * rows, 2) + 0.8),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -234,10 +239,10 @@ def precision_recall(
         axes.flat[place].axis("off")
         axes.flat[place - columns].tick_params(labelbottom=True)
     for ax, g in zip(axes.flat, shown, strict=False):
-        height, width, _ = precision_recall_curve(labels[:, g], scores[:, g])
-        ax.step(width, height, color=BLUE, where="post")
+        found, recall, _ = precision_recall_curve(labels[:, g], scores[:, g])
+        ax.step(recall, found, color=BLUE, where="post")
         ax.axhline(labels[:, g].mean(), color=ORANGE, linestyle="--")
-        ax.set_title(f"{genres[g]} {precision[g]:.2f}", fontsize=10, loc="center")
+        ax.set_title(captions[g], fontsize=10, loc="center", parse_math=False)
         ax.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         ax.tick_params(labelsize=9)
     figure.supxlabel("recall (0 to 1)", fontsize=11)

@@ -75,11 +75,15 @@ class Predictor:
         `runtime` takes the networks of ONNX Runtime where the folder has them; Grad-CAM needs
         Keras'.
         """
-        model = load_model(Path(folder), read_text, runtime)
+        # ONNX Runtime makes its networks outside Python's global lock: those of the reader while
+        # the model's are loaded.
+        with ThreadPoolExecutor(1) as pool:
+            reader = pool.submit(Reader, threads=1) if read_text else None
+            model = load_model(Path(folder), read_text, runtime)
         if model.words is None:
             return cls(model)
         try:
-            return cls(model, Reader(threads=1), cache)
+            return cls(model, reader.result(), cache)
         except ReadingError as error:
             print(f"{error} The picture alone is judged.", file=sys.stderr)
             return cls(model, None, cache)
@@ -94,8 +98,7 @@ class Predictor:
         """
         import pandas as pd
 
-        if top < 1:
-            raise ValueError(f"top is {top}: give the number of genres to show, 1 or more.")
+        check_top(top)
         rows = []
         for found in self.stream(images):
             if found.error:
@@ -217,13 +220,18 @@ class _Read(NamedTuple):
     error: str | None
 
 
+def check_top(top: int) -> None:
+    """Raise `ValueError` for a number of genres that cannot be shown."""
+    if type(top) is not int or top < 1:
+        raise ValueError(f"top is {top!r}: give the number of genres to show, 1 or more.")
+
+
 def highest(scores: np.ndarray, top: int) -> np.ndarray:
     """Give the positions of the `top` highest scores, the highest first.
 
     Raises `ValueError` unless `top` is at least 1.
     """
-    if top < 1:
-        raise ValueError(f"top is {top}: give the number of genres to show, 1 or more.")
+    check_top(top)
     return np.argsort(-scores, kind="stable")[:top]
 
 

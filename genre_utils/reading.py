@@ -306,7 +306,7 @@ def import_readings(
     standard error. Raises `ReadingError` when no line is a reading.
     """
     damaged, understood, taken = [], 0, 0
-    for number, row in _rows(Path(file)):
+    for number, row in progress.bar(_rows(Path(file)), desc="taking readings", unit=" posters"):
         try:
             entry = json.loads(row)
             name, lines = entry["id"], [_unpack(line) for line in entry["t"]]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -17,9 +18,9 @@ import keras
 import numpy as np
 import pandas as pd
 
-from genre_utils import environment, hosts, progress
+from genre_utils import environment, files, hosts, progress
 from genre_utils.evaluation import macro_average_precision
-from genre_utils.files import make_writable, replacing, write_json
+from genre_utils.files import replacing, write_json
 from genre_utils.keras_files import ModelError, load_network
 from genre_utils.pipeline import Batches, PixelCache, PosterBatches
 from genre_utils.tokenizing import run_on_words
@@ -34,6 +35,7 @@ PARTS = ("second", "words", "last")
 ACCELERATED_EPOCHS = 8
 ACCELERATED_WORD_EPOCHS = 4
 SEED_CNN_EPOCHS = 20
+HEAD_EPOCHS = 60
 
 
 # Held by the process that trains into a folder, and let go by the system when it is killed.
@@ -169,6 +171,7 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
     """
     run = Run(Path(folder), settings)
     check_writable(run.folder)
+    run.folder.mkdir(parents=True, exist_ok=True)
     _lock(run.folder)
     for part in run.all_parts if restart else ():
         shutil.rmtree(part.folder / "checkpoints", ignore_errors=True)
@@ -199,19 +202,23 @@ def _lock(folder: Path) -> None:
         print(f"{folder} cannot be locked ({error}): let only one training at a time write to it.")
         return
     _held[file] = opened
+    atexit.register(_unlock, folder)
 
 
 def _unlock(folder: Path) -> None:
+    """Let a folder go; one in which nothing was begun goes, too."""
     file = (folder / LOCK_FILE).resolve()
     if file in _held:
         file.unlink(missing_ok=True)
         _held.pop(file).close()
+        with suppress(OSError):  # something stands in it
+            file.parent.rmdir()
 
 
 def check_writable(folder: str | Path) -> None:
-    """Create a folder and raise `RunError` unless files can be created in it."""
+    """Raise `RunError` unless files can be created in a folder; creates nothing that stays."""
     try:
-        make_writable(Path(folder))
+        files.check_writable(Path(folder))
     except OSError as error:
         raise RunError(
             f"OUTPUT_DIR {str(folder)!r} cannot be written ({error.strerror or error}); "
@@ -226,11 +233,11 @@ def check_numbers(batch_size: int, limit: int, seed: int) -> None:
         ("LIMIT", limit, 0),
         ("SEED", seed, 0),
     ):
-        if not isinstance(number, int) or number < least:
+        if type(number) is not int or number < least:
             raise ValueError(f"{name} is {number!r}: give a whole number of {least} or more.")
 
 
-def _check_same(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
+def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
     differing = [
         f"{name} was {old.get(name)!r} and is now {new.get(name)!r}"
         for name in sorted({*old, *new})
@@ -267,8 +274,7 @@ def choose_epochs(epochs: int, model: str, accelerated: bool) -> int:
     network, which has no head to train alone, gets the 20 that its authors gave it. Raises
     `ValueError` for other negative numbers and for that network with 0.
     """
-    if epochs < -1:
-        raise ValueError(f"EPOCHS is {epochs}: give 0 or more, or -1 to follow the hardware.")
+    _check_epochs("EPOCHS", epochs)
     if model == "seed_cnn":
         if epochs == 0:
             raise ValueError("seed_cnn has no head to train alone: give EPOCHS of 1 or more.")
@@ -276,15 +282,20 @@ def choose_epochs(epochs: int, model: str, accelerated: bool) -> int:
     return (ACCELERATED_EPOCHS if accelerated else 0) if epochs == -1 else epochs
 
 
-def choice_of_run(folder: str | Path, choice: str, restart: bool) -> str:
+def choice_of_run(
+    folder: str | Path, settings: Mapping[str, Any], choice: str, restart: bool
+) -> str:
     """Keep to what a training begun in this folder decided about reading words.
 
-    `"auto"` would be decided anew at each start, and reading is faster the second time.
+    `"auto"` would be decided anew at each start, and reading is faster the second time. Raises
+    `RunError`, before anything is read, where that training had other `settings` than these.
     """
-    settings = Path(folder) / "settings.json"
-    if choice != "auto" or restart or not settings.exists():
+    file = Path(folder) / "settings.json"
+    if restart or not file.exists():
         return choice
-    return "yes" if json.loads(settings.read_text("utf-8")).get("read_text") else "no"
+    begun = json.loads(file.read_text("utf-8"))
+    _check_same({name: begun.get(name) for name in settings}, settings, Path(folder))
+    return choice if choice != "auto" else ("yes" if begun.get("read_text") else "no")
 
 
 def choose_word_epochs(epochs: int, accelerated: bool) -> int:
@@ -293,9 +304,15 @@ def choose_word_epochs(epochs: int, accelerated: bool) -> int:
     -1 follows the hardware: on a CPU its head alone, on an accelerator 4. Raises `ValueError`
     for other negative numbers.
     """
-    if epochs < -1:
-        raise ValueError(f"WORD_EPOCHS is {epochs}: give 0 or more, or -1 to follow the hardware.")
+    _check_epochs("WORD_EPOCHS", epochs)
     return (ACCELERATED_WORD_EPOCHS if accelerated else 0) if epochs == -1 else epochs
+
+
+def _check_epochs(name: str, epochs: int) -> None:
+    if type(epochs) is not int or epochs < -1:
+        raise ValueError(
+            f"{name} is {epochs!r}: give a whole number of 0 or more, or -1 to follow the hardware."
+        )
 
 
 def forecast(network: keras.Model, training: int, validation: int, epochs: int) -> str:
@@ -332,7 +349,7 @@ def frozen_features(
     file = cache.file.with_name(f"features-{name}-{posters}-{cache.file.name}")
     if not file.exists():
         batches = PosterBatches(cache, paths, np.zeros((len(paths), 1)), batch)
-        features = predict_logits(backbone, batches, [Progress("features")])
+        features = predict_logits(backbone, batches, "features")
         with replacing(file) as temporary:
             np.save(temporary, features.astype(np.float32))
     return np.load(file)
@@ -347,7 +364,7 @@ def fit_head(
     """Train a head on frozen features `(n, features)` of `"train"`; keep its best epoch.
 
     Best is the highest macro average precision on `"validation"`; when six epochs have not
-    raised it, the rest of 60 is spared. `log` becomes a CSV with a row an epoch.
+    raised it, the rest is spared. `log` becomes a CSV with a row an epoch.
     """
     rows, batch = _evenly(len(labels["train"]), 128)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -359,11 +376,12 @@ def fit_head(
         features["train"][rows],
         labels["train"][rows].astype("float32"),
         batch_size=batch,
-        epochs=60,
+        epochs=HEAD_EPOCHS,
         callbacks=[
             ValidationScore(features["validation"], labels["validation"]),
             patience,
             keras.callbacks.CSVLogger(log),
+            Progress("head", "epochs", HEAD_EPOCHS),
         ],
         verbose=0,
     )
@@ -512,16 +530,19 @@ class StopWhenNotFinite(keras.callbacks.Callback):
 def predict_logits(
     network: keras.Model,
     inputs: np.ndarray | PosterBatches | list,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    what: str = "scoring",
 ) -> np.ndarray:
     """Give a network's answers to features, pixels, or a list of posters' tokens, in order.
+
+    `what` stands at the bar that long work shows.
 
     Devices share each batch evenly, so the last one is filled up, and the answers are cut.
     """
     if isinstance(inputs, list):
         return run_on_words(network, inputs)
     if isinstance(inputs, PosterBatches):
-        answers = network.predict(inputs, callbacks=[*callbacks], verbose=0)
+        bar = Progress(what, "batches", len(inputs))
+        answers = network.predict(inputs, callbacks=[bar], verbose=0)
         return answers[: len(inputs.paths)]
     rows, batch = _evenly(len(inputs), 32)
     return network.predict(inputs[rows], batch_size=batch, verbose=0)[: len(inputs)]
@@ -535,23 +556,30 @@ def _evenly(count: int, batch: int) -> tuple[np.ndarray, int]:
 
 
 class Progress(keras.callbacks.Callback):
-    """Shows how far a prediction is, after its first seconds; briefly in a headless log."""
+    """Shows how far the epochs of a `fit` or the batches of a `predict` are."""
 
-    def __init__(self, what: str):
+    def __init__(self, what: str, unit: str, total: int):
         super().__init__()
-        self.what = what
+        self.options = {"desc": what, "unit": f" {unit}", "total": total}
 
-    def on_predict_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Start with no batch done."""
-        self.bar = progress.bar(total=self.params["steps"], desc=self.what, unit=" batches")
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Start with nothing done."""
+        self.bar = progress.bar(**self.options)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Count an epoch."""
+        self.bar.update()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Leave the line as it is."""
+        self.bar.close()
+
+    on_predict_begin = on_train_begin
+    on_predict_end = on_train_end
 
     def on_predict_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Count a batch."""
         self.bar.update()
-
-    def on_predict_end(self, logs: dict[str, float] | None = None) -> None:
-        """Leave the line as it is."""
-        self.bar.close()
 
 
 class SeededDropout(keras.callbacks.Callback):

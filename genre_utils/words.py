@@ -93,7 +93,7 @@ class NgramModel:
         from sklearn.linear_model import LogisticRegression
 
         vectorizers = [_vectorizer(**kind, **OPTIONS) for kind in (PIECES, WORDS)]
-        for vectorizer in vectorizers:
+        for vectorizer in progress.bar(vectorizers, desc="counting n-grams"):
             try:
                 vectorizer.fit(texts)
             except ValueError:  # not one n-gram stands on two posters

@@ -34,7 +34,8 @@ BADGES = {
 
 def main() -> None:
     """Keep the address and copy it into the README and both halves of every notebook."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    example = "example: python notebooks/address.py https://github.com/OWNER/NAME"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=example)
     parser.add_argument("address", help="https://github.com/OWNER/NAME, or '' for none")
     address = parser.parse_args().address
     path = repository(address)

@@ -90,6 +90,8 @@ figures = folder / "figures"
 size = images.poster_size(96, "portrait")
 plots.use_style()
 training.check_writable(folder)
+training.check_numbers(1, LIMIT, SEED)
+reading.check_choice(READ_TEXT)
 print(f"Every poster at {size[0]} × {size[1]} pixels (height × width), outputs in {folder}/")
 
 # %% [markdown]
@@ -286,7 +288,7 @@ print(
 # that takes too long, the table below stays empty:
 
 # %%
-word_cache = reading.WordCache(WORDS)
+word_cache = reading.WordCache(environment.lasting(WORDS))
 read_text, why = reading.decide(READ_TEXT, train["path"].tolist(), word_cache)
 print(why)
 found = reading.read_posters(train["path"].tolist(), word_cache).lines if read_text else {}

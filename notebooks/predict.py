@@ -78,9 +78,11 @@ import pandas as pd
 
 from genre_utils import evaluation, gradcam, images, model_folder, plots, sample, training
 from genre_utils.files import write_csv
-from genre_utils.predictor import Predictor, highest, list_posters
+from genre_utils.predictor import Predictor, check_top, highest, list_posters
 from genre_utils.words import as_text
 
+check_top(TOP)
+training.check_writable(OUTPUT_DIR)
 predictor = Predictor.load(MODEL_DIR or model_folder.RELEASED, READ_TEXT, runtime=False)
 plots.use_style()
 if predictor.model.card["training"]["sample"]:
@@ -94,7 +96,7 @@ evaluation.comparison(predictor.model.card["metrics"]).round(3)
 
 # %%
 folder = Path(OUTPUT_DIR)
-training.check_writable(folder)
+folder.mkdir(parents=True, exist_ok=True)
 posters = POSTERS or environment.upload(folder / "uploads")
 note = "" if posters else "Drawn example posters, not real ones"
 posters = posters or sample.draw_sample(folder / "examples", posters=8) / "Images"

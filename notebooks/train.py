@@ -106,6 +106,7 @@ from genre_utils import (
     models,
     pipeline,
     plots,
+    progress,
     reading,
     sources,
     tokenizing,
@@ -122,10 +123,10 @@ if SECOND_MODEL:
     models.check_second(SECOND_MODEL, size)
 training.check_numbers(BATCH_SIZE, LIMIT, SEED)
 reading.check_choice(READ_TEXT)
+training.check_writable(OUTPUT_DIR)
 accelerated = environment.accelerated()
 epochs = training.choose_epochs(EPOCHS, MODEL, accelerated)
 word_epochs = training.choose_word_epochs(WORD_EPOCHS, accelerated)
-keras.utils.set_random_seed(SEED)
 plots.use_style()
 print(f"{MODEL} at {size[0]} × {size[1]} pixels (height × width), {epochs} epochs of fine-tuning")
 
@@ -138,19 +139,9 @@ print(f"{MODEL} at {size[0]} × {size[1]} pixels (height × width), {epochs} epo
 # %%
 source = sources.find_data(DATA)
 data = dataset.load_dataset(source, LIMIT, SEED)
+data.check_parts()
 note = "Drawn sample posters, not real ones" if source.is_sample else ""
 print(f"{'#' * 72}\n{note.upper()}\n{'#' * 72}\n{source.how}" if note else source.how)
-
-# %% [markdown]
-# A poster is picture *and* words. They are read once, on all cores, and kept in a file under the
-# hash of the picture, so that no poster is ever read twice. Is it worth the time here?
-
-# %%
-word_cache = reading.WordCache(environment.lasting(WORDS))
-output = hosts.own_folder(environment.lasting(OUTPUT_DIR))
-choice = training.choice_of_run(output, READ_TEXT, RESTART)
-read_text, why = reading.decide(choice, data.posters["path"].tolist(), word_cache)
-print(why)
 
 # %% [markdown]
 # A run has a folder of its own. The same settings go on where they stopped; other settings in
@@ -160,9 +151,25 @@ print(why)
 # %%
 settings = {"model": MODEL, "image_size": list(size), "epochs": epochs, "batch_size": batch}
 settings |= {"second_model": SECOND_MODEL, "seed": SEED, "limit": LIMIT}
+settings["data"] = dataset.fingerprint(data)
+output = hosts.own_folder(environment.lasting(OUTPUT_DIR))
+choice = training.choice_of_run(output, settings, READ_TEXT, RESTART)
+
+# %% [markdown]
+# A poster is picture *and* words. They are read once, on all cores, and kept in a file under the
+# hash of the picture, so that no poster is ever read twice. Is it worth the time here?
+
+# %%
+word_cache = reading.WordCache(environment.lasting(WORDS))
+read_text, why = reading.decide(choice, data.posters["path"].tolist(), word_cache)
+print(why)
+
+# %% [markdown]
+# With that, all settings are known; a training that is finished is only reported again:
+
+# %%
 settings |= {"read_text": read_text, "word_epochs": word_epochs if read_text else 0}
 settings["last_fit"] = read_text and LAST_FIT
-settings["data"] = dataset.fingerprint(data)
 run = training.open_run(output, settings, RESTART)
 print("finished before: reporting again" if run.finished else "training")
 
@@ -174,7 +181,6 @@ print("finished before: reporting again" if run.finished else "training")
 cache = pipeline.fill_cache(data.posters["path"].tolist(), size, Path(OUTPUT_DIR) / "cache")
 data = data.without(cache.unreadable)
 data.check_parts()
-run.begin()
 data.audit.table()
 
 # %% [markdown]
@@ -202,14 +208,25 @@ pd.DataFrame({"softmax": softmax, "sigmoid": sigmoid}, ["Drama", "Romance", "Hor
 # %% [markdown]
 # ## The network
 #
-# It gives one logit a genre. Binary cross-entropy is the loss of as many yes-or-no questions:
+# It gives one logit a genre. A second one errs elsewhere, and its opinion counts as much. Both are
+# built before the run begins: should ImageNet's weights not be had, nothing has begun.
 
 # %%
+if SECOND_MODEL:
+    keras.utils.set_random_seed(SEED + 1)
+    second = models.build_model(SECOND_MODEL, size, data.genres)
+keras.utils.set_random_seed(SEED)
 model = models.build_model(MODEL, size, data.genres)
-loss = keras.losses.BinaryCrossentropy(from_logits=True)
+run.begin()
 pd.DataFrame(
     [(part.name, part.count_params()) for part in model.layers], columns=["layer", "weights"]
 )
+
+# %% [markdown]
+# Binary cross-entropy is the loss of as many yes-or-no questions as there are genres:
+
+# %%
+loss = keras.losses.BinaryCrossentropy(from_logits=True)
 
 # %% [markdown]
 # How long will it take? Measured on this machine, with this network and picture size; a second
@@ -304,12 +321,11 @@ if len(history):
     plots.save_figure(figure, run.figures, "fine_tuning")
 
 # %% [markdown]
-# A second network errs elsewhere. A smaller one goes through the same two phases; first its head:
+# The second network, a smaller one, goes through the same two phases; first its head:
 
 # %%
 if SECOND_MODEL and not run.finished:
     keras.utils.set_random_seed(SEED + 1)  # the same head whether or not this run was resumed
-    second = models.build_model(SECOND_MODEL, size, data.genres)
     eyes = second.get_layer("backbone")
     features = {
         split: training.frozen_features(eyes, SECOND_MODEL, cache, paths[split], 32 * devices)
@@ -524,7 +540,8 @@ if not run.finished:
 predictor = Predictor(load_model(run.folder))
 looked = {}
 for split in [split for split in ("validation", "test") if split not in learned]:
-    groups = np.array_split(paths[split], -(-len(paths[split]) // 32))
+    parts_of_32 = np.array_split(paths[split], -(-len(paths[split]) // 32))
+    groups = progress.bar(parts_of_32, desc=f"scoring {split}", unit=" batches")
     answers = [predictor.picture_logits(cache.pixels(group)) for group in groups]
     looked[split] = np.concatenate(answers)
 scores = {split: predictor.combine(looked[split], lines[split])[0] for split in looked}

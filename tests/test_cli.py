@@ -109,7 +109,7 @@ def test_evaluate_names_genres_that_model_and_data_do_not_share(
 
 
 def test_every_command_has_help_with_an_example(capsys):
-    for command in ("predict", "evaluate", "read", "app", "card"):
+    for command in ("predict", "evaluate", "read", "export", "app", "card"):
         with pytest.raises(SystemExit) as stopped:
             main([command, "--help"])
         assert stopped.value.code == 0

@@ -112,6 +112,15 @@ def test_public_data_get_the_shipped_split():
     assert (split == "validation").sum() == len(shipped["validation"])
 
 
+def test_a_small_copy_of_the_public_data_keeps_the_public_test_set():
+    folder = Path(load_dataset.__code__.co_filename).parent / "splits"
+    test = (folder / "imdb_test_ids.txt").read_text().split()[:100]
+    ids = [*test, *(f"other{i}" for i in range(900))]
+    assert set(np.array(ids)[split_posters(ids, ids, np.ones((1000, 2), np.int8)) == "test"]) == {
+        *test
+    }
+
+
 @pytest.mark.parametrize("genres", [1, 2, 4])
 @pytest.mark.parametrize("rows", range(1, 24))
 def test_tiny_data_can_be_split(rows, genres):
@@ -207,6 +216,13 @@ def test_code_in_a_genre_cell_is_data(make, cell, tmp_path, monkeypatch):
     named = [genre for genre in data.genres if row[genre]]
     unread = findings(data)["genre cells that cannot be read"]
     assert (named and not unread) or (row["unlabelled"] and len(unread) == 1)
+
+
+def test_of_several_columns_the_one_that_finds_pictures_counts(make):
+    rows = "\n".join(f"{i},./Images/{row}" for i, row in enumerate(ROWS))
+    for name in ("filename", "File_Name", "Image Path"):
+        data = make(f"id,{name},Genre\n{rows}")
+        assert len(data.posters) == 40 and data.posters["id"][0] == "./Images/p0"
 
 
 def test_ids_that_lead_out_of_the_folder_are_refused(make, tmp_path):

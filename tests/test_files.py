@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -32,6 +33,18 @@ def test_tables_of_the_command_are_harmless_as_csv_and_exact_as_json(trained, tm
 def test_only_what_a_terminal_would_obey_is_replaced():
     assert printable("café 🎬 七人.jpg") == "café 🎬 七人.jpg"
     assert printable("a\nb\x1b[2J\u202ec") == "a\\nb\\x1b[2J\\u202ec"
+
+
+def test_what_is_no_plain_file_is_written_to_and_not_replaced(tmp_path):
+    target, link = tmp_path / "target.txt", tmp_path / "link.txt"
+    link.symlink_to(target)
+    for text in ("new", "newer"):
+        with replacing(link) as temporary:
+            temporary.write_text(text)
+        assert link.is_symlink() and target.read_text() == text
+    with replacing(Path(os.devnull)) as temporary:
+        temporary.write_text("nothing")
+    assert not Path(os.devnull).is_file()
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(tmp_path):

@@ -82,6 +82,19 @@ def test_a_coarse_map_covers_its_place_in_the_poster():
     assert red[:3, :3].min() > 0.7 and red[12:].max() < 0.1 and red[:, 12:].max() < 0.1
 
 
+@pytest.mark.parametrize("family", ["MobileNetV3Large", "EfficientNetV2B0"])
+def test_maps_that_only_weigh_channels_are_not_looked_at(family):
+    build = getattr(keras.applications, family)
+    backbone = build(include_top=False, weights=None, input_shape=(64, 64, 3), pooling="avg")
+    backbone.name = "backbone"
+    pixels = keras.Input((64, 64, 3))
+    head = models.build_head(backbone.output_shape[-1], len(GENRES))
+    cam = gradcam.GradCam(keras.Model(pixels, head(backbone(pixels))))
+    assert len(cam._halves[0].judges.inputs) == 1
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    assert cam.heat(noise, [0, 1]).any()
+
+
 def test_the_network_without_a_backbone_is_explained_too():
     flat = models.seed_cnn((80, 80), len(GENRES))
     pixels = np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)

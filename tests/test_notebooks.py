@@ -251,6 +251,8 @@ def test_predict_draws_each_poster_and_names_the_bad_one(tmp_path, trained, samp
         ({"EPOCHS": -2}, "EPOCHS is -2"),
         ({"WORD_EPOCHS": -2}, "WORD_EPOCHS is -2"),
         ({"READ_TEXT": "maybe"}, "READ_TEXT is 'maybe'"),
+        ({"OUTPUT_DIR": "/dev/null/model"}, "OUTPUT_DIR '/dev/null/model' cannot be written"),
+        ({"LIMIT": 2}, "No labelled poster is left"),
         ({"SECOND_MODEL": "resnet9000"}, "SECOND_MODEL is 'resnet9000'"),
         ({"SECOND_MODEL": "seed_cnn"}, "SECOND_MODEL is 'seed_cnn'"),
     ],

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,14 @@ def test_unreadable_poster_is_named_and_moves_no_other_row(cache):
     assert [reason for reason in pixels.unreadable.values()] == [
         "not a picture in a known format (JPEG, PNG, WEBP, GIF, BMP)"
     ]
+
+
+def test_a_cache_of_nothing_is_not_kept(tmp_path):
+    broken = [str(tmp_path / f"{i}.jpg") for i in range(3)]
+    for path in broken:
+        Path(path).write_bytes(b"no picture")
+    assert set(fill_cache(broken, SIZE, tmp_path / "none").unreadable) == set(broken)
+    assert not (tmp_path / "none").exists()
 
 
 def test_cache_is_filled_once_and_again_when_a_file_changes(tmp_path, cache, monkeypatch):

@@ -211,12 +211,29 @@ def test_folder_that_cannot_be_written_is_one_sentence(tmp_path):
         training.open_run(tmp_path / "file" / "model", {})
 
 
+def test_a_folder_in_which_nothing_began_is_left_as_it_was(tmp_path):
+    training.check_writable(tmp_path / "new" / "model")
+    assert not (tmp_path / "new").exists()
+    training.open_run(tmp_path / "new", {"seed": 0})
+    training._unlock(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_a_training_began_with_is_kept_and_compared_before_anything_is_read(tmp_path):
+    assert training.choice_of_run(tmp_path, {"seed": 0}, "auto", restart=False) == "auto"
+    training.open_run(tmp_path, {"seed": 0, "read_text": True}).begin()
+    assert training.choice_of_run(tmp_path, {"seed": 0}, "auto", restart=False) == "yes"
+    assert training.choice_of_run(tmp_path, {"seed": 1}, "auto", restart=True) == "auto"
+    with pytest.raises(training.RunError, match="seed was 0 and is now 1"):
+        training.choice_of_run(tmp_path, {"seed": 1}, "auto", restart=False)
+
+
 def test_epochs_follow_the_hardware():
     assert training.choose_epochs(-1, "efficientnet_lite2", accelerated=False) == 0
     assert training.choose_epochs(-1, "efficientnet_lite2", accelerated=True) > 0
     assert training.choose_epochs(-1, "seed_cnn", accelerated=False) == 20
     assert training.choose_epochs(3, "efficientnet_lite2", accelerated=False) == 3
-    for epochs, model in ((-2, "efficientnet_lite2"), (0, "seed_cnn")):
+    for epochs, model in ((-2, "efficientnet_lite2"), (0, "seed_cnn"), (1.5, "seed_cnn")):
         with pytest.raises(ValueError, match="give"):
             training.choose_epochs(epochs, model, accelerated=False)
 

