@@ -269,10 +269,13 @@ def taken_for(
     counts = np.asarray(support)[rows]
     # On few posters one mistake would make the largest share.
     enough = np.where((counts >= min(20, counts.max()))[:, None], share, 0)
+    enough = enough if enough.any() else share
     row, column = np.unravel_index(enough.argmax(), share.shape)
     title = (
         f"{genres[rows[row]]} is most often taken for another: {genres[column]} is guessed in its "
         f"place on {enough[row, column]:.0%} of its posters"
+        if enough.any()
+        else "No genre is taken for another"
     )
     return _titled(figure, title, note)
 

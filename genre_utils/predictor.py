@@ -75,15 +75,11 @@ class Predictor:
         `runtime` takes the networks of ONNX Runtime where the folder has them; Grad-CAM needs
         Keras'.
         """
-        # ONNX Runtime makes its networks outside Python's global lock: those of the reader while
-        # the model's are loaded.
-        with ThreadPoolExecutor(1) as pool:
-            reader = pool.submit(Reader, threads=1) if read_text else None
-            model = load_model(Path(folder), read_text, runtime)
+        model = load_model(Path(folder), read_text, runtime)
         if model.words is None:
             return cls(model)
         try:
-            return cls(model, reader.result(), cache)
+            return cls(model, Reader(threads=1), cache)
         except ReadingError as error:
             print(f"{error} The picture alone is judged.", file=sys.stderr)
             return cls(model, None, cache)

@@ -85,6 +85,8 @@ def test_taken_for_names_the_pair():
     instead = mistakes.taken_for(LABELS, SCORES)
     text = title(plots.taken_for(instead, LABELS.sum(axis=0), GENRES, NOTE))
     assert "Drama is most often taken for another: War" in text and "50%" in text
+    nothing = plots.taken_for(np.zeros_like(instead), LABELS.sum(axis=0), GENRES, NOTE)
+    assert "No genre is taken for another" in title(nothing)
 
 
 def test_recall_by_words_names_the_best_part():
