@@ -332,7 +332,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     print(data.source.how, file=sys.stderr)
     for reason, names in left_out.items():
         if names:
-            print(f"{LEFT_OUT[reason]}: {', '.join(names)}", file=sys.stderr)
+            print(f"{LEFT_OUT[reason]}: {printable(', '.join(names))}", file=sys.stderr)
     if not readable.any() or not genres:
         print("poster-genres: no poster is left to score.", file=sys.stderr)
         return NOTHING_PREDICTED
@@ -408,7 +408,8 @@ def _chosen(data: Any, ids: str | None) -> pd.DataFrame:
     wanted = [line.strip() for line in lines if line.strip()]
     unknown = sorted(set(wanted) - set(data.posters["id"]))
     if unknown:
-        print(f"left out, because they are not in the data: {', '.join(unknown)}", file=sys.stderr)
+        named = printable(", ".join(unknown))
+        print(f"left out, because they are not in the data: {named}", file=sys.stderr)
     return data.posters[data.posters["id"].isin(wanted)]
 
 

@@ -277,7 +277,6 @@ def launch(
             share=share,
             prevent_thread_lock=True,
             max_file_size=MAX_FILE,
-            allowed_paths=[str(folder)],
             state_session_capacity=KEPT_VISITORS,
             app_kwargs={"middleware": [Middleware(SafeHeaders)]},
             run_history=False,

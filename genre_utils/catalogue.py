@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from genre_utils.files import harmless, printable, replacing
+from genre_utils.files import harmless, naming_full_disks, printable, replacing
 from genre_utils.predictor import Prediction, Predictor, highest, list_posters
 
 
@@ -35,6 +35,7 @@ class Journal:
         self.settings = {"model": predictor.model.card["sha256"], "words": bool(predictor.reader)}
         # Names are relative to a folder: those of another would be taken for this one's.
         self.settings["inputs"] = list(inputs)
+        self.genres = len(predictor.genres)
         self.done = self._resume()
 
     def fill(
@@ -45,7 +46,11 @@ class Journal:
         left = (item for item in list_posters(images) if not self._take(item[0]))
         predictions = predictor.stream_named(left, None if count is None else count - before)
         # Each line is handed to the system as it ends: a killed command loses a batch at most.
-        with closing(predictions), open(self.file, "a", encoding="utf-8", buffering=1) as file:
+        with (
+            naming_full_disks(self.file),
+            closing(predictions),
+            open(self.file, "a", encoding="utf-8", buffering=1) as file,
+        ):
             for found in predictions:
                 scores = None if found.error else found.scores.tolist()
                 row = [found.poster, scores, found.error]
@@ -73,15 +78,21 @@ class Journal:
             try:
                 with open(self.file, encoding="utf-8") as file:
                     if json.loads(file.readline() or "null") == self.settings:
-                        done.update(poster for poster, _, _ in map(json.loads, file))
+                        done.update(self._poster(line) for line in file)
                         print(f"{done.total()} posters were predicted before.", file=sys.stderr)
                         return done
-            except (ValueError, TypeError):  # no line of ours
+            except (ValueError, TypeError, RecursionError):  # no line of ours
                 done.clear()
             what = "of another command, or damaged"
             print(f"{self.file} is {what}: it is begun anew.", file=sys.stderr)
         self.file.write_text(json.dumps(self.settings) + "\n", "utf-8")
         return done
+
+    def _poster(self, line: str) -> str:
+        poster, scores, error = json.loads(line)
+        if not isinstance(poster, str) or (error is None) != (len(scores or ()) == self.genres):
+            raise ValueError(line)
+        return poster
 
     def _cut_torn_line(self) -> None:
         whole = 0
@@ -134,7 +145,7 @@ def print_table(table: Sequence[dict[str, Any]]) -> None:
     if not table:
         print("no poster was predicted")
         return
-    cells = [tuple(table[0]), *(tuple(map(_shown, row.values())) for row in table)]
+    cells = [tuple(map(printable, table[0])), *(tuple(map(_shown, row.values())) for row in table)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         print(" ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))

@@ -16,7 +16,14 @@ import pandas as pd
 from PIL import Image
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from genre_utils.genres import IMDB_GENRES, is_missing, multi_hot, order_genres, parse_genres
+from genre_utils.genres import (
+    IMDB_GENRES,
+    RESERVED,
+    is_missing,
+    multi_hot,
+    order_genres,
+    parse_genres,
+)
 from genre_utils.images import FORMATS, SUFFIXES
 from genre_utils.sources import DataError, Source
 
@@ -29,7 +36,6 @@ ID_COLUMNS = (
 GENRE_COLUMNS = ("genre", "genres", "label", "labels", "tags")
 ZEROS, ONES = ("0", "0.0", "false", ""), ("1", "1.0", "true")
 SPLITS = ("train", "validation", "test")
-POSTER_COLUMNS = ("id", "path", "split", "unlabelled")
 FEW_POSTERS = 20
 PUBLIC_SHARE = 0.05
 LONGEST_HEADER = 1_000_000  # characters
@@ -289,7 +295,7 @@ def _read_labels(
             f"{', '.join(GENRE_COLUMNS)}; its columns are "
             f"{', '.join(map(repr, rows.columns[:10]))}."
         )
-    if reserved := sorted(named & set(POSTER_COLUMNS)):
+    if reserved := sorted(named & set(RESERVED)):
         raise DataError(f"{path} has a genre named {reserved[0]!r}, which is reserved: rename it.")
     if len(named) < 2:
         example = repr(rows[column].iloc[0]) if column and len(rows) else "no row"

@@ -15,7 +15,7 @@ from keras import layers, ops
 
 from genre_utils.keras_files import load_network
 from genre_utils.sources import cache_folder, has_internet
-from genre_utils.tokenizing import PAD
+from genre_utils.tokenizing import PAD, VOCABULARY
 
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
@@ -25,7 +25,7 @@ SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 # The encoder at hand everywhere: the released model's, which has learned from posters already.
 RELEASED_WORDS = Path(__file__).parent / "released" / "words.keras"
 
-VOCABULARY, POSITIONS, LAYERS, HEADS, WIDTH, INNER = 30_522, 512, 6, 12, 384, 1536
+POSITIONS, LAYERS, HEADS, WIDTH, INNER = 512, 6, 12, 384, 1536
 EPSILON = 1e-12
 
 

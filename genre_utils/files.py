@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # seconds that a command without tables need not wait
     import pandas as pd
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+NUMPY_FULL = "Not enough free space"  # NumPy's own words, without a number
 
 # A spreadsheet takes a text that begins so for a formula, and computes it.
 FORMULA_MARKS = ("=", "+", "-", "@", "\t")
@@ -47,11 +48,11 @@ def naming_full_disks(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in FULL and NUMPY_FULL not in str(error):
             raise
         raise OSError(
             f"{path} cannot be written: the disk is full, or a limit on files is reached "
-            f"({os.strerror(error.errno)}). What was there before is unharmed; make room and run "
+            f"({error.strerror or error}). What was there before is unharmed; make room and run "
             "the same again."
         ) from None
 

@@ -36,6 +36,9 @@ IMDB_GENRES = (
     "Western",
 )
 
+# Names of other columns in the tables of posters and of predictions.
+RESERVED = ("id", "path", "split", "unlabelled", "poster", "rank", "genre", "score", "error")
+
 # The public CSV has a column of this name for titles whose genre nobody entered. It is the
 # absence of a label, so no model of ours predicts it.
 MISSING = "N/A"

@@ -28,7 +28,9 @@ KEPT_PIXELS, LONGEST_SIDE = 4_000_000, 20_000
 # A progressive JPEG is painted in about ten passes over all its pixels. A crafted one has
 # thousands in a small file.
 MAX_PASSES = 16 * MAX_JPEG_PIXELS  # passes times pixels
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+# Markers of segments that say how long they are; decoders step over others without a length.
+_JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+LARGEST_JPEG = 100_000_000  # bytes
 _JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
 
 # Decoding a large picture takes hundreds of megabytes: however many threads there are, one does.
@@ -160,7 +162,10 @@ def _check_size(image: Image.Image, name: str) -> None:
 def _prepare_jpeg(image: JpegImageFile, name: str) -> None:
     """Refuse a JPEG that takes minutes to decode; have a large one decoded smaller."""
     image.fp.seek(0)
-    scans = _count_scans(image.fp.read(2 * MAX_JPEG_PIXELS))
+    content = image.fp.read(LARGEST_JPEG + 1)
+    if len(content) > LARGEST_JPEG:
+        raise PosterError(name, f"a JPEG of more than {LARGEST_JPEG // 10**6} MB is no poster")
+    scans = _count_scans(content)
     if scans * image.width * image.height > MAX_PASSES:
         raise PosterError(name, f"the picture is painted in {scans} passes, which takes too long")
     factor = min(_factors(image))

@@ -22,9 +22,10 @@ import numpy as np
 from genre_utils import fusion, runtime
 from genre_utils.files import naming_full_disks, write_json
 from genre_utils.fusion import LogitSum
-from genre_utils.keras_files import ModelError, load_network
+from genre_utils.genres import RESERVED
+from genre_utils.keras_files import MAX_WEIGHTS, ModelError, load_network
 from genre_utils.runtime import RuntimeNetwork
-from genre_utils.tokenizing import TOKENIZER, run_on_words, tokenize
+from genre_utils.tokenizing import TOKENIZER, check_tokenizer, run_on_words, tokenize
 from genre_utils.words import NgramModel
 
 if TYPE_CHECKING:  # Keras is imported where it loads or saves: seconds that prediction can spare
@@ -209,7 +210,7 @@ def load_model(
                 NgramModel.load(folder / NGRAMS_FILE),
                 folder / TOKENIZER_FILE,
             )
-            tokenize(["words"], words.tokenizer)
+            check_tokenizer(words.tokenizer)
         genres, size = tuple(card["genres"]), tuple(card["image_size"])
         sums = {name: fusion.from_card(fitted, genres) for name, fitted in card["sums"].items()}
         outputs = [network.output_shape[-1], len(card["thresholds"])]
@@ -244,6 +245,10 @@ def _check_card(card: dict[str, Any], folder: Path) -> None:
         for fitted in sums:
             sound = sound and np.isfinite([fitted.bias, *fitted.weights.values()]).all()
         sound = sound and all(isinstance(poster, str) for poster in card["training_ids"])
+        sound = sound and not set(genres) & set(RESERVED)
+        figures = card["metrics"]
+        sound = sound and isinstance(card["training"], dict) and isinstance(figures, dict)
+        sound = sound and all(isinstance(measured, dict) for measured in figures.values())
     except Exception as error:
         raise ModelError(
             f"{folder / 'model.json'} cannot be understood ({str(error)[:200]}): copy the whole "
@@ -271,6 +276,8 @@ def _check_file(folder: Path, name: str, files: Mapping[str, str]) -> None:
     file = folder / name
     if name not in files or not file.is_file():
         raise ModelError(f"{file} is missing; copy the whole model folder, or train again.")
+    if file.stat().st_size > MAX_WEIGHTS:
+        raise ModelError(f"{file} is larger than any file of this project: it is not loaded.")
     if sha256_of(file) != files[name]:
         raise ModelError(
             f"{file} is not the file that model.json was written for (its SHA-256 differs): it is "
@@ -306,7 +313,8 @@ def _short_hash(poster: str) -> str:
 
 def sha256_of(file: Path) -> str:
     """Give the SHA-256 of a model's file, as `model.json` names it."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _rewrite_archive(content: bytes) -> bytes:

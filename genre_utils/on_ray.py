@@ -125,7 +125,10 @@ def _list(images: Iterable[str]) -> Iterable[tuple[str, str]]:
         if "://" not in image:
             yield from ((name, os.path.abspath(path)) for name, path in list_posters(image))
             continue
-        system, root = fsspec.core.url_to_fs(image)
+        try:
+            system, root = fsspec.core.url_to_fs(image)
+        except (ImportError, ValueError) as error:  # an address of a kind for which a part lacks
+            raise ValueError(f"{image} cannot be listed: {error}.") from None
         for path in sorted(system.find(root)) or [root]:
             yield (
                 os.path.relpath(path, root) if path != root else path,

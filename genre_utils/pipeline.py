@@ -232,6 +232,9 @@ def _decode_all(paths: Sequence[str], size: tuple[int, int], file: Path) -> dict
             f"and {free / 1e9:.1f} GB are free. Give a smaller IMG_SIZE or another OUTPUT_DIR."
         )
     np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # a disk that fills later would kill whoever writes the map
+        with open(file, "rb+") as whole:
+            os.posix_fallocate(whole.fileno(), 0, file.stat().st_size)
     block = max(1, BLOCK_BYTES // math.prod(shape[1:]))
     # Pillow decodes and resizes outside Python's global lock, so threads fill all cores.
     bar = progress.bar(total=len(paths), desc="decoding posters", unit=" posters")

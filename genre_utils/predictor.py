@@ -263,20 +263,24 @@ def _list_folder(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _walk(folder: str) -> Iterator[str]:
-    """Yield the files of a folder and below in order; at once only one folder's are in memory."""
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except OSError:
-        yield folder  # whoever reads it names it
-        return
-    for entry in entries:
-        # A folder with a picture's ending was meant as a picture: name it instead of walking by. A
-        # link to a folder may lead in a circle: it is named, and not followed.
-        if entry.is_symlink() or not entry.is_dir() or entry.name.lower().endswith(SUFFIXES):
-            yield entry.path
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path)
+    """Yield the files of a folder and below in order; the names of whole trees are never held."""
+    # Folders and files still to come, the next one last: folders may nest a thousand deep.
+    left: list[str | os.DirEntry] = [folder]
+    while left:
+        entry = left.pop()
+        if not isinstance(entry, str):
+            # A folder with a picture's ending was meant as a picture: name it instead of walking
+            # by. A link to a folder may lead in a circle: it is named, and not followed.
+            if entry.is_symlink() or not entry.is_dir() or entry.name.lower().endswith(SUFFIXES):
+                yield entry.path
+            if not entry.is_dir(follow_symlinks=False):
+                continue
+        path = os.fspath(entry)
+        try:
+            with os.scandir(path) as found:
+                left += sorted(found, key=lambda one: one.name, reverse=True)
+        except OSError:
+            yield path  # whoever reads it names it
 
 
 def _display(path: str | os.PathLike) -> str:

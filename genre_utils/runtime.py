@@ -13,8 +13,9 @@ def available() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None
 
 
-# How ONNX names the file of a weight that lies outside: the key of an entry in protocol buffers.
-OTHER_FILE = b"\n\x08location"
+# How ONNX names the file of a weight that lies outside; in ours the word stands nowhere. What is
+# around it can be written in several ways.
+OTHER_FILE = b"location"
 
 
 class RuntimeNetwork:

@@ -363,9 +363,8 @@ def _fetch(url: str, path: Path) -> None:
     with urllib.request.urlopen(url, timeout=_STALLED_AFTER) as response, path.open("wb") as out:
         expected = response.length  # None where the server does not announce a length
         received = 0
-        with progress.bar(
-            total=expected, desc="Downloading posters", unit="B", unit_scale=True
-        ) as bar:
+        amount = {"total": expected, "unit": "B", "unit_scale": True}
+        with progress.bar(desc="Downloading posters", delay=0, **amount) as bar:
             while chunk := response.read(_CHUNK):
                 out.write(chunk)
                 received += len(chunk)

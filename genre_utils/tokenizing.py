@@ -17,6 +17,7 @@ TOKENIZER = Path(__file__).parent / "weights" / "minilm_tokenizer.json"
 
 # Nineteen posters in twenty have fewer than 100 tokens; what comes last is small print.
 MAX_TOKENS = 128
+VOCABULARY = 30_522
 PAD = 0  # the token id that stands for none
 
 
@@ -24,6 +25,13 @@ def tokenize(texts: Sequence[str], tokenizer_file: Path = TOKENIZER) -> list[np.
     """Split texts into WordPiece tokens; one int32 array of ids a text, at most 128 long."""
     encoded = _tokenizer(tokenizer_file).encode_batch(list(texts))
     return [np.asarray(text.ids, np.int32) for text in encoded]
+
+
+def check_tokenizer(tokenizer_file: Path) -> None:
+    """Raise an exception unless a file is a tokenizer whose ids the encoder has vectors for."""
+    known = _tokenizer(tokenizer_file).get_vocab_size()
+    if known != VOCABULARY:
+        raise ValueError(f"its tokenizer knows {known} tokens instead of {VOCABULARY}")
 
 
 def pad_tokens(tokens: Sequence[np.ndarray], least: int = 1) -> np.ndarray:

@@ -366,6 +366,13 @@ def fit_head(
     Best is the highest macro average precision on `"validation"`; when six epochs have not
     raised it, the rest is spared. `log` becomes a CSV with a row an epoch.
     """
+    for split, table in features.items():
+        if broken := np.flatnonzero(~np.isfinite(table).all(axis=1)).tolist():
+            raise RunError(
+                f"The frozen network gives no numbers for {len(broken)} {split} posters, such as "
+                f"row {broken[0]}: delete the folder cache in OUTPUT_DIR, which may be damaged, or "
+                "take another MODEL."
+            )
     rows, batch = _evenly(len(labels["train"]), 128)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     head.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-3), loss)

@@ -6,6 +6,7 @@ What an encoder understands, this one knows by heart: the names of actors, studi
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +28,7 @@ WORDS = {"analyzer": "word", "ngram_range": (1, 2)}
 OPTIONS = {"sublinear_tf": True, "min_df": 2, "dtype": np.float32}
 
 DROPPED = 0.2
+LARGEST = 500_000_000  # bytes of tables; those of the public posters have 12 million
 
 # Words of the letters that English has; the splitter knows no others.
 ENGLISH = re.compile(r"(?<![^\W\d_])[A-Za-z]+(?![^\W\d_])")
@@ -126,6 +128,9 @@ class NgramModel:
     @classmethod
     def load(cls, file: Path) -> NgramModel:
         """Read what `save` wrote; raises `ValueError` or `KeyError` for any other file."""
+        with zipfile.ZipFile(file) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > LARGEST:
+                raise ValueError("its tables would unpack to more than any of this project")
         with np.load(file, allow_pickle=False) as arrays:
             vectorizers = []
             for i, kind in enumerate((PIECES, WORDS)):
@@ -136,6 +141,9 @@ class NgramModel:
             weights, bias = arrays["weights"], arrays["bias"]
             if weights.shape != (sum(len(v.vocabulary_) for v in vectorizers), *bias.shape):
                 raise ValueError("its weights do not fit its n-grams")
+            for numbers in (weights, bias, *(v.idf_ for v in vectorizers)):
+                if numbers.dtype.kind != "f" or not np.isfinite(numbers).all():
+                    raise ValueError("its tables hold what is no number")
             return cls(vectorizers, weights, bias)
 
 

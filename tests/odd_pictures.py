@@ -196,6 +196,7 @@ def _bombs() -> dict[str, bytes]:
         "a little too large.png": png((5001, 5001, 8, 0), (b"IDAT", packed)),
     }
     files["hundred passes.jpg"] = many_passes(3000, 100)
+    files["hidden passes.jpg"] = hidden_passes(3000, 100)
     return files
 
 
@@ -204,6 +205,18 @@ def many_passes(side: int, passes: int) -> bytes:
     content = save(Image.new("L", (side, side)), "JPEG", progressive=True)
     last = content.rindex(b"\xff\xda")
     return content[:last] + content[last:-2] * passes + b"\xff\xd9"
+
+
+def hidden_passes(side: int, passes: int) -> bytes:
+    """Write such a JPEG whose passes hide behind what decoders step over and a reader might not.
+
+    Before a restart marker stands a byte pair that is no segment, with what looks like its length.
+    """
+    content = save(Image.new("L", (side, side)), "JPEG", progressive=True, restart_marker_rows=40)
+    last = content.rindex(b"\xff\xda")
+    restart = next(i for i in range(last, len(content)) if content[i : i + 2] == b"\xff\xd0")
+    scan = content[last:restart] + b"\xff\x02\xfe\xfe" + content[restart:-2]
+    return content[:last] + scan * passes + b"\xff\xd9"
 
 
 def _shapes() -> dict[str, bytes]:

@@ -64,11 +64,23 @@ def test_the_slider_says_how_many_genres(judge, predictor, poster):
     assert shown.count("<meter") == len(table) == 5
 
 
-def test_many_at_once_queue_and_are_all_answered(judge, poster):
-    with ThreadPoolExecutor(3 * AT_ONCE) as visitors:
-        answers = list(visitors.map(lambda _: judge(poster), range(3 * AT_ONCE)))
+def test_fifty_at_once_queue_and_are_all_answered(judge, poster, monkeypatch):
+    from genre_utils import app
+
+    at_work, most, whole = [], [0], app.Judge.__call__
+
+    def counted(self, paths):
+        at_work.append(paths)
+        most[0] = max(most[0], len(at_work))
+        yield from whole(self, paths)
+        at_work.pop()
+
+    monkeypatch.setattr(app.Judge, "__call__", counted)
+    with ThreadPoolExecutor(50) as visitors:
+        answers = list(visitors.map(lambda _: judge(poster), range(50)))
     for shown, table in answers:
         assert shown == answers[0][0] and table.equals(answers[0][1])
+    assert 1 < most[0] <= AT_ONCE
 
 
 def test_names_and_words_are_text_and_no_markup():
@@ -93,6 +105,14 @@ def test_no_file_outside_its_own_folder_is_read_or_served(page, judge, poster, t
     assert "event: error" in told.text and "meter" not in told.text
 
 
+def test_what_is_uploaded_is_handed_back_as_a_file_and_never_shown(page):
+    evil = {"files": ("evil.html", b"<script>alert(1)</script>")}
+    (path,) = httpx.post(f"{page.local_url}gradio_api/upload", files=evil).json()
+    headers = httpx.get(f"{page.local_url}gradio_api/file={path}").headers
+    assert "html" not in headers["content-type"]
+    assert headers["content-disposition"].startswith("attachment")
+
+
 def test_a_file_over_the_limit_is_refused(page):
     from genre_utils.app import MAX_FILE
 
@@ -114,3 +134,4 @@ def test_every_answer_tells_the_browser_to_guess_and_tell_nothing(page):
         headers = httpx.get(f"{page.local_url}{path}").headers
         assert headers["x-content-type-options"] == "nosniff", path
         assert headers["referrer-policy"] == "no-referrer", path
+        assert "camera=()" in headers["permissions-policy"], path

@@ -68,6 +68,14 @@ def test_weights_in_another_file_are_refused(exported, tmp_path):
         load_model(folder, runtime=True)
 
 
+def test_the_name_of_another_file_is_seen_however_it_is_written(exported, tmp_path):
+    # The length of a key in protocol buffers may be written in more bytes than it needs.
+    hidden = (exported / "model.onnx").read_bytes() + b"\n\x88\x00location"
+    (tmp_path / "model.onnx").write_bytes(hidden)
+    with pytest.raises(ValueError, match="another file"):
+        RuntimeNetwork(tmp_path / "model.onnx")
+
+
 def test_eight_bits_are_stored_and_half_precision_without(exported, plain, tmp_path):
     shutil.copytree(plain, tmp_path / "half")
     assert main(["export", "--model", str(tmp_path / "half")]) == 0

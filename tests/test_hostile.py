@@ -210,7 +210,26 @@ def test_passes_of_a_thumbnail_do_not_count():
     comment = b"\xff\xfe" + (len(thumbnail) + 2).to_bytes(2) + thumbnail
     content = odd_pictures.save(odd_pictures.picture(), "JPEG")
     assert images._count_scans(content[:2] + comment + content[2:]) == 1
-    assert images._count_scans(odd_pictures.many_passes(16, 50)) > 50
+    for passes in (odd_pictures.many_passes, odd_pictures.hidden_passes):
+        assert images._count_scans(passes(800, 50)) > 50
+
+
+def test_a_jpeg_too_long_to_count_is_refused(monkeypatch):
+    monkeypatch.setattr(images, "LARGEST_JPEG", 1000)
+    with pytest.raises(PosterError, match="is no poster"):
+        read_poster(odd_pictures.save(odd_pictures.picture(), "JPEG") + b"\0" * 1000)
+
+
+def test_folders_may_nest_a_thousand_deep(tmp_path):
+    # Beyond the length that the system takes in one path; what is there is named.
+    deep = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=deep)
+        inner = os.open("d", os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = inner
+    os.close(deep)
+    assert list(list_posters(tmp_path))
 
 
 # Damage at random

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genre_utils import model_folder
+from genre_utils import model_folder, tokenizing
 from genre_utils.model_folder import ModelError, load_model
 from genre_utils.predictor import Predictor
 from genre_utils.reading import Line, WordCache, hash_file
 from genre_utils.sample import MUSIC_MARK, draw_poster
+from genre_utils.words import NgramModel
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ def test_saved_network_holds_nothing_that_keras_3_13_refuses(copy):
         assert f'"{key}' not in config
 
 
-def test_damaged_or_foreign_folders_are_refused(copy, tmp_path):
+def test_damaged_or_foreign_folders_are_refused(copy, tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="holds no trained model"):
         load_model(tmp_path)
     card = json.loads((copy / "model.json").read_text("utf-8"))
@@ -166,7 +167,16 @@ def test_damaged_or_foreign_folders_are_refused(copy, tmp_path):
     (copy / "model.json").write_text(json.dumps(card | {"genres": card["genres"][1:]}))
     with pytest.raises(ModelError, match="do not fit the genres"):
         load_model(copy)
+    twisted = {"genres": ["poster", *card["genres"][1:]]}, {"training": None}, {"metrics": {"a": 1}}
+    for part in twisted:
+        (copy / "model.json").write_text(json.dumps(card | part))
+        with pytest.raises(ModelError, match="contradicts itself"):
+            load_model(copy)
     (copy / "model.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match="larger than any"):
+        monkeypatch.setattr(model_folder, "MAX_WEIGHTS", 1000)
+        load_model(copy)
+    monkeypatch.undo()
     content = bytearray((copy / "model.keras").read_bytes())
     content[len(content) // 2] ^= 1
     (copy / "model.keras").write_bytes(content)
@@ -258,3 +268,37 @@ def test_damaged_or_missing_word_files_are_refused(trained_on_words, tmp_path, n
     (folder / name).unlink()
     with pytest.raises(ModelError, match="missing"):
         load_model(folder)
+
+
+def text_for_numbers(tables: dict) -> None:
+    tables["idf0"] = tables["idf0"].astype("U8")
+
+
+def no_number(tables: dict) -> None:
+    tables["bias"][0] = np.nan
+
+
+def too_much(tables: dict) -> None:
+    tables["idf0"] = np.zeros(70_000_000, np.float64)
+
+
+def code(tables: dict) -> None:
+    tables["bias"] = np.array([print] * len(tables["bias"]), object)
+
+
+@pytest.mark.parametrize("twist", [text_for_numbers, no_number, too_much, code])
+def test_tables_of_words_that_are_none_of_ours_are_refused(twist, trained_on_words, tmp_path):
+    tables = dict(np.load(trained_on_words / "ngrams.npz"))
+    twist(tables)
+    np.savez_compressed(tmp_path / "ngrams.npz", **tables)
+    with pytest.raises(ValueError):
+        NgramModel.load(tmp_path / "ngrams.npz")
+
+
+def test_a_tokenizer_of_other_words_is_refused(tmp_path):
+    known = json.loads(tokenizing.TOKENIZER.read_text("utf-8"))
+    known["model"]["vocab"] |= {"strange": len(known["model"]["vocab"])}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(known), "utf-8")
+    tokenizing.check_tokenizer(tokenizing.TOKENIZER)
+    with pytest.raises(ValueError, match="30523 tokens"):
+        tokenizing.check_tokenizer(tmp_path / "tokenizer.json")

@@ -228,6 +228,14 @@ def test_what_a_training_began_with_is_kept_and_compared_before_anything_is_read
         training.choice_of_run(tmp_path, {"seed": 1}, "auto", restart=False)
 
 
+def test_features_that_are_no_numbers_stop_with_a_sentence(tmp_path):
+    features = {"train": np.zeros((4, 3)), "validation": np.zeros((4, 3))}
+    features["train"][2, 1] = np.nan
+    labels = {split: np.ones((4, 2), np.int8) for split in features}
+    with pytest.raises(training.RunError, match="no numbers for 1 train posters, such as row 2"):
+        training.fit_head(None, features, labels, tmp_path / "head.csv")
+
+
 def test_epochs_follow_the_hardware():
     assert training.choose_epochs(-1, "efficientnet_lite2", accelerated=False) == 0
     assert training.choose_epochs(-1, "efficientnet_lite2", accelerated=True) > 0
