@@ -194,8 +194,8 @@ def choose_precision(kind: str) -> str:
     """Choose what a device of this kind computes in: `"bfloat16"` or `"float32"`.
 
     bfloat16 on TPUs and on NVIDIA's GPUs since Ampere, whose weights stay float32 (Keras'
-    `mixed_bfloat16`). float32 elsewhere, on a CPU too, whose speed in either is measured by
-    `benchmarks/steps.py`.
+    `mixed_bfloat16`). float32 elsewhere, on a CPU too; `benchmarks/steps.py` tells how fast
+    a machine is in either.
     """
     if kind == "CPU":
         return "float32"

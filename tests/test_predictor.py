@@ -300,5 +300,5 @@ def test_a_tokenizer_of_other_words_is_refused(tmp_path):
     known["model"]["vocab"] |= {"strange": len(known["model"]["vocab"])}
     (tmp_path / "tokenizer.json").write_text(json.dumps(known), "utf-8")
     tokenizing.check_tokenizer(tokenizing.TOKENIZER)
-    with pytest.raises(ValueError, match="30523 tokens"):
+    with pytest.raises(ValueError, match="vectors end"):
         tokenizing.check_tokenizer(tmp_path / "tokenizer.json")

@@ -10,9 +10,11 @@ from conftest import ROOT
 
 from genre_utils.__main__ import main
 from genre_utils.genres import IMDB_GENRES
+from genre_utils.images import resize_poster
 from genre_utils.model_folder import RELEASED, load_model
 from genre_utils.predictor import Predictor
-from genre_utils.reading import Reader
+from genre_utils.reading import Line, Reader
+from genre_utils.sample import draw_poster
 
 DATA = os.environ.get("POSTER_GENRES_DATA")
 READING = Path(DATA or "nowhere") / "poster_text.jsonl.gz"
@@ -31,6 +33,21 @@ def test_released_model_is_whole_and_knows_the_public_genres():
 def test_released_model_s_files_fit_a_repository():
     sizes = {file.name: file.stat().st_size for file in RELEASED.iterdir()}
     assert max(sizes.values()) < 50e6, sizes
+
+
+def test_released_run_time_files_give_the_scores_of_keras():
+    genres = [["Horror"], ["Western", "Music"], ["Sci-Fi"], ["Romance"]]
+    drawn = [draw_poster(some, np.random.default_rng(i)) for i, some in enumerate(genres)]
+    words = ["a film by nobody", "let us prey", "THE LAST EXORCISM", ""]
+    line = ((0.1, 0.1), (0.9, 0.1), (0.9, 0.2), (0.1, 0.2))
+    lines = [[Line(text, 0.9, line)] if text else [] for text in words]
+    scores = []
+    for runtime in (True, False):
+        predictor = Predictor(load_model(runtime=runtime))
+        size = predictor.model.image_size
+        pixels = np.stack([resize_poster(np.asarray(poster), size) for poster in drawn])
+        scores.append(predictor.combine(predictor.picture_logits(pixels), lines)[0])
+    np.testing.assert_allclose(*scores, atol=1e-2)
 
 
 def evaluate_again(tmp_path, *arguments: str) -> dict:
