@@ -85,7 +85,7 @@ def poster_grid(
     columns = min(columns, len(posters))
     rows = -(-len(posters) // columns)
     # In narrow columns, larger and longer captions would run into each other.
-    width, font, letters = (2.75, 10, 34) if columns <= 4 else (1.35, 9, 17)
+    width, font, letters = (2.75, 10, 34) if columns <= 4 else (1.35, 9, 16)
     captions = [textwrap.fill(caption, letters) for caption in captions]
     lines = 1 + max(caption.count("\n") for caption in captions)
     height = width * posters.shape[1] / posters.shape[2] + 0.2 * lines
