@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from genre_utils import progress
-from genre_utils.files import replacing, write_json
+from genre_utils.files import FULL, replacing, write_json
 from genre_utils.images import PosterError, read_poster, resize_poster
 from genre_utils.tokenizing import pad_tokens
 
@@ -233,8 +233,12 @@ def _decode_all(paths: Sequence[str], size: tuple[int, int], file: Path) -> dict
         )
     np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):  # a disk that fills later would kill whoever writes the map
-        with open(file, "rb+") as whole:
-            os.posix_fallocate(whole.fileno(), 0, file.stat().st_size)
+        try:
+            with open(file, "rb+") as whole:
+                os.posix_fallocate(whole.fileno(), 0, file.stat().st_size)
+        except OSError as error:
+            if error.errno in FULL:  # else this disk cannot set room aside, and works all the same
+                raise
     block = max(1, BLOCK_BYTES // math.prod(shape[1:]))
     # Pillow decodes and resizes outside Python's global lock, so threads fill all cores.
     bar = progress.bar(total=len(paths), desc="decoding posters", unit=" posters")

@@ -218,7 +218,7 @@ class _Read(NamedTuple):
 
 def check_top(top: int) -> None:
     """Raise `ValueError` for a number of genres that cannot be shown."""
-    if type(top) is not int or top < 1:
+    if not isinstance(top, (int, np.integer)) or top < 1:
         raise ValueError(f"top is {top!r}: give the number of genres to show, 1 or more.")
 
 
