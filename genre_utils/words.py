@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +20,11 @@ import numpy as np
 from genre_utils import progress
 from genre_utils.reading import Line
 
-if TYPE_CHECKING:  # a second that those who judge the picture alone need not wait
-    from scipy import sparse
+if TYPE_CHECKING:  # two seconds of imports that a prediction need not wait for
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-# Pieces of words, which survive a reader's slips and missing spaces, and words with their
-# neighbours.
-PIECES = {"analyzer": "char_wb", "ngram_range": (2, 5)}
-WORDS = {"analyzer": "word", "ngram_range": (1, 2)}
+# Pieces of words, which survive a reader's slips and missing spaces, have so many letters.
+SHORTEST_PIECE, LONGEST_PIECE = 2, 5
 OPTIONS = {"sublinear_tf": True, "min_df": 2, "dtype": np.float32}
 
 DROPPED = 0.2
@@ -76,13 +76,67 @@ def drop_lines(lines: Sequence[Line], key: int) -> list[Line]:
     return [line for line, keep in zip(lines, kept, strict=True) if keep] or list(lines)
 
 
+def pieces_of(text: str) -> list[str]:
+    """List the pieces of 2 to 5 letters of each word, with a space where the word ends.
+
+    >>> pieces_of("War")
+    [' w', 'wa', 'ar', 'r ', ' wa', 'war', 'ar ', ' war', 'war ', ' war ']
+    """
+    padded = [f" {word} " for word in text.lower().split()]
+    return [
+        word[start : start + length]
+        for word in padded
+        for length in range(SHORTEST_PIECE, min(LONGEST_PIECE, len(word)) + 1)
+        for start in range(len(word) - length + 1)
+    ]
+
+
+def phrases_of(text: str) -> list[str]:
+    """List the words of two letters or more, and each with the one after it."""
+    found = re.findall(r"\b\w\w+\b", text.lower())
+    return found + [f"{first} {second}" for first, second in pairwise(found)]
+
+
+ANALYZERS = (pieces_of, phrases_of)
+
+
+@dataclass(frozen=True)
+class Tfidf:
+    """The n-grams of one kind that count: `column` of each, and its inverse frequency `idf`.
+
+    Weighs as scikit-learn's `TfidfVectorizer` does, by which it is learned (logarithm of counts,
+    length 1), without its imports, which take longer than reading a poster.
+    """
+
+    analyzer: Callable[[str], list[str]]
+    column: dict[str, int]
+    idf: np.ndarray
+
+    @classmethod
+    def learn(cls, analyzer: Callable[[str], list[str]], texts: Sequence[str]) -> Tfidf:
+        """Take the n-grams that stand in two texts or more; in one, should none be in two."""
+        vectorizer = _vectorizer(analyzer=analyzer, **OPTIONS)
+        try:
+            vectorizer.fit(texts)
+        except ValueError:  # not one n-gram stands on two posters
+            vectorizer.set_params(min_df=1).fit([*texts, "poster"])
+        column = {name: i for i, name in enumerate(vectorizer.get_feature_names_out())}
+        return cls(analyzer, column, vectorizer.idf_.astype(np.float32))
+
+    def weigh(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """Give the columns of a text's n-grams, int `(k,)`, and their weights, float32 `(k,)`."""
+        counts = Counter(self.column[name] for name in self.analyzer(text) if name in self.column)
+        columns = np.fromiter(counts, np.int64, len(counts))
+        weights = 1 + np.log(np.fromiter(counts.values(), np.float32, len(counts)))
+        weights *= self.idf[columns]
+        return columns, weights / max(float(np.linalg.norm(weights)), 1e-12)
+
+
 class NgramModel:
     """Tf-idf of n-grams and a logistic regression a genre: texts in, logits `(n, genres)` out."""
 
-    def __init__(
-        self, vectorizers: Sequence[TfidfVectorizer], weights: np.ndarray, bias: np.ndarray
-    ):
-        self.vectorizers = list(vectorizers)
+    def __init__(self, tables: Sequence[Tfidf], weights: np.ndarray, bias: np.ndarray):
+        self.tables = list(tables)
         self.weights = weights
         self.bias = bias
 
@@ -92,15 +146,16 @@ class NgramModel:
 
         A genre on fewer than 3 posters gets its frequency as a constant.
         """
+        from scipy import sparse
         from sklearn.linear_model import LogisticRegression
 
-        vectorizers = [_vectorizer(**kind, **OPTIONS) for kind in (PIECES, WORDS)]
-        for vectorizer in progress.bar(vectorizers, desc="counting n-grams"):
-            try:
-                vectorizer.fit(texts)
-            except ValueError:  # not one n-gram stands on two posters
-                vectorizer.set_params(min_df=1).fit([*texts, "poster"])
-        features = _features(vectorizers, texts)
+        kinds = progress.bar(ANALYZERS, desc="counting n-grams")
+        tables = [Tfidf.learn(analyzer, texts) for analyzer in kinds]
+        cells = [cls._weigh(tables, text) for text in texts]
+        ends = np.cumsum([0, *(len(columns) for columns, _ in cells)])
+        columns, values = (np.concatenate(part) for part in zip(*cells, strict=True))
+        shape = len(texts), sum(len(table.idf) for table in tables)
+        features = sparse.csr_matrix((values, columns, ends), shape)
         weights = np.zeros((features.shape[1], labels.shape[1]), np.float32)
         frequency = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)
         bias = np.log(frequency / (1 - frequency)).astype(np.float32)
@@ -109,20 +164,30 @@ class NgramModel:
                 model = LogisticRegression(C=4, solver="liblinear", random_state=0)
                 model.fit(features, labels[:, g])
                 weights[:, g], bias[g] = model.coef_[0], model.intercept_[0]
-        return cls(vectorizers, weights.astype(np.float16), bias)
+        return cls(tables, weights.astype(np.float16), bias)
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Give one logit a genre for each text, float32 `(n, genres)`."""
-        features = _features(self.vectorizers, texts)
-        return np.asarray(features @ self.weights.astype(np.float32) + self.bias)
+        logits = np.tile(self.bias.astype(np.float32), (len(texts), 1))
+        for row, text in zip(logits, texts, strict=True):
+            columns, values = self._weigh(self.tables, text)
+            row += values @ self.weights[columns].astype(np.float32)
+        return logits
+
+    @staticmethod
+    def _weigh(tables: Sequence[Tfidf], text: str) -> tuple[np.ndarray, np.ndarray]:
+        """Put the columns of all tables, one after the other, beside each other."""
+        columns, values = zip(*(table.weigh(text) for table in tables), strict=True)
+        starts = np.cumsum([0, *(len(table.idf) for table in tables[:-1])])
+        columns = [found + start for found, start in zip(columns, starts, strict=True)]
+        return np.concatenate(columns), np.concatenate(values)
 
     def save(self, file: Path) -> None:
         """Write all as plain arrays, which are read back without executing anything."""
         arrays = {"weights": self.weights, "bias": self.bias}
-        for i, vectorizer in enumerate(self.vectorizers):
-            names = "\n".join(vectorizer.get_feature_names_out())
-            arrays[f"names{i}"] = np.frombuffer(names.encode(), np.uint8)
-            arrays[f"idf{i}"] = vectorizer.idf_.astype(np.float32)
+        for i, table in enumerate(self.tables):
+            arrays[f"names{i}"] = np.frombuffer("\n".join(table.column).encode(), np.uint8)
+            arrays[f"idf{i}"] = table.idf
         np.savez_compressed(file, **arrays)
 
     @classmethod
@@ -132,19 +197,28 @@ class NgramModel:
             if sum(entry.file_size for entry in archive.infolist()) > LARGEST:
                 raise ValueError("its tables would unpack to more than any of this project")
         with np.load(file, allow_pickle=False) as arrays:
-            vectorizers = []
-            for i, kind in enumerate((PIECES, WORDS)):
+            tables = []
+            for i, analyzer in enumerate(ANALYZERS):
                 names = arrays[f"names{i}"].tobytes().decode().split("\n")
-                vectorizer = _vectorizer(**kind, **OPTIONS, vocabulary=names)
-                vectorizer.idf_ = arrays[f"idf{i}"]
-                vectorizers.append(vectorizer)
+                column = {name: place for place, name in enumerate(names)}
+                tables.append(Tfidf(analyzer, column, arrays[f"idf{i}"]))
             weights, bias = arrays["weights"], arrays["bias"]
-            if weights.shape != (sum(len(v.vocabulary_) for v in vectorizers), *bias.shape):
+            rows = 0
+            for table in tables:
+                rows += len(table.column)
+                if table.idf.shape != (len(table.column),):
+                    raise ValueError("its n-grams and their frequencies do not fit each other")
+            if weights.shape != (rows, *bias.shape):
                 raise ValueError("its weights do not fit its n-grams")
-            for numbers in (weights, bias, *(v.idf_ for v in vectorizers)):
+            for numbers in (weights, bias, *(table.idf for table in tables)):
                 if numbers.dtype.kind != "f" or not np.isfinite(numbers).all():
                     raise ValueError("its tables hold what is no number")
-            return cls(vectorizers, weights, bias)
+            return cls(tables, weights, bias)
+
+
+def learn_ngrams(texts: Sequence[str], labels: np.ndarray) -> Callable[[Sequence[str]], np.ndarray]:
+    """Fit the n-grams; gives what answers other texts with logits `(n, genres)`."""
+    return NgramModel.fit(texts, labels).logits
 
 
 def typical_words(
@@ -179,9 +253,3 @@ def _vectorizer(**options: Any) -> TfidfVectorizer:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     return TfidfVectorizer(**options)
-
-
-def _features(vectorizers: Sequence[TfidfVectorizer], texts: Sequence[str]) -> sparse.csr_matrix:
-    from scipy import sparse
-
-    return sparse.hstack([v.transform(texts) for v in vectorizers], format="csr")

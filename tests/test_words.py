@@ -1,8 +1,20 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from genre_utils.reading import Line
-from genre_utils.words import NgramModel, as_text, split_glued, typical_words
+from genre_utils.words import (
+    NgramModel,
+    Tfidf,
+    as_text,
+    phrases_of,
+    pieces_of,
+    split_glued,
+    typical_words,
+)
 
 CORNERS = ((0, 0), (1, 0), (1, 0.1), (0, 0.1))
 TEXTS = ["a haunted house", "haunted again", "laughing out loud", "laughing all day", ""] * 4
@@ -22,6 +34,43 @@ def test_lines_become_one_text():
 def test_words_decide_and_slips_of_the_reader_are_forgiven(ngrams):
     logits = ngrams.logits(["a haunted place", "haunfed", "laughing"])
     assert (logits[:2, 0] > logits[:2, 1]).all() and logits[2, 1] > logits[2, 0]
+
+
+@pytest.mark.parametrize(
+    "analyzer, options",
+    [
+        (pieces_of, {"analyzer": "char_wb", "ngram_range": (2, 5)}),
+        (phrases_of, {"analyzer": "word", "ngram_range": (1, 2)}),
+    ],
+)
+def test_n_grams_are_weighed_as_scikit_learn_weighs_them(analyzer, options):
+    texts = [
+        "Fear the  DEAD, fear\tthe living",
+        "a I x",
+        "L'été 1998: été\n七人の侍",
+        "",
+        "dead dead I",
+    ]
+    theirs = TfidfVectorizer(**options, sublinear_tf=True, min_df=2, dtype=np.float32)
+    theirs.fit(texts[:3] * 2)
+    ours = Tfidf.learn(analyzer, texts[:3] * 2)
+    assert list(ours.column) == theirs.get_feature_names_out().tolist()
+    for text, row in zip(texts, theirs.transform(texts).toarray(), strict=True):
+        columns, weights = ours.weigh(text)
+        dense = np.zeros(len(row))
+        dense[columns] = weights
+        np.testing.assert_allclose(dense, row, atol=1e-6)
+
+
+def test_a_prediction_does_not_wait_for_scikit_learn(ngrams, tmp_path):
+    ngrams.save(tmp_path / "ngrams.npz")
+    script = (
+        "import sys; from pathlib import Path; from genre_utils.words import NgramModel; "
+        "NgramModel.load(Path(sys.argv[1])).logits(['haunted']); "
+        "print([name for name in ('sklearn', 'scipy', 'pandas') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", script, tmp_path / "ngrams.npz"]
+    assert subprocess.check_output(command, text=True).strip() == "[]"
 
 
 def test_a_text_without_known_words_gives_the_bias(ngrams):
