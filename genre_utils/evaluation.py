@@ -254,7 +254,8 @@ def _average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():
         # A genre without positives gets 0 and a warning; callers leave it out by its support.
         warnings.simplefilter("ignore", UserWarning)
-        return np.asarray(average_precision_score(labels, scores, average=None))
+        # Of one genre alone scikit-learn gives a number, not a table.
+        return np.atleast_1d(average_precision_score(labels, scores, average=None))
 
 
 def _top(labels: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -267,7 +268,9 @@ def _roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def _macro_f1(labels: np.ndarray, predicted: np.ndarray, counted: np.ndarray) -> float:
-    return _mean(f1_score(labels, predicted, average=None, zero_division=0)[counted])
+    return _mean(
+        [f1_score(labels[:, g], predicted[:, g], zero_division=0) for g in np.flatnonzero(counted)]
+    )
 
 
 def _mean(values) -> float | None:

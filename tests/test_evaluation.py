@@ -7,6 +7,7 @@ from genre_utils.evaluation import (
     baselines,
     calibration_error,
     evaluate,
+    macro_average_precision,
     paired_bootstrap,
     tune_thresholds,
 )
@@ -109,3 +110,14 @@ def test_paired_bootstrap_sees_a_better_system_and_no_difference():
     assert paired["share"] == 1 and paired["interval"][0] > 0
     same = paired_bootstrap(labels, better, better, resamples=20)
     assert same["share"] == 0 and same["difference"] == 0
+
+
+def test_a_single_genre_is_scored_like_many():
+    rng = np.random.default_rng(0)
+    labels = (rng.random((80, 1)) < 0.4).astype(int)
+    scores = 0.5 * labels + 0.6 * rng.random((80, 1))
+    one = evaluate(labels, scores, ["Noir"], [0.5], resamples=20)
+    twice = evaluate(*(np.hstack([x, x]) for x in (labels, scores)), ["a", "b"], [0.5, 0.5])
+    for figure in ("macro_map", "micro_map", "macro_roc_auc", "macro_f1"):
+        assert one[figure] == pytest.approx(twice[figure])
+    assert macro_average_precision(labels, scores) == pytest.approx(one["macro_map"])
