@@ -10,7 +10,8 @@ read anew each time. A catalogue: the process `python -m genre_utils predict FOL
 `--catalogue N` links to the posters (0: none), the picture alone, beside the network's own speed;
 on `--worded N` links with words, beside the speed of reading them; each with the highest memory in
 each quarter of its time. Prints each part as it is done, and writes
-`benchmarks/results/prediction.json`; parts that were left out keep their figures of before.
+`benchmarks/results/prediction.json` (`prediction-NAME.json` for the model folder NAME); parts that
+were left out keep their figures of before.
 """
 
 from __future__ import annotations
@@ -60,15 +61,17 @@ def main() -> None:
             paths, options.worded, plain[:-1], lambda: reading_alone(paths)
         ),
     }
-    file = measure.RESULTS / "prediction.json"
+    # Another model's figures stand in a file of their own, named after its folder.
+    name = "prediction" if options.model == RELEASED else f"prediction-{options.model.name}"
+    file = measure.RESULTS / f"{name}.json"
     result = json.loads(file.read_text("utf-8")) if options.only and file.exists() else {}
     result |= {"network": picture.model.network.name, "size": list(picture.model.image_size)}
-    for name, part in parts.items():
-        if getattr(options, name, True) and name in (options.only or parts):
-            result[name] = part()
-            print(f"{name}: {result[name]}", flush=True)
+    for what, part in parts.items():
+        if getattr(options, what, True) and what in (options.only or parts):
+            result[what] = part()
+            print(f"{what}: {result[what]}", flush=True)
     result.pop("machine", None)
-    measure.save("prediction", result)
+    measure.save(name, result)
 
 
 def measure_words(predictor: Predictor, paths: list[str]) -> dict[str, Any]:

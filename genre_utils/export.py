@@ -7,6 +7,7 @@ Runtime is there for the words anyway. LiteRT is for phones.
 from __future__ import annotations
 
 import importlib.util
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -126,7 +127,7 @@ class LitertNetwork:
     def __init__(self, file: Path):
         import tensorflow as tf
 
-        self.interpreter = tf.lite.Interpreter(str(file))
+        self.interpreter = tf.lite.Interpreter(str(file), num_threads=os.cpu_count())
         (self.input,) = self.interpreter.get_input_details()
         (self.output,) = self.interpreter.get_output_details()
         self.output_shape = tuple(self.output["shape_signature"])
