@@ -17,11 +17,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import keras
 import measure
 import numpy as np
 from scipy.special import expit
-from sklearn.model_selection import KFold
 
 from genre_utils import (
     dataset,
@@ -35,12 +33,10 @@ from genre_utils import (
     training,
 )
 from genre_utils.evaluation import calibration_error, macro_average_precision
-from genre_utils.fusion import fit_sum
-from genre_utils.words import NgramModel, as_text
+from genre_utils.fusion import ALL_SHARE, fit_sum
+from genre_utils.words import as_text, learn_ngrams
 
 PICTURES = ("efficientnet_lite2", "efficientnet_lite0")
-EPOCHS = {"picture": 30, "sentence": 20}
-SHARED = 1e6  # so strong a hold that every genre has the same weights
 
 
 def main() -> None:
@@ -53,31 +49,31 @@ def main() -> None:
     parts = [data.part(split) for split in ("train", "validation")]
     paths = [path for part in parts for path in part["path"]]
     labels = np.concatenate([data.labels(part) for part in parts])
-    folds = list(KFold(5, shuffle=True, random_state=0).split(labels))
     towers, seconds = {}, {}
 
     def add(name: str, fit: Callable, inputs: np.ndarray | list) -> None:
         start = time.perf_counter()
-        towers[name] = out_of_fold(fit, inputs, labels, folds)
+        towers[name] = training.out_of_fold(fit, inputs, labels)
         seconds[name] = round(time.perf_counter() - start)
         print(f"{name}: {seconds[name]} s", flush=True)
 
     for name in PICTURES:
-        add(name, fit_head, picture_features(name, data, parts, options.cache))
+        add(name, training.unwatched_head, picture_features(name, data, parts, options.cache))
     lines = reading.read_posters(paths, reading.WordCache(options.words)).lines
     found = [lines.get(path, []) for path in paths]
     texts = [as_text(one) for one in found]
     network, how = encoder.load_encoder()
     print(how)
-    add("sentence", fit_head, tokenizing.run_on_words(network, tokenizing.tokenize(texts)))
-    add("n-grams", fit_ngrams, texts)
+    vectors = tokenizing.run_on_words(network, tokenizing.tokenize(texts))
+    add("sentence", training.unwatched_head, vectors)
+    add("n-grams", learn_ngrams, texts)
     largest = [as_text(sorted(one, key=_height, reverse=True)) for one in found]
-    add("n-grams, largest line first", fit_ngrams, largest)
-    systems = score_all(towers, labels, folds)
+    add("n-grams, largest line first", learn_ngrams, largest)
+    systems = score_all(towers, labels)
     measure.save("towers", {"posters": len(labels), "systems": systems, "seconds": seconds})
 
 
-def score_all(towers: dict, labels: np.ndarray, folds: Sequence) -> list[dict]:
+def score_all(towers: dict, labels: np.ndarray) -> list[dict]:
     """Score each tower alone, plain sums, and learned sums with a stronger or weaker hold."""
     eyes = sum(towers[name] for name in PICTURES) / len(PICTURES)
     three = {"picture": eyes, "sentence": towers["sentence"], "ngrams": towers["n-grams"]}
@@ -86,21 +82,22 @@ def score_all(towers: dict, labels: np.ndarray, folds: Sequence) -> list[dict]:
     systems["both pictures, mean"] = eyes
     systems["picture + 0.7 sentence + 0.4 n-grams"] = plain
     rows = [
-        row(name, [logits[rest] for _, rest in folds], labels, folds)
+        row(name, [logits[rest] for rest in training.folds(len(labels))], labels)
         for name, logits in systems.items()
     ]
-    for name, hold in (("shared weights", SHARED), *((f"hold {h}", h) for h in (100, 20, 5))):
+    for name, hold in (("shared weights", ALL_SHARE), *((f"hold {h}", h) for h in (100, 20, 5))):
         fitted = []
-        for train, rest in folds:
-            learned = fit_sum({k: v[train] for k, v in three.items()}, labels[train], hold)
-            fitted.append(learned.logits({k: v[rest] for k, v in three.items()}))
-        rows.append(row(f"learned sum, {name}", fitted, labels, folds))
+        for rest in training.folds(len(labels)):
+            known = {tower: logits[~rest] for tower, logits in three.items()}
+            learned = fit_sum(known, labels[~rest], hold)
+            fitted.append(learned.logits({tower: logits[rest] for tower, logits in three.items()}))
+        rows.append(row(f"learned sum, {name}", fitted, labels))
     return rows
 
 
-def row(name: str, logits: Sequence[np.ndarray], labels: np.ndarray, folds: Sequence) -> dict:
+def row(name: str, logits: Sequence[np.ndarray], labels: np.ndarray) -> dict:
     """Give one system's figures: means over the folds."""
-    truth = [labels[rest] for _, rest in folds]
+    truth = [labels[rest] for rest in training.folds(len(labels))]
     pairs = list(zip(truth, logits, strict=True))
     return {
         "system": name,
@@ -111,33 +108,6 @@ def row(name: str, logits: Sequence[np.ndarray], labels: np.ndarray, folds: Sequ
     }
 
 
-def out_of_fold(
-    fit: Callable, inputs: np.ndarray | list, labels: np.ndarray, folds: Sequence
-) -> np.ndarray:
-    """Give each poster the logits of a model that was fitted on the other folds."""
-    logits = np.empty(labels.shape, np.float32)
-    for train, rest in folds:
-        logits[rest] = fit(_rows(inputs, train), labels[train])(_rows(inputs, rest))
-    return logits
-
-
-def fit_head(features: np.ndarray, labels: np.ndarray) -> Callable:
-    """Train a head for a fixed number of epochs, and give its prediction."""
-    keras.utils.set_random_seed(0)
-    head = models.build_head(features.shape[1], labels.shape[1])
-    epochs = EPOCHS["sentence" if features.shape[1] == encoder.WIDTH else "picture"]
-    rate = keras.optimizers.schedules.CosineDecay(1e-3, epochs * -(-len(features) // 128))
-    loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    head.compile(keras.optimizers.AdamW(rate, weight_decay=1e-4), loss)
-    head.fit(features, labels.astype("float32"), 128, epochs, verbose=0)
-    return lambda rest: head.predict(rest, verbose=0)
-
-
-def fit_ngrams(texts: list[str], labels: np.ndarray) -> Callable:
-    """Fit the n-grams, and give their prediction."""
-    return NgramModel.fit(texts, labels).logits
-
-
 def picture_features(name: str, data: dataset.Dataset, parts: Sequence, folder: Path) -> np.ndarray:
     """Give frozen features, which a training has left in its cache or which are computed now."""
     size = images.poster_size(272, "portrait")
@@ -146,10 +116,6 @@ def picture_features(name: str, data: dataset.Dataset, parts: Sequence, folder: 
     return np.concatenate(
         [training.frozen_features(backbone, name, cache, part["path"].to_numpy()) for part in parts]
     )
-
-
-def _rows(inputs: np.ndarray | list, rows: np.ndarray) -> np.ndarray | list:
-    return [inputs[i] for i in rows] if isinstance(inputs, list) else inputs[rows]
 
 
 def _height(line: reading.Line) -> float:

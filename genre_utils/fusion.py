@@ -14,6 +14,9 @@ import numpy as np
 # How strongly a genre's own weights and bias are held to those that all genres share, in the
 # unit of posters' losses. Chosen by cross-validation (`benchmarks/experiments.md`).
 HOLD_WEIGHTS, HOLD_BIAS = 20.0, 2.0
+ALL_SHARE = 1e6  # so strong that every genre has the same weights
+# A tower's weight in a genre is at least a quarter of its mean weight, and at most four of it.
+LARGEST_RATIO = 4.0
 # And the shared weights to a plain mean: felt only where posters are so few that the towers tell
 # them apart without a mistake, and infinite weights would be likeliest.
 HOLD_SHARED = 1.0
@@ -36,15 +39,35 @@ class LogitSum:
         return 0.5 + 0.5 * np.tanh(0.5 * self.logits(towers))
 
 
+def genre_ratios(towers: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Tell what each tower is worth in each genre beside its mean worth: `(genres,)` around 1.
+
+    `towers` are logits `(n, genres)` of cheap twins of the towers for many posters, each by a twin
+    that had not seen it: what a few hundred posters cannot tell of rare genres, thousands can.
+    """
+    fitted = fit_sum(towers, labels)
+    return {
+        name: np.clip(weights / weights.mean(), 1 / LARGEST_RATIO, LARGEST_RATIO)
+        for name, weights in fitted.weights.items()
+    }
+
+
 def fit_sum(
-    towers: Mapping[str, np.ndarray], labels: np.ndarray, hold: float = HOLD_WEIGHTS
+    towers: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    hold: float = HOLD_WEIGHTS,
+    ratios: Mapping[str, np.ndarray] | None = None,
 ) -> LogitSum:
     """Find weights and biases that make the sum of towers likeliest (Platt, 1999, generalised).
 
     `towers` are logits `(n, genres)` for posters that the towers were not trained on. Each genre
     has weights of its own, held to shared ones by a quadratic penalty, so that a rare genre gets
-    the shared ones.
+    the shared ones. With `ratios`, as `genre_ratios` gives them, genres differ by these alone.
     """
+    if ratios:
+        scaled = {name: logits * ratios[name] for name, logits in towers.items()}
+        shared = fit_sum(scaled, labels, ALL_SHARE)
+        return LogitSum({name: w * ratios[name] for name, w in shared.weights.items()}, shared.bias)
     from scipy.optimize import minimize
     from scipy.special import expit, log1p
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from sklearn.metrics import average_precision_score
 
 from genre_utils import models, training
 from genre_utils.evaluation import macro_average_precision
@@ -256,3 +257,27 @@ def test_features_are_computed_once_for_these_posters(posters, monkeypatch):
     monkeypatch.setattr(backbone, "predict", lambda *_, **__: pytest.fail("computed again"))
     again = training.frozen_features(backbone, "mean", cache, paths)
     np.testing.assert_array_equal(again, features)
+
+
+def test_every_poster_is_judged_by_a_model_that_has_not_seen_it():
+    """What learns by heart knows nothing of the poster that it judges."""
+    texts = [f"poster {i}" for i in range(23)]
+    labels = np.eye(23)
+
+    def by_heart(seen, truth):
+        known = dict(zip(seen, truth, strict=True))
+        return lambda others: np.array([known.get(text, np.full(23, -1.0)) for text in others])
+
+    assert (training.out_of_fold(by_heart, texts, labels) == -1).all()
+
+
+def test_a_head_that_nothing_watches_learns_a_rule_and_is_not_sure_of_noise():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(600, 20)).astype("float32")
+    labels = np.stack([features[:, 0] > 0, rng.random(600) < 0.5], axis=1).astype(int)
+    logits = training.out_of_fold(training.unwatched_head, features, labels)
+    assert average_precision_score(labels[:, 0], logits[:, 0]) > 0.95
+    assert average_precision_score(labels[:, 1], logits[:, 1]) < 0.65
+    np.testing.assert_array_equal(
+        logits, training.out_of_fold(training.unwatched_head, features, labels)
+    )
