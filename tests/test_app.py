@@ -1,7 +1,9 @@
 """The page's answers, asked for as its own front end does, without a browser."""
 
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,9 +26,8 @@ def page(predictor):
     page.close()
 
 
-@pytest.fixture(scope="module")
-def judge(page):
-    """Ask the page for the top genres of some files; gives HTML and the table."""
+def visit(page):
+    """Come to a page; gives what asks it for the top genres of some files: HTML and the table."""
     asking = client.Client(page.local_url, verbose=False)
 
     def judge(*files, top: int = 3) -> tuple[str, pd.DataFrame]:
@@ -36,6 +37,30 @@ def judge(page):
         return shown, pd.read_csv(file)
 
     return judge
+
+
+@pytest.fixture(scope="module")
+def judge(page):
+    return visit(page)
+
+
+@pytest.fixture
+def another_page(page, predictor, monkeypatch):
+    """A second page, which remembers one visitor."""
+    from genre_utils import app
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", os.environ.get("GRADIO_TEMP_DIR", ""))
+    monkeypatch.setattr(app, "KEPT_VISITORS", 1)
+    another = app.launch(predictor)
+    yield another
+    another.close()
+
+
+def upload(page, name: str, content: bytes) -> str:
+    """Upload a file; gives where the page keeps it."""
+    answer = httpx.post(f"{page.local_url}gradio_api/upload", files={"files": (name, content)})
+    (path,) = answer.json()
+    return path
 
 
 @pytest.fixture
@@ -106,8 +131,7 @@ def test_no_file_outside_its_own_folder_is_read_or_served(page, judge, poster, t
 
 
 def test_what_is_uploaded_is_handed_back_as_a_file_and_never_shown(page):
-    evil = {"files": ("evil.html", b"<script>alert(1)</script>")}
-    (path,) = httpx.post(f"{page.local_url}gradio_api/upload", files=evil).json()
+    path = upload(page, "evil.html", b"<script>alert(1)</script>")
     headers = httpx.get(f"{page.local_url}gradio_api/file={path}").headers
     assert "html" not in headers["content-type"]
     assert headers["content-disposition"].startswith("attachment")
@@ -119,6 +143,43 @@ def test_a_file_over_the_limit_is_refused(page):
     large = {"files": ("large.jpg", b"\0" * (MAX_FILE + 1))}
     answer = httpx.post(f"{page.local_url}gradio_api/upload", files=large)
     assert answer.status_code == 413
+
+
+def test_files_of_other_kinds_are_not_judged(judge, tmp_path):
+    (tmp_path / "poster.html").write_text("<script>alert(1)</script>")
+    with pytest.raises(client.exceptions.AppError, match="Invalid file type"):
+        judge(tmp_path / "poster.html")
+
+
+def test_of_too_many_posters_the_first_are_judged(judge, poster, monkeypatch):
+    from genre_utils import app
+
+    monkeypatch.setattr(app, "MAX_POSTERS", 2)
+    _, table = judge(poster, poster, poster, top=1)
+    assert len(table) == 2
+
+
+def test_a_page_does_not_serve_what_was_uploaded_to_another(page, another_page):
+    path = upload(page, "poster.jpg", b"private")
+    assert httpx.get(f"{page.local_url}gradio_api/file={path}").status_code == 200
+    upload(another_page, "poster.jpg", b"private")  # lies at the same place below its own folder
+    assert httpx.get(f"{another_page.local_url}gradio_api/file={path}").status_code == 403
+
+
+def test_the_oldest_visitors_posters_are_forgotten(another_page, poster):
+    for _ in range(2):
+        visit(another_page)(poster)
+    assert len(another_page.state_holder.session_data) == 1
+
+
+def test_uploads_and_tables_do_not_outlive_the_page(another_page, poster):
+    """The same sweep, by age, runs while it is open."""
+    visit(another_page)(poster)
+    folder = Path(another_page.app.uploaded_file_dir)
+    left = {"-night.jpg", "genres.csv"}
+    assert left <= {file.name for file in folder.rglob("*")}
+    another_page.close()
+    assert not left & {file.name for file in folder.rglob("*")}
 
 
 def test_it_opens_on_this_machine_only_and_says_when_the_port_is_taken(page, predictor):
