@@ -154,6 +154,8 @@ def _size(file: str | os.PathLike | io.BytesIO) -> int:
 
 
 def _check_size(image: Image.Image, name: str) -> None:
+    if not image.width * image.height:
+        raise PosterError(name, "the picture has no pixels")
     limit = MAX_JPEG_PIXELS if isinstance(image, JpegImageFile) else MAX_PIXELS
     if image.width * image.height > limit:
         raise PosterError(name, _too_many_pixels(f"{image.width} × {image.height} pixels", limit))

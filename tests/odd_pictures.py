@@ -275,7 +275,7 @@ def _ways_to_save() -> dict[str, bytes]:
         "all colours.jpg": save(image, "JPEG", subsampling=0, quality=100),
         "restarts.jpg": save(image, "JPEG", restart_marker_blocks=1),
         "worst.jpg": save(image, "JPEG", quality=1),
-        "trailing.jpg": save(image, "JPEG") + b"\xff\xda" * 9999,
+        "trailing.jpg": save(image, "JPEG") + b"\xff\xda\0\2" * 200_000,
         "profile.jpg": save(image, "JPEG", icc_profile=bytes(200_000)),
         "film.gif": save(image, "GIF", **animated),
         "film.webp": save(image, "WEBP", **animated),

@@ -48,6 +48,11 @@ def test_exif_orientation_is_applied(picture, encode, orientation):
     np.testing.assert_array_equal(read_poster(content), picture)
 
 
+def test_a_damaged_exif_block_leaves_the_pixels_as_stored(picture, encode):
+    content = encode(picture, "WEBP", lossless=True, exif=b"Exif\0\0no table of tags")
+    np.testing.assert_array_equal(read_poster(content), picture)
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_transparency_lies_over_white(encode, mode):
     image = Image.new("RGBA", (8, 8), (10, 20, 30, 0)).convert(mode)
@@ -71,12 +76,28 @@ def test_float_array_up_to_one_is_refused_not_taken_for_black(picture):
     np.testing.assert_array_equal(read_poster(picture.astype(np.float32)), picture)
 
 
-def test_pixels_are_limited_before_they_are_decoded(encode, monkeypatch):
-    bomb = encode(Image.new("RGB", (11, 10)), "BMP")
-    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (np.zeros((0, 5, 3)), "no pixels"),
+        (Image.new("RGB", (5, 0)), "no pixels"),
+        (np.full((9, 9), np.nan), "must be numbers"),
+        (np.full((9, 9, 3), np.inf), "must be numbers"),
+        (np.full((9, 9), -1), "must be numbers"),
+    ],
+)
+def test_what_holds_no_pixels_is_refused(source, reason):
+    with pytest.raises(PosterError, match=reason):
+        read_poster(source)
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("BMP", "MAX_PIXELS"), ("JPEG", "MAX_JPEG_PIXELS")])
+def test_pixels_are_limited_before_they_are_decoded(encode, monkeypatch, kind, limit):
+    bomb = encode(Image.new("RGB", (11, 10)), kind)
+    monkeypatch.setattr(images, limit, 100)
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded a bomb"))
     with pytest.raises(PosterError, match="over the limit"):
-        read_poster(bomb, "bomb.bmp")
+        read_poster(bomb, "bomb")
 
 
 @pytest.mark.parametrize(
