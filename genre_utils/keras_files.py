@@ -90,7 +90,7 @@ def _check_members(archive: zipfile.ZipFile) -> None:
     sizes = {entry.filename: entry.file_size for entry in entries}
     if len(entries) > len(MEMBERS):
         raise ModelError("it holds two files of one name")
-    if max(sizes[CONFIG], sizes["metadata.json"]) > MAX_CONFIG or sizes[WEIGHTS] > MAX_WEIGHTS:
+    if sizes[CONFIG] > MAX_CONFIG or sizes[WEIGHTS] > MAX_WEIGHTS:
         raise ModelError("it would unpack to more than any network of this project has")
 
 

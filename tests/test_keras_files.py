@@ -7,6 +7,7 @@ import pickle
 import shutil
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -89,8 +90,9 @@ def test_foreign_and_dangerous_layers_are_refused(tmp_path, part):
     refuse(write(tmp_path / "a.keras", part), "no part of this project's networks")
 
 
-def test_code_in_a_layer_is_never_run(tmp_path, monkeypatch):
-    """Even where a person has told Keras to trust everything."""
+@pytest.fixture
+def mark(tmp_path) -> Path:
+    """What the code in a layer of `a.keras` would write."""
     import keras
 
     mark = tmp_path / "ran"
@@ -98,10 +100,27 @@ def test_code_in_a_layer_is_never_run(tmp_path, monkeypatch):
     evil = keras.layers.Lambda(eval(f"lambda x: open({str(mark)!r}, 'w') and x"))
     keras.Sequential([keras.Input((1,)), evil]).save(tmp_path / "a.keras")
     mark.unlink(missing_ok=True)  # Keras calls a layer when it is built
+    return mark
+
+
+def test_code_in_a_layer_is_never_run(mark, tmp_path, monkeypatch):
+    """Even where a person has told Keras to trust everything."""
+    import keras
+
     load = keras.saving.load_model
     monkeypatch.setattr(keras.saving, "load_model", lambda f, **_: load(f, safe_mode=False))
     refuse(tmp_path / "a.keras", "Lambda is no part")
     assert not mark.exists()
+
+
+def test_code_that_got_past_our_own_checks_is_not_run_by_keras(mark, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras_files, "check_network", lambda file: None)
+    refuse(tmp_path / "a.keras", "cannot be loaded by Keras")
+    assert not mark.exists()
+
+
+def test_known_layers_that_keras_cannot_build_are_refused(tmp_path):
+    refuse(write(tmp_path / "a.keras", layer("Dense", units=-3)), "cannot be loaded by Keras")
 
 
 @pytest.mark.parametrize(
@@ -282,6 +301,19 @@ def test_a_card_that_contradicts_itself_is_refused_before_a_network_is_built(
     change_card(stranger, **changes)
     with pytest.raises(ModelError):
         load_model(stranger, with_words=False)
+
+
+@pytest.mark.parametrize("name", ["ngrams.npz", "tokenizer.json"])
+def test_damaged_word_parts_with_right_sums_are_refused(stranger, name, monkeypatch):
+    for file in model_folder.READING_FILES:
+        shutil.copyfile(RELEASED / file, stranger / file)
+    (stranger / name).write_bytes(b"{}")
+    files = ("model.keras", *model_folder.READING_FILES)
+    change_card(stranger, sha256={file: model_folder.sha256_of(stranger / file) for file in files})
+    network = SimpleNamespace(input_shape=(None, 400, 272, 3), output_shape=(None, 24))
+    monkeypatch.setattr(model_folder, "load_network", lambda _: network)
+    with pytest.raises(ModelError, match="cannot be understood"):
+        load_model(stranger)
 
 
 def test_genres_and_size_must_fit_the_network(stranger):

@@ -96,6 +96,19 @@ def test_a_saved_model_says_the_same_and_holds_no_pickle(ngrams, tmp_path):
         assert all(arrays[name].dtype != object for name in arrays.files)
 
 
+def test_code_in_a_saved_model_is_not_run(ngrams, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return open, (str(tmp_path / "ran"), "w")
+
+    ngrams.save(tmp_path / "ngrams.npz")
+    arrays = dict(np.load(tmp_path / "ngrams.npz"))
+    np.savez(tmp_path / "evil.npz", **arrays | {"bias": np.array([Evil()])})
+    with pytest.raises(ValueError, match="allow_pickle"):
+        NgramModel.load(tmp_path / "evil.npz")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_posters_without_any_words_can_be_fitted():
     logits = NgramModel.fit([""] * 20, LABELS).logits(["", "haunted"])
     assert np.isfinite(logits).all()
