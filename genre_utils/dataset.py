@@ -123,7 +123,6 @@ def load_dataset(source: Source, limit: int = 0, seed: int = 0) -> Dataset:
     """
     audit = Audit()
     rows = _read_csv(source.csv)
-    rows = rows.fillna("")  # rows that end early
     ids = rows[_find_id_column(rows, source)].str.strip()
     lists, genres, has_missing_column = _read_labels(rows, source.csv, audit)
 
@@ -351,7 +350,7 @@ def _plain_name(name: str, folder: Path) -> str | None:
     The only path that it may be is one into that folder, such as `Images/tt1.jpg`.
     """
     name = name.removeprefix("./").removeprefix(f"{folder.name}/")
-    return None if name.startswith(".") or set(name) & set("/\\\0") else name
+    return None if name.startswith(".") or set(name) & set("/\\") else name
 
 
 def _identities(paths: Sequence[str], ids: Sequence[str], audit: Audit) -> list[str]:

@@ -1,5 +1,6 @@
 import ast
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +232,7 @@ def test_ids_that_lead_out_of_the_folder_are_refused(make, tmp_path):
     (tmp_path / "Images" / ".hidden.jpg").write_bytes(b"picture")
     bad = ["../secret.jpg", "../secret", "/etc/passwd", "..\\secret.jpg", ".hidden", ".hidden.jpg"]
     bad += ["Images/../p1", "other/p1", "Images/Images/p1", "Images/.hidden.jpg", "p1/", "."]
+    bad.append("Images\\p1")
     rows = [f"{name},Drama" for name in bad]
     data = make(
         "Id,Genre\n" + "\n".join([*ROWS, *rows, "Images/extra.jpg,War"]),
@@ -240,6 +242,13 @@ def test_ids_that_lead_out_of_the_folder_are_refused(make, tmp_path):
     assert findings(data)[refused] == bad
     assert "Images/extra.jpg" in data.posters["id"].tolist() and len(data.posters) == 41
     assert not set(bad) & set(data.posters["id"]) and not findings(data)["rows without a picture"]
+
+
+def test_ids_and_genres_that_look_like_nothing_stay_text(make):
+    rows = "NA,Drama\nnull,NaN|War\nNone,None\n"
+    data = make("Id,Genre\n" + rows, {"NA.jpg": 1, "null.jpg": 2, "None.jpg": 3})
+    assert data.posters["id"].tolist() == ["NA", "null", "None"]
+    np.testing.assert_array_equal(data.labels(data.posters), [[1, 0], [0, 1], [0, 0]])
 
 
 def test_two_columns_of_one_name_are_refused(make):
@@ -258,6 +267,22 @@ def test_encodings_and_line_ends_give_the_same_table(make, encoding):
     data = make(text, {f"p{i}.jpg": i for i in range(9)}, encoding)
     assert data.genres == ("Comédie", "Drama")
     assert data.labels(data.posters)[:, 0].tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0]
+
+
+def test_a_table_in_another_encoding_is_one_sentence(make):
+    with pytest.raises(DataError, match="neither UTF-8 nor Windows-1252"):
+        make("Id,Genre\np0,ホラー\n", encoding="shift_jis")
+
+
+def test_a_line_without_end_is_refused_and_does_not_fill_the_memory(make, tmp_path):
+    make("Id,Genre\n" + "\n".join(ROWS))
+    with open(tmp_path / "train.csv", "wb") as file:
+        file.truncate(50_000_000)
+    tracemalloc.start()
+    with pytest.raises(DataError, match="cannot be read as a CSV"):
+        load_dataset(find_data(str(tmp_path)))
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
 
 
 def test_a_thousand_columns_and_rows_that_end_early(make):

@@ -18,6 +18,8 @@ from genre_utils.genres import IMDB_GENRES, MISSING, multi_hot, order_genres, pa
         ("['Drama', ", None),
         ("[1, 2]", None),
         ("(__import__('os').abort(),)", None),
+        ("[" + "-" * 9_000 + "1]", None),  # too deep for Python's parser
+        ("all about a film, " * 600, None),  # too long for genres
     ],
 )
 def test_cells_are_read_and_never_run(cell, names):

@@ -390,6 +390,33 @@ def test_leftovers_of_killed_downloads_are_removed_and_others_spared(machine, ca
     assert not killed.exists() and at_work.exists()
 
 
+def test_a_download_that_stalls_is_given_up(cache, monkeypatch):
+    monkeypatch.setattr(sources, "_STALLED_AFTER", 0.2)
+    over = threading.Event()
+
+    def begin_and_stall():
+        with server.accept()[0] as connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\nhalf")
+            over.wait(20)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=begin_and_stall, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(sources, "ARCHIVE_URL", url)
+        with pytest.raises(DataError, match="timed out"):
+            sources.download(cache)
+        over.set()
+    assert list(cache.iterdir()) == []
+
+
+def test_what_stands_half_in_the_place_of_the_posters_gives_way(machine, cache, serve):
+    (cache / "movies-poster-dataset" / "Images").mkdir(parents=True)
+    (cache / "movies-poster-dataset" / "Images" / "tt1.jpg").write_bytes(b"half a pict")
+    serve(make_zip(machine / "posters.zip", POSTERS).read_bytes())
+    assert (sources.download(cache) / "Images" / "tt1.jpg").read_bytes() == b"picture"
+
+
 def test_endless_download_is_stopped(cache, serve, monkeypatch):
     monkeypatch.setattr(sources, "MAX_UNPACKED", 1000)
     serve(bytes(2000))
@@ -490,6 +517,16 @@ def test_encrypted_entries_are_refused(tmp_path):
     content[content.index(b"PK\x01\x02") + 8] |= 1
     archive.write_bytes(content)
     refuse(archive, "'master/Images/tt0.jpg' is encrypted")
+
+
+def test_an_unknown_way_of_packing_is_one_sentence(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", POSTERS)
+    content = bytearray(archive.read_bytes())
+    content[8] = 98  # the method in the first local header, and in the first central one:
+    content[content.index(b"PK\x01\x02") + 10] = 98
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match="not a whole zip file"):
+        extract_posters(archive, tmp_path / "out")
 
 
 def test_bomb_is_refused_by_its_ratio(tmp_path):
