@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from small_model import make_small_model
 
+from genre_utils import images
+from genre_utils import predictor as predictor_module
 from genre_utils.__main__ import main
-from genre_utils.catalogue import Journal
+from genre_utils.catalogue import Journal, write_csv
+from genre_utils.images import PosterError
 from genre_utils.predictor import Predictor, list_posters
 from genre_utils.sample import draw_poster
 
@@ -113,6 +116,31 @@ def test_a_list_of_paths_keeps_its_order_and_doubles(posters, model, tmp_path):
     assert [row["poster"] for row in rows] == paths
     assert rows[0]["score"] == pytest.approx(rows[2]["score"], abs=1e-5)
     assert "no such file" in rows[3]["error"] and rows[3]["genre"] is None
+
+
+def test_what_a_terminal_would_obey_is_printed_as_codes(model, tmp_path, capsys, monkeypatch):
+    draw_poster(["Horror"], np.random.default_rng(0)).save(tmp_path / "good\x1b[2J.jpg")
+    (tmp_path / "bad\x1b[2J.jpg").write_text("no picture")
+    read = images.read_poster
+
+    def reason_with_code(source, name):
+        try:
+            return read(source, name)
+        except PosterError as error:
+            raise PosterError(name, f"{error.reason}\x1b[2J") from None
+
+    monkeypatch.setattr(predictor_module, "read_poster", reason_with_code)
+    assert main(["predict", str(tmp_path), "--model", str(model), "--no-text"]) == 0
+    said = capsys.readouterr()
+    assert "good\\x1b[2J.jpg" in said.out and "\x1b" not in said.out
+    told = said.err[said.err.index("not predicted") :].splitlines()[0]
+    assert told.startswith("not predicted: bad\\x1b[2J.jpg: not a picture")
+    assert told.endswith("\\x1b[2J")
+
+
+def test_a_genre_is_no_formula_in_the_header_of_a_table(tmp_path):
+    write_csv(iter([{"poster": "a", "=1+1": 0.5}]), ("poster", "=1+1"), str(tmp_path / "a.csv"))
+    assert rows_of(tmp_path / "a.csv") == [{"poster": "a", "'=1+1": "0.5"}]
 
 
 def test_no_posters_at_all_is_wrong_use(capsys):

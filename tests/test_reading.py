@@ -322,6 +322,11 @@ def test_identical_pictures_are_read_once(posters, tmp_path):
     assert words(done.lines[str(twin)]) == words(done.lines[posters[4]]) == ["grey 4"]
 
 
+def test_a_device_is_not_read_for_its_hash():
+    with pytest.raises(PosterError, match="a device or a pipe"):
+        reading.hash_file(os.devnull)
+
+
 def test_bad_pictures_are_named(posters, tmp_path):
     Image.new("RGB", (20, 30), "white").save(tmp_path / "bright.png")
     (tmp_path / "notes.jpg").write_text("not a picture")
