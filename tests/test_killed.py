@@ -42,6 +42,8 @@ MOMENTS = {
     "writing the report": "figures/genre_precision.png",
 }
 
+FINE_TUNED = ("", "second", "words")  # the trainings of a run that have checkpoints
+
 
 def start_training(folder: Path) -> psutil.Popen:
     """Start the train notebook with few, small drawn posters, as a user would."""
@@ -76,6 +78,22 @@ def finish_training(folder: Path) -> tuple[dict, pd.DataFrame, pd.DataFrame]:
     return metrics, *(pd.read_csv(file).drop(columns="seconds") for file in histories)
 
 
+def epochs_of(folder: Path, kept: bool = False) -> set[tuple[str, int, float]]:
+    """Give training, number and seconds of each epoch noted; `kept`: with a whole checkpoint.
+
+    Done again, an epoch would have taken another time.
+    """
+    noted = set()
+    for part in FINE_TUNED:
+        file = folder / part / "history.csv"
+        history = pd.read_csv(file).query("epoch > 0") if file.exists() else pd.DataFrame()
+        whole = [int(file.stem[-3:]) for file in (folder / part).glob("checkpoints/epoch-*.keras")]
+        last = max(whole, default=0)
+        rows = zip(history.get("epoch", ()), history.get("seconds", ()), strict=True)
+        noted |= {(part, epoch, seconds) for epoch, seconds in rows if epoch <= last or not kept}
+    return noted
+
+
 def kill_when(training: psutil.Popen, folder: Path, moment: str | int, delay: float) -> None:
     """Kill a training, papermill and the notebook's kernel, a little after a moment has come."""
     while not has_come(moment, folder):
@@ -97,11 +115,15 @@ def test_a_training_killed_at_twenty_moments_ends_as_one_left_in_peace(tmp_path)
         if isinstance(moment, str):
             for old in killed.glob(moment):
                 old.unlink()
+        kept = epochs_of(killed, kept=True)
         # What is being written is gone a moment later; elsewhere any time will do.
         passing = isinstance(moment, str) and ("partial" in moment or ".saving" in moment)
         kill_when(start_training(killed), killed, moment, 0 if passing else rng.uniform(0, 0.2))
         assert not (killed / "metrics.json").exists(), name
+        assert kept <= epochs_of(killed), f"{name}: an epoch that was whole is done again"
+    kept = epochs_of(killed, kept=True)
     resumed, resumed_history, resumed_words = finish_training(killed)
+    assert kept == epochs_of(killed) and len(kept) == 6
     assert resumed == whole
     pd.testing.assert_frame_equal(resumed_history, history)
     pd.testing.assert_frame_equal(resumed_words, words_history)
