@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from genre_utils.reading import Line, Reader, Readings, WordCache, read_posters
 BATCH = 32  # posters that a worker has in hand, and does again should it die
 # Shares of a core: were all cores the workers', no task could write what they have done.
 WORKER, WRITER = 0.8, 0.2
+PATIENCE = 10  # seconds for a cluster to answer
 
 
 class PredictBatch:
@@ -103,11 +106,30 @@ def read(paths: Sequence[str], cache: WordCache, address: str | None = None) -> 
 
 
 def start(address: str | None) -> None:
-    """Connect to a cluster, or start Ray on this machine; nothing where it runs already."""
+    """Connect to a cluster, or start Ray on this machine; nothing where it runs already.
+
+    Raises `ValueError` where nothing listens at `address`.
+    """
     if ray.is_initialized():
         return
+    if address:
+        _check_address(address)
     here = {} if address else {"include_dashboard": False}
     ray.init(address=address, log_to_driver=False, **here)
+
+
+def _check_address(address: str) -> None:
+    # Ray itself tries for minutes. "auto" and "local" it finds by other means than a port.
+    found = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
+    if not found:
+        return
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=PATIENCE).close()
+    except (OSError, OverflowError, UnicodeError) as error:  # the latter: no port, no name
+        raise ValueError(
+            f"No Ray cluster answers at {address} ({error}): give --ray-address what `ray start` "
+            "printed on its first machine, or leave it out to work on this machine."
+        ) from None
 
 
 def _map(items: list[dict[str, str]], worker: type, **options: Any) -> ray.data.Dataset:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import threading
 import time
 
@@ -77,6 +78,30 @@ def test_what_cannot_be_fetched_is_named_with_the_reason(sample_folder, tmp_path
     good, gone, far = rows["error"]
     assert not good and "FileNotFoundError" in gone and "nowhere" in far
     assert not np.isnan(rows["Drama"][0]) and np.isnan(rows["Drama"][1:]).all()
+
+
+@pytest.mark.parametrize("kind", ["{}", "ray://{}"])
+def test_an_address_where_nothing_listens_is_named_at_once(kind, sample_folder, tmp_path, capsys):
+    with socket.socket() as bound:  # it is taken, and nothing listens there
+        bound.bind(("127.0.0.1", 0))
+        address = kind.format(f"127.0.0.1:{bound.getsockname()[1]}")
+        ray = ["--ray", "--ray-address", address]
+        data, out = str(sample_folder), str(tmp_path / "out")
+        start = time.monotonic()
+        assert main(["predict", data, *ray, "--parquet", out]) == 2
+        assert f"No Ray cluster answers at {address} (" in capsys.readouterr().err
+        assert main(["read", "--data", data, *ray, "--words", f"{out}.jsonl"]) == 2
+    said = capsys.readouterr().err
+    assert f"answers at {address} (" in said and "give --ray-address what" in said
+    assert time.monotonic() - start < 60
+
+
+@pytest.mark.parametrize("address", ["cluster.invalid:6379", "127.0.0.1:99999", "[::1]:1"])
+def test_what_is_no_address_is_named_too(address):
+    from genre_utils import on_ray
+
+    with pytest.raises(ValueError, match="leave it out to work on this machine"):
+        on_ray.start(address)
 
 
 def test_the_core_does_not_know_ray(tmp_path, monkeypatch, capsys):
