@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,12 +40,16 @@ MAX_PIXELS = 150_000
 # need gigabytes. Longer pictures (the longest public poster has 2.7) get a black border.
 MAX_ASPECT = 3
 
-# Each reads with a thread and models of its own: about 150 MB.
+# Each reads with a thread of its own: about 150 MB.
 MAX_WORKERS = 8
 CHOICES = ("auto", "yes", "no")
 PATIENCE = 10  # minutes of reading that "auto" spends
 PROBE = 5  # posters a worker that are read to estimate the time of all
 _DETECTOR, _RECOGNIZER = "PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"
+# The recognizer answers with 18,710 characters' scores for every 8 columns of pixels, in float32
+# and twice while it computes: half a gigabyte for six lines over a long strip, and RapidOCR holds
+# the answer before, too. Of a batch with more columns than this each line is read alone.
+_WIDE = 6_000
 # What reading JSON and taking it apart may raise, whatever stands in it.
 _MALFORMED = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
 _NAMED = 20  # numbers of damaged lines in a message
@@ -96,8 +101,10 @@ class Reader:
             raise ReadingError(MISSING)
         self.threads = threads
         self.name = f"rapidocr {importlib.metadata.version('rapidocr')}"
+        self._networks: dict[str, Any] = {}
         # RapidOCR does not promise to be safe in threads: each reading borrows an engine of its
         # own, and as many are made as ever read at once. A list's `pop` and `append` are atomic.
+        # ONNX Runtime does promise it: all engines share the networks.
         self._idle = [self._engine()]
 
     def read(self, rgb: np.ndarray, name: str = "poster") -> list[Line]:
@@ -130,24 +137,76 @@ class Reader:
     def _engine(self) -> Any:
         try:
             import rapidocr
+            from omegaconf import OmegaConf
 
-            models = Path(rapidocr.__file__).parent / "models"
-            for model in (_DETECTOR, _RECOGNIZER):
-                if not (models / model).is_file():
-                    raise FileNotFoundError(f"it lacks the model {model}")
-            return rapidocr.RapidOCR(
-                params={
-                    # Named, a model is loaded or fails; found by its kind it may be downloaded.
-                    "Det.model_path": str(models / _DETECTOR),
-                    "Rec.model_path": str(models / _RECOGNIZER),
-                    "Global.use_cls": False,
-                    "Global.log_level": "critical",
-                    "EngineConfig.onnxruntime.intra_op_num_threads": self.threads,
-                    "EngineConfig.onnxruntime.inter_op_num_threads": 1,
-                }
+            self._networks = self._networks or {
+                "Det": self._network(_DETECTOR),
+                "Rec": self._network(_RECOGNIZER),
+            }
+            engine = rapidocr.RapidOCR(
+                params={"Global.use_cls": False, "Global.log_level": "critical"}
             )
+            for part, network in self._networks.items():
+                # A network that is given is neither searched nor downloaded.
+                given = {**engine.cfg[part], "session": network}
+                engine.cfg[part] = OmegaConf.create(given, flags={"allow_objects": True})
+            return engine
         except Exception as error:  # an import may fail by the system's libraries, too
             raise ReadingError(f"{self.name} does not start: {error}; install it anew.") from None
+
+    def _network(self, model: str) -> Any:
+        """Load a model such that its memory is given back after each picture.
+
+        Left to the C library, the freed layers of pictures of many sizes stay with the process:
+        more than a gigabyte.
+        """
+        import onnxruntime
+        import rapidocr
+
+        file = Path(rapidocr.__file__).parent / "models" / model
+        if not file.is_file():
+            raise FileNotFoundError(f"it lacks the model {model}")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        # It would keep a plan a picture size, each with a block of its own.
+        options.enable_mem_pattern = False
+        network = onnxruntime.InferenceSession(
+            str(file), options, providers=["CPUExecutionProvider"]
+        )
+        each = onnxruntime.RunOptions()
+        each.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        run = partial(network.run, run_options=each)
+        network.run = _line_by_line(run) if model == _RECOGNIZER else run
+        return network
+
+
+class _Best(NamedTuple):
+    """The likeliest character at each place, `(lines, places)`: all RapidOCR asks of scores."""
+
+    characters: np.ndarray
+    scores: np.ndarray
+
+    def argmax(self, axis: int) -> np.ndarray:
+        return self.characters
+
+    def max(self, axis: int) -> np.ndarray:
+        return self.scores
+
+
+def _line_by_line(run: Callable[..., list[np.ndarray]]) -> Callable[..., list[Any]]:
+    """Have a recognizer read a batch of very wide lines one by one, each in the batch's width."""
+
+    def run_wide(names: Sequence[str], inputs: dict[str, np.ndarray]) -> list[Any]:
+        ((name, lines),) = inputs.items()
+        if len(lines) * lines.shape[-1] <= _WIDE:
+            return run(names, inputs)
+        answers = (run(names, {name: lines[i : i + 1]})[0] for i in range(len(lines)))
+        best = [(scores.argmax(axis=2), scores.max(axis=2)) for scores in answers]
+        return [_Best(*map(np.concatenate, zip(*best, strict=True)))]
+
+    return run_wide
 
 
 class WordCache:

@@ -1,5 +1,6 @@
 """Two thousand posters on Ray's workers, one of which is killed half-way."""
 
+import importlib.util
 import json
 import os
 import socket
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from small_model import make_small_model
+from small_model import GENRES, make_small_model
 
 from genre_utils.__main__ import main
 
@@ -77,7 +78,7 @@ def test_what_cannot_be_fetched_is_named_with_the_reason(sample_folder, tmp_path
     rows = PredictBatch(str(make_small_model(tmp_path / "model")), False)(batch)
     good, gone, far = rows["error"]
     assert not good and "FileNotFoundError" in gone and "nowhere" in far
-    assert not np.isnan(rows["Drama"][0]) and np.isnan(rows["Drama"][1:]).all()
+    assert not np.isnan(rows[GENRES[0]][0]) and np.isnan(rows[GENRES[0]][1:]).all()
 
 
 @pytest.mark.parametrize("kind", ["{}", "ray://{}"])
@@ -105,6 +106,9 @@ def test_what_is_no_address_is_named_too(address):
 
 
 def test_the_core_does_not_know_ray(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    known = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "ray" else known(name)
+    )
     assert main(["predict", str(tmp_path), "--ray", "--parquet", str(tmp_path / "out")]) == 2
     assert "poster-genres[ray]" in capsys.readouterr().err

@@ -104,6 +104,16 @@ def test_a_larger_copy_is_read_in_the_same_words(reader):
         assert np.allclose(one.corners, other.corners, atol=0.02)
 
 
+def test_wide_lines_are_read_alone_in_the_same_words(reader, monkeypatch):
+    picture = np.asarray(draw("MIDNIGHT", "ASYLUM", "lock every door"))
+    together = reader.read(picture)
+    monkeypatch.setattr(reading, "_WIDE", 0)
+    alone = reader.read(picture)
+    assert words(alone) == words(together) and len(alone) == 3
+    for one, other in zip(alone, together, strict=True):
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-3)
+
+
 def test_pictures_reach_the_library_small_and_not_too_long(reader, monkeypatch):
     seen = spy_on(reader, monkeypatch)
     for height, width in ((440, 300), (1760, 1200), (4, 9000), (9000, 4), (1, 1)):
