@@ -35,10 +35,15 @@ class RuntimeNetwork:
         options.log_severity_level = 4
         # Threads that wait for work by spinning would take the cores from those that decode.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Texts differ in length: it would keep a plan a length, each with a block of its own.
+        options.enable_mem_pattern = False
         # A path, not its bytes: the file would be in memory twice.
         self.session = onnxruntime.InferenceSession(
             str(file), options, providers=["CPUExecutionProvider"]
         )
+        # What a long text or a large batch took is given back after it.
+        self.each_run = onnxruntime.RunOptions()
+        self.each_run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.name = file.stem
         (given,), (answer,) = self.session.get_inputs(), self.session.get_outputs()
         self.input = given.name
@@ -50,5 +55,6 @@ class RuntimeNetwork:
 
     def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
         """Give the logits, float32 `(n, genres)`, of pixels or tokens."""
-        (answer,) = self.session.run(None, {self.input: inputs.astype(self.dtype, copy=False)})
+        given = {self.input: inputs.astype(self.dtype, copy=False)}
+        (answer,) = self.session.run(None, given, self.each_run)
         return answer
