@@ -41,6 +41,7 @@ RUNTIME_FILES = {PICTURE_FILE: "model.onnx", WORDS_FILE: "words.onnx"}
 READING_FILES = (WORDS_FILE, NGRAMS_FILE, TOKENIZER_FILE)
 KNOWN_FILES = (PICTURE_FILE, *READING_FILES, *RUNTIME_FILES.values())
 RELEASED = Path(__file__).parent / "released"
+TEXTS, RUNTIME_TEXTS = 64, 8  # that the words' network sees at once
 MAX_SIDE = 2048  # pixels; a training allows 1024 across
 
 # Left out of a network's config: the losses and optimizers of its parts, and what Keras writes
@@ -68,8 +69,10 @@ class WordsModel:
     def logits(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """Give each tower's logits `(n, genres)` for some posters' texts."""
         tokens = tokenize(texts, self.tokenizer)
+        # ONNX Runtime keeps the memory of its largest batch, and more texts at once are no faster.
+        batch = RUNTIME_TEXTS if isinstance(self.network, RuntimeNetwork) else TEXTS
         return {
-            "sentence": run_on_words(self.network, tokens),
+            "sentence": run_on_words(self.network, tokens, batch),
             "ngrams": self.ngrams.logits(texts),
         }
 
