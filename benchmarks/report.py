@@ -129,6 +129,15 @@ def runtimes(size: str) -> Callable[[dict[str, Any]], str]:
     return figure
 
 
+def page_memory(result: dict[str, Any]) -> str:
+    """Give how the memory of the page grew from the first posters noted to the last."""
+    first, last = result["rows"][0], result["rows"][-1]
+    return (
+        f"{100 * result['grown']:+.1f} % ({first['megabytes']} MB after {first['posters']} "
+        f"posters, {last['megabytes']} MB after {last['posters']})"
+    )
+
+
 def rounding(result: dict[str, Any]) -> str:
     """Give the macro mAP before and after the weights are rounded to 8 bits."""
     loss = result["loss"]
@@ -274,6 +283,7 @@ SPEED = (
         lambda result: f"{result['many']['peak_mb']['read_posters'] / 1000:.2f} GB",
     ),
     Row("One poster's words, warm, median", "reading", "< 1 s", read_one),
+    Row("Memory of the page as posters are dropped on it", "page", "≤ +5 %", page_memory),
     Row(
         "Time to the published network's validation macro mAP beside its whole training",
         "learning_speed",
