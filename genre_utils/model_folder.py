@@ -69,7 +69,7 @@ class WordsModel:
     def logits(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """Give each tower's logits `(n, genres)` for some posters' texts."""
         tokens = tokenize(texts, self.tokenizer)
-        # ONNX Runtime keeps the memory of its largest batch, and more texts at once are no faster.
+        # Sorted by length, few texts need little filling up; Keras compiles for each size anew.
         batch = RUNTIME_TEXTS if isinstance(self.network, RuntimeNetwork) else TEXTS
         return {
             "sentence": run_on_words(self.network, tokens, batch),
