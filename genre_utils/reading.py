@@ -25,6 +25,7 @@ from PIL import Image
 
 from genre_utils import progress
 from genre_utils.images import FORMATS, PosterError, read_poster, resize_poster
+from genre_utils.runtime import open_session
 
 WORDS_FILE = Path("outputs/words.jsonl")
 MISSING = (
@@ -155,28 +156,13 @@ class Reader:
             raise ReadingError(f"{self.name} does not start: {error}; install it anew.") from None
 
     def _network(self, model: str) -> Any:
-        """Load a model such that its memory is given back after each picture.
-
-        Left to the C library, the freed layers of pictures of many sizes stay with the process:
-        more than a gigabyte.
-        """
-        import onnxruntime
+        """Load a model, all of whose runs give their memory back."""
         import rapidocr
 
         file = Path(rapidocr.__file__).parent / "models" / model
         if not file.is_file():
             raise FileNotFoundError(f"it lacks the model {model}")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        # It would keep a plan a picture size, each with a block of its own.
-        options.enable_mem_pattern = False
-        network = onnxruntime.InferenceSession(
-            str(file), options, providers=["CPUExecutionProvider"]
-        )
-        each = onnxruntime.RunOptions()
-        each.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        network, each = open_session(file, self.threads)
         run = partial(network.run, run_options=each)
         network.run = _line_by_line(run) if model == _RECOGNIZER else run
         return network

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,29 @@ import numpy as np
 def available() -> bool:
     """Say whether ONNX Runtime is installed; without it, Keras computes."""
     return importlib.util.find_spec("onnxruntime") is not None
+
+
+def open_session(file: Path, threads: int = 0) -> tuple[Any, Any]:
+    """Load an ONNX file; gives its session, and the options that each of its runs takes.
+
+    With these the memory of a run is given back after it: left to the C library, the layers of
+    pictures of many sizes or of long texts would stay, more than a gigabyte. `threads` is how many
+    cores one run may use, 0 for all. Raises what ONNX Runtime raises.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    # Threads that wait for work by spinning would take the cores from those that decode.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # It would keep a plan a size of its inputs, each with a block of its own.
+    options.enable_mem_pattern = False
+    # A path, not its bytes: the file would be in memory twice.
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    each_run = onnxruntime.RunOptions()
+    each_run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return session, each_run
 
 
 # How ONNX names the file of a weight that lies outside; in ours the word stands nowhere. What is
@@ -29,21 +53,7 @@ class RuntimeNetwork:
     def __init__(self, file: Path):
         if OTHER_FILE in file.read_bytes():
             raise ValueError("it takes weights from another file, which no export of ours does")
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        # Threads that wait for work by spinning would take the cores from those that decode.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Texts differ in length: it would keep a plan a length, each with a block of its own.
-        options.enable_mem_pattern = False
-        # A path, not its bytes: the file would be in memory twice.
-        self.session = onnxruntime.InferenceSession(
-            str(file), options, providers=["CPUExecutionProvider"]
-        )
-        # What a long text or a large batch took is given back after it.
-        self.each_run = onnxruntime.RunOptions()
-        self.each_run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self.session, self.each_run = open_session(file)
         self.name = file.stem
         (given,), (answer,) = self.session.get_inputs(), self.session.get_outputs()
         self.input = given.name
