@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import json
 import os
 import platform
 import sys
@@ -78,8 +79,15 @@ def save(name: str, content: dict[str, Any]) -> None:
     On JAX and PyTorch the file is called `<name>-jax.json` and `<name>-torch.json`.
     """
     RESULTS.mkdir(exist_ok=True)
-    file = RESULTS / f"{name}{_backend_suffix()}.json"
-    write_json(file, {"machine": describe_machine(), **content})
+    write_json(_file(name), {"machine": describe_machine(), **content})
+
+
+def saved(name: str) -> dict[str, Any]:
+    """Give what `save` wrote under this name, on this backend, without the machine."""
+    file = _file(name)
+    content = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    content.pop("machine", None)
+    return content
 
 
 def describe_machine() -> dict[str, Any]:
@@ -105,10 +113,10 @@ def usable_cores() -> int:
         return os.cpu_count() or 1
 
 
-def _backend_suffix() -> str:
+def _file(name: str) -> Path:
     keras = sys.modules.get("keras")
     backend = keras.backend.backend() if keras else "tensorflow"
-    return "" if backend == "tensorflow" else f"-{backend}"
+    return RESULTS / f"{name}{'' if backend == 'tensorflow' else f'-{backend}'}.json"
 
 
 def _cpu_name() -> str:

@@ -16,7 +16,6 @@ were left out keep their figures of before.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -63,14 +62,12 @@ def main() -> None:
     }
     # Another model's figures stand in a file of their own, named after its folder.
     name = "prediction" if options.model == RELEASED else f"prediction-{options.model.name}"
-    file = measure.RESULTS / f"{name}.json"
-    result = json.loads(file.read_text("utf-8")) if options.only and file.exists() else {}
+    result = measure.saved(name) if options.only else {}
     result |= {"network": picture.model.network.name, "size": list(picture.model.image_size)}
     for what, part in parts.items():
         if getattr(options, what, True) and what in (options.only or parts):
             result[what] = part()
             print(f"{what}: {result[what]}", flush=True)
-    result.pop("machine", None)
     measure.save(name, result)
 
 
