@@ -30,9 +30,9 @@ from genre_utils.model_folder import (
 SUFFIXES = {"onnx": ".onnx", "litert": ".tflite"}
 NEEDED = {"onnx": ("onnx", "tf2onnx", "onnxruntime"), "litert": ()}
 
-# Weights that share a scale: 32 keep a table of a thousand columns from being as coarse as its
-# widest one, and cost a sixteenth of the file.
-BLOCK = 32
+# Weights that share a scale: 16 keep a table of a thousand columns from being as coarse as its
+# widest one, and cost an eighth of the file.
+BLOCK = 16
 FEWEST_WEIGHTS = 2048  # smaller tables stay as they are
 
 

@@ -40,6 +40,9 @@ _decoding_large = threading.Lock()
 # that a width of 272 gives a height of 400, both multiples of 16.
 POSTER_ASPECT = 1.47
 SMALLEST_SIDE, LARGEST_SIDE = 64, 1024
+# A network fine-tuned on crops saw posters larger than they are. Of 1.1, 1.17 and 1.35 times as
+# large, this did best on validation (`benchmarks/experiments.md`).
+ENLARGED = 1.17
 
 
 class PosterError(ValueError):
@@ -70,6 +73,17 @@ def poster_size(img_size: int, img_shape: str) -> tuple[int, int]:
     if img_shape == "portrait":
         return round(POSTER_ASPECT * img_size / 16) * 16, img_size
     raise ValueError(f"IMG_SHAPE is {img_shape!r}: give 'square' or 'portrait'.")
+
+
+def enlarged(size: tuple[int, int]) -> tuple[int, int]:
+    """Give the size (height, width) at which a network trained on crops is shown whole posters.
+
+    Crops blow up what is on a poster; shown at the size of training, all of it is smaller than what
+    the network has learned from (Touvron et al., "Fixing the train-test resolution discrepancy",
+    2019). Both sides are multiples of 16.
+    """
+    height, width = (round(ENLARGED * side / 16) * 16 for side in size)
+    return height, width
 
 
 def read_poster(source: Any, name: str | None = None) -> np.ndarray:

@@ -112,18 +112,23 @@ def _data(card: Mapping[str, Any]) -> str:
     for split in ("validation", "test"):
         found = [r["posters"] for name, r in card["metrics"].items() if name.endswith(f", {split}")]
         posters += [f"{found[0]} for {split}"] if found else []
-    last = ""
-    if card["training"].get("last_fit"):
-        last = (
-            " After that, the words' parts learned anew from the training and the validation "
-            "posters, which are counted together above; the picture's networks saw only the "
-            "former."
-        )
     return (
         f"## Data\n\n{origin}\n\nPosters: {', '.join(posters)}. No poster is in two of them; the "
         "training posters are listed as hashes in `model.json`, and `evaluate` leaves them out. "
         "Validation chose epochs, weights of the parts, calibration and thresholds; the training "
-        f"did not look at the test posters.{last}"
+        f"did not look at the test posters.{_last_fit(card['training'])}"
+    )
+
+
+def _last_fit(training: Mapping[str, Any]) -> str:
+    if not training.get("last_fit"):
+        return ""
+    tuned = training.get("epochs") and training.get("model") != "seed_cnn"
+    parts = ["the picture's networks"] if tuned else []
+    parts += ["the words' parts"] if training.get("read_text") else []
+    return (
+        f" After that, {' and '.join(parts)} learned anew from the training and the validation "
+        "posters, which are counted together above."
     )
 
 

@@ -67,6 +67,18 @@ def build_model(name: str, image_size: int | tuple[int, int], genres: Sequence[s
     return keras.Model(inputs, head(backbone(inputs)), name=name.replace("-", "_"))
 
 
+def resize_model(
+    network: keras.Model, name: str, image_size: int | tuple[int, int], genres: Sequence[str]
+) -> keras.Model:
+    """Build a network of `build_model` for pictures of another size, with this one's weights.
+
+    `name` is that of the network, which has a backbone.
+    """
+    resized = build_model(name, image_size, genres)
+    resized.set_weights(network.get_weights())
+    return resized
+
+
 def average_models(first: keras.Model, second: keras.Model) -> keras.Model:
     """Join two networks of pixels into one whose logits are the mean of theirs.
 

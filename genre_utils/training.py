@@ -29,8 +29,8 @@ from genre_utils.tokenizing import run_on_words
 KEPT_CHECKPOINTS = 2
 
 # The trainings beside that of the picture's first network: of its second, of the words' network,
-# and of that once more when everything is chosen.
-PARTS = ("second", "words", "last")
+# and of all three once more when everything is chosen.
+PARTS = ("second", "words", "last_picture", "last_second", "last_words")
 
 ACCELERATED_EPOCHS = 8
 ACCELERATED_WORD_EPOCHS = 4
@@ -113,6 +113,8 @@ class Run:
         write_json(self.folder / "metrics.json", metrics)
         for run in self.all_parts:
             shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
+            with suppress(OSError):  # a training that was has left its history
+                run.folder.rmdir()
         _unlock(self.folder)
 
     def checkpoints(self) -> list[Path]:

@@ -68,7 +68,7 @@ EPOCHS: int = -1  # epochs of fine-tuning the networks; 0: heads alone; -1: 0 on
 READ_TEXT: str = "auto"  # read words: "yes"; "no"; "auto": if it takes 10 minutes at most
 WORDS: str = "outputs/words.jsonl"  # file of words read before; new ones are added
 WORD_EPOCHS: int = -1  # epochs of fine-tuning the words' network; -1: 0 on a CPU, else 4
-LAST_FIT: bool = False  # True: at the end the words learn from the validation posters as well
+LAST_FIT: bool = False  # True: all that is tuned learns anew at the end, validation posters too
 BATCH_SIZE: int = 16  # posters a step and device in fine-tuning, 1 or more
 LIMIT: int = 0  # at most this many posters, drawn at random; 0: all
 SEED: int = 0  # seed of every random choice
@@ -170,7 +170,7 @@ print(why)
 
 # %%
 settings |= {"read_text": read_text, "word_epochs": word_epochs if read_text else 0}
-settings["last_fit"] = read_text and LAST_FIT
+settings["last_fit"] = LAST_FIT and (read_text or (frozen and epochs > 0))
 run = training.open_run(output, settings, RESTART)
 print("finished before: reporting again" if run.finished else "training")
 
@@ -258,6 +258,7 @@ features = {
 # %%
 if frozen and not run.finished:
     training.fit_head(model.get_layer("head"), features, labels, run.folder / "head.csv")
+    first_heads = [model.get_layer("head").get_weights()]
 
 # %% [markdown]
 # The curve of the head, with the epoch that was kept:
@@ -301,9 +302,10 @@ if done == 0 and epochs:
 
 
 # %%
-def posters_of(epoch: int) -> pipeline.PosterBatches:
+def posters_of(epoch: int, splits: tuple[str, ...] = ("train",)) -> pipeline.PosterBatches:
+    files, truth = (np.concatenate([of[split] for split in splits]) for of in (paths, labels))
     shuffled = {"seed": SEED, "epoch": epoch, "augmented": frozen}
-    return pipeline.PosterBatches(cache, paths["train"], labels["train"], batch, **shuffled)
+    return pipeline.PosterBatches(cache, files, truth, batch, **shuffled)
 
 
 if not run.finished:
@@ -333,29 +335,63 @@ if SECOND_MODEL and not run.finished:
     }
     second_run = run.part("second")
     training.fit_head(second.get_layer("head"), features, labels, second_run.folder / "head.csv")
+    first_heads.append(second.get_layer("head").get_weights())
 
 # %% [markdown]
 # Then, with `EPOCHS`, the whole of it, on the same posters in the same order:
 
+
 # %%
-if SECOND_MODEL and epochs and not run.finished:
-    second, done = second_run.resume(second)
+def learn_pictures(part: training.Run, network: keras.Model, batches) -> keras.Model:
+    network, done = part.resume(network)
     if done == 0:
-        models.freeze_for_fine_tuning(second.get_layer("backbone"))
-        second.compile(training.gentle_adam(steps, batch, 16), loss)
-    keep_second = training.Checkpoints(second_run, validation, labels["validation"])
-    epochs_left = range(done, epochs)
-    training.fine_tune(second_run, second, posters_of, epochs_left, 2, [keep_second, *board])
-    second = keras.saving.load_model(second_run.best_file, compile=False)
+        models.freeze_for_fine_tuning(network.get_layer("backbone"))
+        network.compile(training.gentle_adam(epochs * len(batches(0)), batch, 16), loss)
+    keep = training.Checkpoints(part, validation, labels["validation"])
+    training.fine_tune(part, network, batches, range(done, epochs), 2, [keep, *board])
+    return network
+
+
+if SECOND_MODEL and epochs and not run.finished:
+    learn_pictures(second_run, second, posters_of)
 
 # %% [markdown]
-# The mean of their logits, each network as after its best epoch, is the answer of the picture:
+# ## A larger look
+#
+# In training each network saw crops, blown up to the size of its pictures: faces and letters were
+# larger than they are on whole posters. Those are shown 1.17 times as large from now on, and look
+# more like what was learned from. A head on a frozen network saw no crops, and nothing changes:
+
+# %%
+cropped = frozen and epochs > 0
+seen_size, whole = size, cache
+if cropped:
+    seen_size = images.enlarged(size)
+    unlearned = [path for split in ("validation", "test") for path in paths[split]]
+    whole = pipeline.fill_cache(unlearned, seen_size, Path(OUTPUT_DIR) / "cache")
+print(f"the finished network sees posters at {seen_size[0]} × {seen_size[1]} pixels")
+
+
+# %% [markdown]
+# Each network as it was after its best epoch, for pictures of that size:
+
+
+# %%
+def best_of(part: training.Run, name: str) -> keras.Model:
+    best = keras.saving.load_model(part.best_file, compile=False)
+    return models.resize_model(best, name, seen_size, data.genres) if cropped else best
+
+
+if epochs and not run.finished:
+    model = best_of(run, MODEL)
+    second = best_of(second_run, SECOND_MODEL) if SECOND_MODEL else None
+
+# %% [markdown]
+# The mean of their logits is the answer of the picture:
 
 # %%
 if not run.finished:
-    picture = keras.saving.load_model(run.best_file, compile=False) if epochs else model
-    if SECOND_MODEL:
-        picture = models.average_models(picture, second)
+    picture = models.average_models(model, second) if SECOND_MODEL else model
 
 # %% [markdown]
 # ## The words
@@ -394,7 +430,7 @@ if read_text and not run.finished:
     word_network = models.build_words_model(sentences, data.genres)
     word_head = word_network.get_layer("head")
     training.fit_head(word_head, vectors, labels, run.part("words").folder / "head.csv")
-    first_head = word_head.get_weights()
+    first_word_head = word_head.get_weights()
 
 # %% [markdown]
 # Then the whole of it is fine-tuned like the picture's networks, if `WORD_EPOCHS` says so. In each
@@ -473,7 +509,8 @@ if read_text and frozen and not run.finished:
 # %%
 word_model, worded = None, with_words["validation"]
 if not run.finished:
-    towers = {"picture": training.predict_logits(picture, validation)}
+    whole_posters = pipeline.PosterBatches(whole, *seen[1:], batch_size=32 * devices)
+    towers = {"picture": training.predict_logits(picture, whole_posters)}
     sums = {"picture": fusion.fit_sum(towers, labels["validation"])}
 if read_text and not run.finished:
     word_model = WordsModel(word_network, ngrams)
@@ -497,32 +534,51 @@ if not run.finished:
 # %% [markdown]
 # ## A last fit
 #
-# What was held back for choosing is a tenth of all posters, and more posters are more names and
-# more phrases. With `LAST_FIT` the words' towers learn anew, from the training and the validation
-# posters, as they were chosen; the sum, fitted while the validation posters were unknown, stays.
-# First the n-grams:
+# What was held back for choosing is a tenth of all posters, and more posters are more faces, names
+# and phrases. With `LAST_FIT` all that was fine-tuned learns anew, from the training and the
+# validation posters, as it was chosen, and so do the n-grams; the sum, fitted while the validation
+# posters were unknown, stays. There is nothing left to validate on: what is written about
+# validation from here on is of posters that are learned from.
 
 # %%
 last_fit = settings["last_fit"] and not run.finished
 learned = ("train", "validation") if settings["last_fit"] else ("train",)
-if last_fit:
-    everyone = [text for split in learned for text in texts[split]]
-    ngrams = words.NgramModel.fit(everyone, np.concatenate([labels[split] for split in learned]))
-
-# %% [markdown]
-# Then the network of the words, from the same start and for at most as many epochs. There is
-# nothing left to validate on: what it writes about validation are posters that it learns from:
 
 
-# %%
+def all_posters_of(epoch: int) -> pipeline.PosterBatches:
+    return posters_of(epoch, learned)
+
+
 def all_texts_of(epoch: int) -> pipeline.WordBatches:
     return texts_of(epoch, learned)
 
 
+# %% [markdown]
+# The picture's networks begin where they began before, with ImageNet and the heads of the first
+# phase, and learn for as many epochs at most:
+
+# %%
+if last_fit and cropped:
+    parts_of_picture = (MODEL, "last_picture"), (SECOND_MODEL, "last_second")
+    learned_anew = []
+    for (name, part), head in zip(parts_of_picture, first_heads, strict=False):
+        network = models.build_model(name, size, data.genres)
+        network.get_layer("head").set_weights(head)
+        network = learn_pictures(run.part(part), network, all_posters_of)
+        learned_anew.append(models.resize_model(network, name, seen_size, data.genres))
+    picture = models.average_models(*learned_anew) if SECOND_MODEL else learned_anew[0]
+
+# %% [markdown]
+# So does the network of the words:
+
+# %%
+if last_fit and read_text:
+    everyone = [text for split in learned for text in texts[split]]
+    ngrams = words.NgramModel.fit(everyone, np.concatenate([labels[split] for split in learned]))
 if last_fit and word_epochs:
     fresh = models.build_words_model(encoder.load_encoder()[0], data.genres)
-    fresh.get_layer("head").set_weights(first_head)
-    word_network = learn_words(run.part("last"), fresh, all_texts_of, word_epochs)
+    fresh.get_layer("head").set_weights(first_word_head)
+    word_network = learn_words(run.part("last_words"), fresh, all_texts_of, word_epochs)
 
 # %% [markdown]
 # ## The saved model
@@ -558,7 +614,7 @@ looked = {}
 for split in [split for split in ("validation", "test") if split not in learned]:
     parts_of_32 = np.array_split(paths[split], -(-len(paths[split]) // 32))
     groups = progress.bar(parts_of_32, desc=f"scoring {split}", unit=" batches")
-    answers = [predictor.picture_logits(cache.pixels(group)) for group in groups]
+    answers = [predictor.picture_logits(whole.pixels(group)) for group in groups]
     looked[split] = np.concatenate(answers)
 scores = {split: predictor.combine(looked[split], lines[split])[0] for split in looked}
 

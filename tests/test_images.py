@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from genre_utils import images
-from genre_utils.images import PosterError, poster_size, read_poster, resize_poster
+from genre_utils.images import PosterError, enlarged, poster_size, read_poster, resize_poster
 
 
 def near(a: np.ndarray, b: np.ndarray) -> float:
@@ -142,6 +142,11 @@ def test_resize_keeps_no_proportions_and_smooths():
 def test_poster_sizes_are_height_and_width():
     assert poster_size(272, "portrait") == (400, 272)
     assert poster_size(250, "square") == (250, 250)
+
+
+def test_whole_posters_are_shown_a_sixth_larger_in_steps_of_the_network():
+    assert enlarged((400, 272)) == (464, 320)
+    assert enlarged((128, 128)) == (144, 144)
 
 
 @pytest.mark.parametrize("size", [0, 63, 1025, 10_000, 250.0, True])

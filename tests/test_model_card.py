@@ -42,6 +42,16 @@ def test_without_metrics_the_genres_own_figures_are_left_out(tmp_path):
     assert "| Drama |" not in text and "macro mAP" in text
 
 
+def test_a_last_fit_names_what_learned_from_validation(trained, trained_on_words, tmp_path):
+    assert "learned anew" not in model_card(trained)
+    assert "After that, the words' parts learned anew" in model_card(trained_on_words)
+    shutil.copy(trained_on_words / "model.json", tmp_path)
+    card = json.loads((tmp_path / "model.json").read_text("utf-8"))
+    card["training"]["epochs"] = 1
+    (tmp_path / "model.json").write_text(json.dumps(card), "utf-8")
+    assert "the picture's networks and the words' parts learned anew" in model_card(tmp_path)
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ModelError, match="holds no trained model"):
         write_model_card(tmp_path)

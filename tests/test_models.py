@@ -93,3 +93,11 @@ def test_the_average_of_two_networks_is_the_mean_of_their_logits():
     expected = np.mean([network.predict_on_batch(pixels) for network in networks], axis=0)
     joined = models.average_models(*networks)
     np.testing.assert_allclose(joined.predict_on_batch(pixels), expected, atol=1e-5)
+
+
+def test_a_resized_network_has_the_weights_of_the_old_one():
+    small = models.build_model("efficientnet_lite0", (96, 64), GENRES)
+    large = models.resize_model(small, "efficientnet_lite0", (192, 128), GENRES)
+    assert large.input_shape == (None, 192, 128, 3)
+    for old, new in zip(small.get_weights(), large.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, on_words, run_notebook
 
+from genre_utils import images
 from genre_utils.dataset import load_dataset
 from genre_utils.model_folder import load_model
 from genre_utils.sources import find_data
@@ -202,14 +203,19 @@ def test_fine_tuning_runs_from_the_notebook(tmp_path):
         LIMIT=60,
         EPOCHS=1,
         READ_TEXT="no",
+        LAST_FIT=True,
         OUTPUT_DIR=str(tmp_path / "model"),
     )
-    for network in (".", "second"):
+    for network in (".", "second", "last_picture", "last_second"):
         history = pd.read_csv(tmp_path / "model" / network / "history.csv")
         assert history["epoch"].tolist() == [0, 1]
     assert "about" in printed and "minutes" in printed
-    assert (tmp_path / "model" / "model.json").exists()
+    model = load_model(tmp_path / "model")
+    assert model.image_size == images.enlarged((96, 64))
+    validation = load_dataset(find_data("sample"), limit=60, seed=0).part("validation")["id"]
+    assert model.was_trained_on(validation) == validation.tolist()
     assert not (tmp_path / "model" / "checkpoints").exists()
+    assert not (tmp_path / "model" / "words").exists(), "no words, no folder of theirs"
 
 
 def test_explore_runs_on_the_sample(tmp_path, trained_on_words, word_file):
