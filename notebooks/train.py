@@ -231,7 +231,8 @@ loss = keras.losses.BinaryCrossentropy(from_logits=True)
 
 # %% [markdown]
 # How long will it take? Measured on this machine, with this network and picture size; a second
-# network costs about half of that once more, and the words' network says its own time below:
+# network costs about half of that once more, the words' network says its own time below, and
+# `LAST_FIT` fine-tunes all of them again:
 
 # %%
 if not run.finished:
