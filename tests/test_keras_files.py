@@ -310,15 +310,18 @@ def test_damaged_word_parts_with_right_sums_are_refused(stranger, name, monkeypa
     (stranger / name).write_bytes(b"{}")
     files = ("model.keras", *model_folder.READING_FILES)
     change_card(stranger, sha256={file: model_folder.sha256_of(stranger / file) for file in files})
-    network = SimpleNamespace(input_shape=(None, 400, 272, 3), output_shape=(None, 24))
+    size = read_card(RELEASED)["image_size"]
+    network = SimpleNamespace(input_shape=(None, *size, 3), output_shape=(None, 24))
     monkeypatch.setattr(model_folder, "load_network", lambda _: network)
     with pytest.raises(ModelError, match="cannot be understood"):
         load_model(stranger)
 
 
 def test_genres_and_size_must_fit_the_network(stranger):
+    height, width = read_card(RELEASED)["image_size"]
+
     class Network:
-        input_shape, output_shape = (None, 400, 272, 3), (None, 23)
+        input_shape, output_shape = (None, height, width, 3), (None, 23)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_folder, "load_network", lambda _: Network)
@@ -326,7 +329,7 @@ def test_genres_and_size_must_fit_the_network(stranger):
             load_model(stranger, with_words=False)
         Network.output_shape = (None, 24)
         load_model(stranger, with_words=False)
-        Network.input_shape = (None, 272, 400, 3)
+        Network.input_shape = (None, width, height, 3)
         with pytest.raises(ModelError, match="contradict"):
             load_model(stranger, with_words=False)
 
