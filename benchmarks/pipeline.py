@@ -49,7 +49,8 @@ OUTPUT = Path("outputs/pipeline")
 def main() -> None:
     """Measure all three and write the result after each."""
     parser = measure.options_parser(__doc__, posters=2000)
-    parser.add_argument("--only", nargs="*", help="measurements (default: all three)")
+    names = ("cache", "epoch", "fine_tuning")
+    parser.add_argument("--only", nargs="+", choices=names, help="measurements (default: all)")
     options = parser.parse_args()
     data = measure.real_posters(options.posters)
     warm = pipeline.fill_cache(data.posters["path"].tolist(), SIZE, OUTPUT / "warm")
@@ -60,9 +61,8 @@ def main() -> None:
         "fine_tuning": lambda: measure_fine_tuning(data),
     }
     result = measure.saved("pipeline") if options.only else {}
-    result["posters"] = len(data.posters)
-    for name in options.only or parts:
-        result[name] = parts[name]()
+    for name in options.only or names:
+        result[name] = {"posters": len(data.posters), **parts[name]()}
         measure.save("pipeline", result)
         print(f"{name}: {result[name]}", flush=True)
     shutil.rmtree(OUTPUT)

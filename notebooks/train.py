@@ -570,7 +570,7 @@ if last_fit and cropped:
     picture = models.average_models(*learned_anew) if SECOND_MODEL else learned_anew[0]
 
 # %% [markdown]
-# So does the network of the words:
+# So does the network of the words; the n-grams are counted and weighed anew:
 
 # %%
 if last_fit and read_text:
