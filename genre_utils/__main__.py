@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from genre_utils import __version__, environment
 from genre_utils.files import make_writable, printable, replacing
-from genre_utils.reading import WORDS_FILE
+from genre_utils.reading import WORDS_FILE, WordCache
 
 if TYPE_CHECKING:  # seconds that `predict` need not wait
     import pandas as pd
@@ -295,28 +295,26 @@ def _export(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     from genre_utils import dataset, export, sources
     from genre_utils.model_folder import read_card
-    from genre_utils.reading import WordCache
 
+    cache = _known_words(options.words)
     data = dataset.load_dataset(sources.find_data(options.data))
     posters = data.part("validation")
     genres = read_card(folder)["genres"]
     labels = posters.reindex(columns=genres, fill_value=0).to_numpy()
-    cache = WordCache(options.words or WORDS_FILE)
     return export.compare(folder, options.format, posters["path"].tolist(), labels, cache)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     from genre_utils import dataset, evaluation, sources
     from genre_utils.predictor import Predictor
-    from genre_utils.reading import WordCache
 
     _check_writable(options.json)
     if options.no_text and options.words:
         raise ValueError("--words names words that --no-text leaves out: give only one of them.")
     if options.ids and not Path(options.ids).is_file():
         raise ValueError(f"--ids is {options.ids}: there is no such file.")
+    cache = None if options.no_text else _known_words(options.words)
     data = dataset.load_dataset(sources.find_data(options.data))
-    cache = None if options.no_text else WordCache(options.words or WORDS_FILE)
     predictor = Predictor.load(_model(options), not options.no_text, cache)
     posters = _chosen(data, options.ids)
     known = predictor.model.was_trained_on(posters["id"])
@@ -348,6 +346,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.json != "-":
         print(evaluation.comparison(results).round(4).T.to_string())
     return PREDICTED
+
+
+def _known_words(file: str | None) -> WordCache:
+    """Open the words read before; a file that was named must be there."""
+    if file and not Path(file).exists():
+        raise ValueError(f"--words is {file}: there is no such file.")
+    return WordCache(file or WORDS_FILE)
 
 
 def _read(options: argparse.Namespace) -> int:

@@ -7,7 +7,6 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from genre_utils import environment, progress
+from genre_utils.files import printable
 from genre_utils.fusion import blend
 from genre_utils.images import SUFFIXES, PosterError, read_poster, resize_poster
 from genre_utils.model_folder import RELEASED, SavedModel, load_model
@@ -195,19 +195,20 @@ class Predictor:
             rgb = read_poster(source, name)
         except PosterError as error:
             return _Read(None, [], error.reason)
-        return _Read(resize_poster(rgb, self.model.image_size), self._words(source, rgb), None)
+        lines = self._words(name, source, rgb) if self.model.words else []
+        return _Read(resize_poster(rgb, self.model.image_size), lines, None)
 
-    def _words(self, source: Any, rgb: np.ndarray) -> list[Line]:
-        if self.model.words is None:
-            return []
-        # Words that the library fails on are words that nobody reads: the picture still answers.
-        with suppress(PosterError, ReadingError):
+    def _words(self, name: str, source: Any, rgb: np.ndarray) -> list[Line]:
+        try:
             if self.cache is not None and isinstance(source, (str, os.PathLike)):
                 known = self.cache.get(hash_file(source))
                 if known is not None:
                     return known
-            return self.reader.read(rgb) if self.reader else []
-        return []
+            return self.reader.read(rgb, name) if self.reader else []
+        except (PosterError, ReadingError) as error:
+            why = printable(str(error)).rstrip(".")
+            print(f"{why}; the picture alone is judged.", file=sys.stderr)
+            return []
 
 
 class _Read(NamedTuple):

@@ -28,10 +28,7 @@ from genre_utils.images import FORMATS, PosterError, read_poster, resize_poster
 from genre_utils.runtime import open_session
 
 WORDS_FILE = Path("outputs/words.jsonl")
-MISSING = (
-    "The words on the posters are not read, because rapidocr is not installed: "
-    "pip install rapidocr onnxruntime."
-)
+NEEDED = ("rapidocr", "onnxruntime")
 
 # The public posters are about 300 × 440. A poster of 2,000 pixels is read at their size: its
 # small print, which theirs does not show, would be words that no training has seen, and its
@@ -85,9 +82,9 @@ class Readings:
     new: int
 
 
-def available() -> bool:
-    """Say whether words can be read here: without rapidocr, a poster is its picture only."""
-    return all(importlib.util.find_spec(name) for name in ("rapidocr", "onnxruntime"))
+def missing() -> list[str]:
+    """List the packages that reading lacks here: without them, a poster is its picture only."""
+    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 
 class Reader:
@@ -98,8 +95,12 @@ class Reader:
     """
 
     def __init__(self, threads: int = 1):
-        if not available():
-            raise ReadingError(MISSING)
+        if lacking := missing():
+            raise ReadingError(
+                f"The words on the posters are not read, because {' and '.join(lacking)} "
+                f"{'is' if len(lacking) == 1 else 'are'} not installed: "
+                f"pip install {' '.join(lacking)}."
+            )
         self.threads = threads
         self.name = f"rapidocr {importlib.metadata.version('rapidocr')}"
         self._networks: dict[str, Any] = {}
@@ -153,7 +154,10 @@ class Reader:
                 engine.cfg[part] = OmegaConf.create(given, flags={"allow_objects": True})
             return engine
         except Exception as error:  # an import may fail by the system's libraries, too
-            raise ReadingError(f"{self.name} does not start: {error}; install it anew.") from None
+            raise ReadingError(
+                f"The words on the posters are not read, because {self.name} does not start: "
+                f"{error}; install it anew."
+            ) from None
 
     def _network(self, model: str) -> Any:
         """Load a model, all of whose runs give their memory back."""
@@ -275,7 +279,7 @@ def read_posters(
     """
     hashes, unreadable = _hash_all(paths)
     new = _unread(hashes, cache)
-    failed = (read_all or _read_all)(new, cache, reader or Reader()) if new else {}
+    failed = (read_all or _read_all)(new, cache, reader or _reader_for(new)) if new else {}
     lines = {}
     for path, sha256 in hashes.items():
         if sha256 in failed:
@@ -306,7 +310,7 @@ def decide(choice: str, paths: Sequence[str], cache: WordCache) -> tuple[bool, s
     except ReadingError as error:  # missing, or broken by a library of the system
         if choice == "yes":
             raise
-        return False, f"The words on the posters are not read. {error}"
+        return False, str(error)
     if not minutes:
         return True, f"The words on the posters are in {cache.file}, as far as they can be read."
     if choice == "auto" and minutes > PATIENCE:
@@ -325,7 +329,7 @@ def estimate_seconds(paths: Sequence[str], cache: WordCache, reader: Reader | No
     new = _unread(_hash_all(paths)[0], cache)
     if not new:
         return 0.0
-    reader = reader or Reader()
+    reader = reader or _reader_for(new)
     # Spread over all: a folder's first posters may be its smallest.
     probe = list(new)[:: max(1, len(new) // (PROBE * workers()))][: PROBE * workers()]
     # The first posters load the models; they do not count.
@@ -355,6 +359,8 @@ def import_readings(
         try:
             entry = json.loads(row)
             name, lines = entry["id"], [_unpack(line) for line in entry["t"]]
+            if not isinstance(name, str):
+                raise ValueError(name)
         except _MALFORMED:
             damaged.append(number)
             continue
@@ -409,6 +415,7 @@ def _unpack(line: Any) -> Line:
     corners = np.asarray(corners, float).reshape(4, 2)
     if not isinstance(text, str) or not 0 <= confidence <= 1 or not np.isfinite(corners).all():
         raise ValueError(line)
+    text.encode()  # JSON may hold halves of characters, of which no text consists
     return Line(text, float(confidence), tuple((x, y) for x, y in corners.tolist()))
 
 
@@ -427,13 +434,26 @@ def _unread(hashes: dict[str, str], cache: WordCache) -> dict[str, str]:
     return {sha256: path for path, sha256 in hashes.items() if cache.get(sha256) is None}
 
 
-def _read_all(pictures: dict[str, str], cache: WordCache, reader: Reader) -> dict[str, str]:
+def _reader_for(pictures: Mapping[str, str]) -> Reader | None:
+    """Start a reader; `None` where RapidOCR is missing and not one picture can be decoded."""
+    try:
+        return Reader()
+    except ReadingError:
+        for path in pictures.values():
+            with suppress(PosterError):
+                read_poster(path)
+                raise
+        return None
+
+
+def _read_all(pictures: dict[str, str], cache: WordCache, reader: Reader | None) -> dict[str, str]:
     """Read `{hash: path}` into the cache; returns `{hash: reason}` of what cannot be read."""
     failed = {}
 
     def read(sha256: str, path: str) -> None:
+        rgb = read_poster(path)
         # Kept before the next is begun, whatever becomes of the process.
-        cache.put(sha256, reader.read(read_poster(path)), reader.name)
+        cache.put(sha256, reader.read(rgb), reader.name)
 
     # ONNX Runtime computes outside Python's global lock, and 95 % of the time is spent there:
     # threads fill all cores as processes would, in half the memory.

@@ -59,8 +59,10 @@ def test_exit_codes(posters, trained, tmp_path, capsys):
     assert main(["evaluate", "--data", str(tmp_path / "no"), *model]) == 2
     words = ["--words", "words.jsonl", "--no-text"]
     assert main(["evaluate", "--data", str(tmp_path), *model, *words]) == 2
+    assert main(["evaluate", "--data", str(tmp_path), *model, "--words", "typo.jsonl"]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert any("--no-text leaves out" in line for line in errors)
+    assert any("typo.jsonl: there is no such file" in line for line in errors)
     assert not any("Traceback" in line for line in errors)
     for wrong in ([], ["evaluate"], ["fly"]):
         with pytest.raises(SystemExit) as stopped:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from genre_utils import model_folder, tokenizing
+from genre_utils.images import PosterError
 from genre_utils.model_folder import ModelError, load_model
 from genre_utils.predictor import Predictor
 from genre_utils.reading import Line, WordCache, hash_file
@@ -243,10 +244,25 @@ def test_a_poster_without_words_gets_the_picture_s_answer(reading_predictor, tra
 def test_without_a_reader_the_picture_answers_and_a_line_says_so(
     trained_on_words, poster, monkeypatch, capsys
 ):
-    monkeypatch.setattr("genre_utils.reading.available", lambda: False)
+    monkeypatch.setattr("genre_utils.reading.missing", lambda: ["rapidocr"])
     (found,) = Predictor.load(trained_on_words).stream(poster)
     assert found.error is None and not found.lines
     assert "rapidocr" in capsys.readouterr().err
+
+
+def test_a_reading_that_fails_is_named_and_the_picture_answers(
+    trained_on_words, poster, tmp_path, monkeypatch, capsys
+):
+    class Failing:
+        def read(self, rgb, name):
+            raise PosterError(name, "its words cannot be read (too dark)")
+
+    poster.save(tmp_path / "dark.png")
+    predictor = Predictor(load_model(trained_on_words), Failing())
+    (found,) = predictor.stream(tmp_path)
+    assert found.error is None and not found.lines
+    said = "dark.png: its words cannot be read (too dark); the picture alone is judged."
+    assert said in capsys.readouterr().err
 
 
 def test_known_words_are_taken_from_the_cache(trained_on_words, poster, tmp_path):

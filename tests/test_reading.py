@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -193,7 +194,7 @@ def test_a_missing_model_is_not_fetched(monkeypatch):
 
 def test_importing_the_module_imports_no_reader():
     code = (
-        "import sys, genre_utils.reading as reading; assert reading.available();"
+        "import sys, genre_utils.reading as reading; assert not reading.missing();"
         "assert not {'rapidocr', 'onnxruntime', 'cv2', 'keras'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -220,7 +221,7 @@ def test_the_cache_gives_back_what_was_put(tmp_path):
 def test_damaged_lines_are_named_and_the_rest_is_used(tmp_path, capsys):
     file = tmp_path / "words.jsonl"
     cache = WordCache(file)
-    for letter in "abcdefgh":
+    for letter in "abcdefghi":
         cache.put(letter * 64, [LINE], "fake 1")
     rows = file.read_bytes().split(b"\n")
     rows[1] = rows[1][:50]
@@ -229,11 +230,12 @@ def test_damaged_lines_are_named_and_the_rest_is_used(tmp_path, capsys):
     rows[4] = rows[4].replace(b"0.1, ", b"", 1)  # seven coordinates
     rows[5] = rows[5].replace(b"0.1", b"Infinity", 1)
     rows[6] = b"[1, 2]"
+    rows[7] = rows[7].replace(b"PREY", b"\\ud800")  # half a character
     file.write_bytes(b"\n".join(rows))
     again = WordCache(file)
-    assert again.damaged == [2, 3, 4, 5, 6, 7]
-    assert [letter for letter in "abcdefgh" if again.get(letter * 64)] == ["a", "h"]
-    assert f"{file}" in (said := capsys.readouterr().err) and "2, 3, 4, 5, 6, 7" in said
+    assert again.damaged == [2, 3, 4, 5, 6, 7, 8]
+    assert [letter for letter in "abcdefghi" if again.get(letter * 64)] == ["a", "i"]
+    assert f"{file}" in (said := capsys.readouterr().err) and "2, 3, 4, 5, 6, 7, 8" in said
 
 
 def test_a_torn_last_line_is_left_alone(tmp_path):
@@ -370,12 +372,25 @@ def test_without_rapidocr_one_sentence_says_so(posters, tmp_path, monkeypatch):
     monkeypatch.setattr(
         reading.importlib.util, "find_spec", lambda name: None if name == "rapidocr" else find(name)
     )
-    assert not reading.available()
+    assert reading.missing() == ["rapidocr"]
     file = tmp_path / "words.jsonl"
     with pytest.raises(ReadingError, match="pip install rapidocr"):
         read_posters(posters, WordCache(file))
     read_posters(posters, WordCache(file), FakeReader())
     assert read_posters(posters, WordCache(file)).new == 0  # what was read needs no reader
+
+
+def test_a_picture_that_cannot_be_decoded_needs_no_reader(posters, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "missing", lambda: ["rapidocr", "onnxruntime"])
+    cache = WordCache(tmp_path / "words.jsonl")
+    read_posters(posters[1:], cache, FakeReader())
+    read, why = reading.decide("auto", posters, cache)
+    assert not read and why.count("not read") == 1 and "pip install rapidocr onnxruntime" in why
+    Path(posters[0]).write_bytes(b"no picture")
+    read, why = reading.decide("auto", posters, cache)
+    assert read and "as far as they can be read" in why
+    done = read_posters(posters, cache)
+    assert len(done.lines) == 7 and list(done.unreadable) == posters[:1]
 
 
 # Readings made elsewhere
@@ -408,12 +423,12 @@ def test_readings_are_imported_once(readings, tmp_path, pack, capsys):
 def test_bad_lines_of_an_import_are_named(readings, tmp_path, capsys):
     paths, rows = readings
     paths["tt5"] = str(tmp_path / "none.jpg")
-    rows[1:3] = ['{"id": "tt1"}', rows[2][:-9]]
+    rows[1:4] = ['{"id": "tt1"}', rows[2][:-9], '{"id": ["tt3"], "t": []}']
     file = tmp_path / "readings.jsonl"
     file.write_text("\n".join(rows))
     cache = WordCache(tmp_path / "words.jsonl")
-    assert reading.import_readings(file, paths, cache) == 4
-    assert "2, 3" in capsys.readouterr().err
+    assert reading.import_readings(file, paths, cache) == 3
+    assert "2, 3, 4." in capsys.readouterr().err
     file.write_text("Id,Genre\n")
     with pytest.raises(ReadingError, match="no file of readings"):
         reading.import_readings(file, paths, cache)
@@ -474,7 +489,7 @@ def test_the_command_imports_and_reads_the_rest(data, tmp_path, capsys, monkeypa
 def test_the_command_s_exit_codes(data, tmp_path, capsys, monkeypatch):
     file = str(tmp_path / "words.jsonl")
     arguments = ["read", "--data", data, "--words", file]
-    monkeypatch.setattr(reading, "available", lambda: False)
+    monkeypatch.setattr(reading, "missing", lambda: ["rapidocr"])
     assert main(arguments) == 2
     assert "rapidocr is not installed" in capsys.readouterr().err
     assert main(["read", "--data", str(tmp_path / "none"), "--words", file]) == 2
@@ -482,7 +497,7 @@ def test_the_command_s_exit_codes(data, tmp_path, capsys, monkeypatch):
     assert main(["read", "--data", data, "--words", str(tmp_path)]) == 2
     for i in range(3):
         (tmp_path / "data" / "Images" / f"tt{i}.png").write_bytes(b"no picture either %d" % i)
-    monkeypatch.setattr(reading, "available", lambda: True)
+    monkeypatch.setattr(reading, "missing", lambda: [])
     assert main(arguments) == 1
     assert "Traceback" not in capsys.readouterr().err
 
