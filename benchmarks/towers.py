@@ -34,7 +34,7 @@ from genre_utils import (
 )
 from genre_utils.evaluation import calibration_error, macro_average_precision
 from genre_utils.fusion import ALL_SHARE, fit_sum
-from genre_utils.words import as_text, learn_ngrams
+from genre_utils.words import as_text, learn_ngrams, split_glued
 
 PICTURES = ("efficientnet_lite2", "efficientnet_lite0")
 
@@ -67,8 +67,10 @@ def main() -> None:
     vectors = tokenizing.run_on_words(network, tokenizing.tokenize(texts))
     add("sentence", training.unwatched_head, vectors)
     add("n-grams", learn_ngrams, texts)
-    largest = [as_text(sorted(one, key=_height, reverse=True)) for one in found]
-    add("n-grams, largest line first", learn_ngrams, largest)
+    in_order = [split_glued(" ".join(line.text for line in one)) for one in found]
+    vectors = tokenizing.run_on_words(network, tokenizing.tokenize(in_order))
+    add("sentence, lines from top to bottom", training.unwatched_head, vectors)
+    add("n-grams, lines from top to bottom", learn_ngrams, in_order)
     systems = score_all(towers, labels)
     measure.save("towers", {"posters": len(labels), "systems": systems, "seconds": seconds})
 
@@ -116,11 +118,6 @@ def picture_features(name: str, data: dataset.Dataset, parts: Sequence, folder: 
     return np.concatenate(
         [training.frozen_features(backbone, name, cache, part["path"].to_numpy()) for part in parts]
     )
-
-
-def _height(line: reading.Line) -> float:
-    (_, top), (_, right_top), (_, right_bottom), (_, bottom) = line.corners
-    return abs(bottom - top) + abs(right_bottom - right_top)
 
 
 if __name__ == "__main__":

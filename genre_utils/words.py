@@ -40,11 +40,18 @@ FEWEST = 3
 
 
 def as_text(lines: Sequence[Line]) -> str:
-    """Join the lines of a poster, in the order in which they were read: from top to bottom.
+    """Join the lines of a poster, the highest letters first: the title, then what is smaller.
 
     Readers lose spaces in the wide and narrow letters of posters; they are put back.
     """
-    return split_glued(" ".join(line.text for line in lines).strip())
+    by_size = sorted(lines, key=_height, reverse=True)
+    return split_glued(" ".join(line.text for line in by_size).strip())
+
+
+def _height(line: Line) -> float:
+    """Give how high a line is, left and right edge together; equal ones stay as they were."""
+    (_, top), (_, right_top), (_, right_bottom), (_, bottom) = line.corners
+    return abs(bottom - top) + abs(right_bottom - right_top)
 
 
 def split_glued(text: str) -> str:

@@ -397,8 +397,8 @@ if not run.finished:
 # %% [markdown]
 # ## The words
 #
-# Now the posters are read, as far as they were not before. A poster's text is its lines from top
-# to bottom:
+# Now the posters are read, as far as they were not before. A poster's text is its lines by the
+# height of their letters: first the title, then what is smaller:
 
 # %%
 readings = reading.read_posters(data.posters["path"].tolist(), word_cache) if read_text else None

@@ -31,6 +31,17 @@ def test_lines_become_one_text():
     assert as_text([]) == ""
 
 
+def test_the_highest_letters_come_first():
+    def line(text: str, top: float, height: float) -> Line:
+        bottom = top + height
+        return Line(text, 0.9, ((0.1, top), (0.9, top), (0.9, bottom), (0.1, bottom)))
+
+    small, next_small = line("one summer", 0.1, 0.03), line("one beach", 0.2, 0.03)
+    assert as_text([small, next_small, line("HEAT", 0.7, 0.12)]) == "HEAT one summer one beach"
+    steep = Line("GO", 0.9, ((0.1, 0.5), (0.9, 0.3), (0.9, 0.35), (0.1, 0.55)))
+    assert as_text([steep, line("HEAT", 0.7, 0.12)]) == "HEAT GO"
+
+
 def test_words_decide_and_slips_of_the_reader_are_forgiven(ngrams):
     logits = ngrams.logits(["a haunted place", "haunfed", "laughing"])
     assert (logits[:2, 0] > logits[:2, 1]).all() and logits[2, 1] > logits[2, 0]
