@@ -135,6 +135,7 @@ def test_prediction_imports_no_framework(exported, posters, tmp_path):
 def test_eight_bits_say_what_they_cost(plain, sample_folder, tmp_path, capsys):
     shutil.copytree(plain, tmp_path / "model")
     arguments = ["export", "--int8", "--model", str(tmp_path / "model")]
+    (tmp_path / "none.jsonl").touch()
     arguments += ["--data", str(sample_folder), "--words", str(tmp_path / "none.jsonl")]
     assert main(arguments) == 0
     assert "validation posters, 0 of them with words, macro mAP" in capsys.readouterr().out
