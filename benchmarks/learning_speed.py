@@ -23,7 +23,7 @@ import keras
 import measure
 import numpy as np
 
-from genre_utils import dataset, images, models, pipeline, training
+from genre_utils import batches, dataset, images, models, training
 from genre_utils.evaluation import macro_average_precision
 
 GOAL = 0.1745
@@ -77,7 +77,7 @@ def learn(data: dataset.Dataset, name: str, size: tuple[int, int]) -> dict[str, 
     shutil.rmtree(OUTPUT, ignore_errors=True)
     start = time.perf_counter()
     model = models.build_model(name, size, data.genres)
-    cache = pipeline.fill_cache(data.posters["path"].tolist(), size, OUTPUT)
+    cache = batches.fill_cache(data.posters["path"].tolist(), size, OUTPUT)
     data = data.without(cache.unreadable)
     train, labels = features_of(data, "train", model, cache)
     passing = Passing(*features_of(data, "validation", model, cache))
@@ -101,7 +101,7 @@ def learn(data: dataset.Dataset, name: str, size: tuple[int, int]) -> dict[str, 
 
 
 def features_of(
-    data: dataset.Dataset, split: str, model: keras.Model, cache: pipeline.PixelCache
+    data: dataset.Dataset, split: str, model: keras.Model, cache: batches.PixelCache
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give one split's frozen features and its labels."""
     rows = data.part(split)

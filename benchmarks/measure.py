@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from genre_utils import dataset, sources
-from genre_utils.files import write_json
+from genre_utils.support import write_json
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "simplejpeg")

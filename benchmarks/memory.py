@@ -32,7 +32,7 @@ import keras
 import measure
 import numpy as np
 
-from genre_utils import models, pipeline, training
+from genre_utils import batches, models, training
 
 SIDES = (250, 400)
 TIMES = (1, 2, 4, 8)
@@ -81,14 +81,14 @@ def link_copies(paths: Sequence[str], times: int) -> list[str]:
 
 def train_on_posters(side: int, paths: Sequence[str], steps: int) -> None:
     """Fill a cache and read all posters in batches, fitting on some of them."""
-    cache = pipeline.fill_cache(paths, (side, side), OUTPUT)
+    cache = batches.fill_cache(paths, (side, side), OUTPUT)
     readable = [path for path in paths if path not in cache.unreadable]
     # Whole batches only: a last, smaller one would have TensorFlow trace the network again.
     readable = readable[: len(readable) // BATCH * BATCH]
     labels = np.zeros((len(readable), len(GENRES)), np.float32)
     fit(
         side,
-        Thinned(pipeline.PosterBatches(cache, readable, labels, BATCH, 0, augmented=True), steps),
+        Thinned(batches.PosterBatches(cache, readable, labels, BATCH, 0, augmented=True), steps),
     )
 
 
@@ -107,7 +107,7 @@ def fit(side: int, batches: Thinned) -> None:
 
 def train_head(side: int, paths: Sequence[str]) -> None:
     """Compute frozen features and train the head, as the train notebook does on a CPU."""
-    cache = pipeline.fill_cache(paths, (side, side), OUTPUT)
+    cache = batches.fill_cache(paths, (side, side), OUTPUT)
     readable = [path for path in paths if path not in cache.unreadable]
     model = models.build_model("efficientnet_lite2", side, GENRES)
     backbone, head = model.get_layer("backbone"), model.get_layer("head")

@@ -18,7 +18,7 @@ from statistics import median
 import measure
 from prediction import run
 
-from genre_utils.model_folder import RELEASED
+from genre_utils.saved_model import RELEASED
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ import measure
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from genre_utils import dataset, images, models, pipeline, plots, sources, training
+from genre_utils import batches, dataset, images, models, plots, sources, training
 from genre_utils.evaluation import macro_average_precision
 
 WIDTHS = (128, 192, 250, 320, 400)
@@ -69,7 +69,7 @@ def measure_size(
     features, labels = {}, {}
     for split, rows in parts.items():
         paths = rows["path"].tolist()
-        cache = pipeline.fill_cache(paths, size, OUTPUT)
+        cache = batches.fill_cache(paths, size, OUTPUT)
         features[split] = training.frozen_features(backbone, NETWORK, cache, paths)
         labels[split] = data.labels(rows)
         cache.file.unlink()  # up to 5 GB a size, and the features are kept

@@ -34,7 +34,7 @@ import measure
 import numpy as np
 from PIL import Image
 
-from genre_utils import dataset, models, pipeline
+from genre_utils import batches, dataset, models
 
 try:
     import simplejpeg
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=names, help="measurements (default: all)")
     options = parser.parse_args()
     data = measure.real_posters(options.posters)
-    warm = pipeline.fill_cache(data.posters["path"].tolist(), SIZE, OUTPUT / "warm")
+    warm = batches.fill_cache(data.posters["path"].tolist(), SIZE, OUTPUT / "warm")
     data = data.without(warm.unreadable)
     parts = {
         "cache": lambda: measure_cache(data.posters["path"].tolist()),
@@ -74,7 +74,7 @@ def measure_cache(paths: Sequence[str], rounds: int = 5) -> dict[str, Any]:
     shutil.rmtree(scratch, ignore_errors=True)  # a cache left there would be found, not filled
     scratch.mkdir(parents=True)
     sides = {
-        "fill_cache": lambda: pipeline.fill_cache(paths, SIZE, scratch),
+        "fill_cache": lambda: batches.fill_cache(paths, SIZE, scratch),
         "pillow_all_cores": lambda: on_all_cores(fill_with_pillow, paths, scratch),
         "pillow_one_thread": lambda: fill_with_pillow(paths, scratch, map),
     }
@@ -152,13 +152,13 @@ def batches_of(
     batch: int,
     steps: int | None = None,
     augmented: bool = False,
-) -> pipeline.PosterBatches:
+) -> batches.PosterBatches:
     """Give whole batches only, of training posters: every step is as long as the next."""
     rows = data.part("train")
     rows = rows.iloc[: min(steps or len(rows), len(rows) // batch) * batch]
     paths = rows["path"].tolist()
-    cache = pipeline.fill_cache(paths, size, OUTPUT / "warm")
-    return pipeline.PosterBatches(cache, paths, data.labels(rows), batch, 0, augmented=augmented)
+    cache = batches.fill_cache(paths, size, OUTPUT / "warm")
+    return batches.PosterBatches(cache, paths, data.labels(rows), batch, 0, augmented=augmented)
 
 
 class Constant(keras.utils.PyDataset):
@@ -177,7 +177,7 @@ class Constant(keras.utils.PyDataset):
 
 
 def beside_constant(
-    model: keras.Model, batches: pipeline.PosterBatches, rounds: int
+    model: keras.Model, batches: batches.PosterBatches, rounds: int
 ) -> dict[str, Any]:
     """Time epochs on the posters beside epochs on one batch; `ratio` is 1 when data are free."""
     fit = partial(model.fit, epochs=1, shuffle=False, verbose=0)

@@ -17,10 +17,10 @@ import keras
 import numpy as np
 from sklearn.model_selection import KFold
 
-from genre_utils import dataset, images, models, pipeline, sources, training
-from genre_utils.efficientnet_lite import TOP_CHANNELS
+from genre_utils import batches, dataset, images, models, sources, training
 from genre_utils.evaluation import macro_average_precision
-from genre_utils.files import write_json
+from genre_utils.networks.efficientnet_lite import TOP_CHANNELS
+from genre_utils.support import write_json
 
 NETWORK = "efficientnet_lite2"
 EPOCHS = 20
@@ -35,7 +35,7 @@ def main() -> None:
     data = dataset.load_dataset(sources.find_data())
     size = images.poster_size(272, "portrait")
     backbone = models.build_model(NETWORK, size, data.genres).get_layer("backbone")
-    cache = pipeline.fill_cache(data.posters["path"].tolist(), size, options.cache)
+    cache = batches.fill_cache(data.posters["path"].tolist(), size, options.cache)
     parts = [data.part(split) for split in ("train", "validation")]
     features = np.concatenate(
         [

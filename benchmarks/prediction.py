@@ -30,9 +30,9 @@ from typing import Any
 import measure
 import numpy as np
 
-from genre_utils import reading
-from genre_utils.model_folder import RELEASED
+from genre_utils import ocr
 from genre_utils.predictor import BATCH, Predictor
+from genre_utils.saved_model import RELEASED
 
 BARE = "import keras; from genre_utils import models; models.seed_cnn((250, 250), 25)"
 
@@ -153,10 +153,10 @@ def network_alone(predictor: Predictor) -> float:
 def reading_alone(paths: list[str]) -> float:
     """Give the seconds that reading a poster's words takes, on all cores."""
     with tempfile.TemporaryDirectory() as folder:
-        reader, cache = reading.Reader(), reading.WordCache(Path(folder) / "words.jsonl")
-        reading.read_posters(paths[: reading.workers()], cache, reader)  # loads its models
+        reader, cache = ocr.Reader(), ocr.WordCache(Path(folder) / "words.jsonl")
+        ocr.read_posters(paths[: ocr.workers()], cache, reader)  # loads its models
         start = time.perf_counter()
-        read = reading.read_posters(paths, cache, reader)
+        read = ocr.read_posters(paths, cache, reader)
     return (time.perf_counter() - start) / read.new
 
 

@@ -29,7 +29,7 @@ import measure
 import numpy as np
 from PIL import Image
 
-from genre_utils import images, reading
+from genre_utils import images, ocr
 
 ONE = 21  # posters read one at a time
 LARGER = 3
@@ -75,7 +75,7 @@ def measure_many(paths: Sequence[str], rounds: int) -> dict[str, Any]:
 
 def measure_one(paths: Sequence[str]) -> dict[str, Any]:
     """Time single readings of decoded posters, and of larger copies of them."""
-    reader = reading.Reader(threads=os.cpu_count() or 1)
+    reader = ocr.Reader(threads=os.cpu_count() or 1)
     posters = [images.read_poster(path) for path in paths]
     reader.read(posters[0])
     result = {}
@@ -92,16 +92,16 @@ def measure_one(paths: Sequence[str]) -> dict[str, Any]:
 
 
 @cache
-def our_reader() -> reading.Reader:
+def our_reader() -> ocr.Reader:
     """Give one reader a process, so that its models are loaded once."""
-    return reading.Reader()
+    return ocr.Reader()
 
 
 def read_all(paths: Sequence[str]) -> None:
     """Read posters into a cache that nobody has filled."""
     with tempfile.TemporaryDirectory() as folder:
-        words = reading.WordCache(Path(folder) / "words.jsonl")
-        reading.read_posters(paths, words, our_reader())
+        words = ocr.WordCache(Path(folder) / "words.jsonl")
+        ocr.read_posters(paths, words, our_reader())
 
 
 @cache

@@ -21,19 +21,20 @@ from typing import Any
 import measure
 import numpy as np
 
-from genre_utils import export, reading
-from genre_utils.model_folder import RELEASED
+from genre_utils import ocr
+from genre_utils.apps import export
 from genre_utils.predictor import CPU_BATCH
+from genre_utils.saved_model import RELEASED
 
 
 def main() -> None:
     """Measure speed and loss, and write both."""
     parser = measure.options_parser(__doc__, posters=200)
-    parser.add_argument("--words", type=Path, default=reading.WORDS_FILE)
+    parser.add_argument("--words", type=Path, default=ocr.WORDS_FILE)
     options = parser.parse_args()
     validation = measure.real_posters(0)
     rows = validation.part("validation").iloc[: options.posters or None]
-    labels, cache = validation.labels(rows), reading.WordCache(options.words)
+    labels, cache = validation.labels(rows), ocr.WordCache(options.words)
     loss = export.compare(RELEASED, "onnx", rows["path"].tolist(), labels, cache)
     result = {"speed": measure_speed(), "loss": loss}
     print(result)

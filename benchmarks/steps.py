@@ -7,7 +7,7 @@
 Times steps of fine-tuning, as the train notebook does them, on one batch that stays in memory, in
 float32 and in bfloat16 (Keras' `mixed_bfloat16`), with and without `jit_compile`, the sides in
 turn; then epochs on batches that `PosterBatches` makes, with augmentation, beside as many on that
-batch, in the precision that `environment.connect` chooses. The pictures are the drawn sample: a
+batch, in the precision that `machine.connect` chooses. The pictures are the drawn sample: a
 step takes as long on any. The result is added to `benchmarks/results/steps.json`, one row a device
 and backend, and printed as the row of the table in `benchmarks/README.md`.
 """
@@ -22,18 +22,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from genre_utils import environment
+from genre_utils import machine
 
-environment.choose_backend()
-CONNECTED = environment.connect()
+machine.choose_backend()
+CONNECTED = machine.connect()
 
 import keras  # noqa: E402
 import measure  # noqa: E402
 from pipeline import Constant  # noqa: E402
 from report import steps_row  # noqa: E402
 
-from genre_utils import dataset, models, pipeline, sources, training  # noqa: E402
-from genre_utils.files import write_json  # noqa: E402
+from genre_utils import batches, dataset, models, sources, training  # noqa: E402
+from genre_utils.support import write_json  # noqa: E402
 
 SIDES = {
     f"{precision}{', XLA' if xla else ''}": (policy, xla)
@@ -45,7 +45,7 @@ SIDES = {
 def main() -> None:
     """Measure, keep the row, and print it."""
     options = parse()
-    batches = sample_batches(tuple(options.size), options.batch * environment.replicas())
+    batches = sample_batches(tuple(options.size), options.batch * machine.replicas())
     options.steps = min(options.steps, len(batches))
     constant = Constant(batches[0], options.steps)
     chosen = keras.config.dtype_policy().name
@@ -88,14 +88,14 @@ def sides() -> dict[str, tuple[str, bool]]:
     return {side: how for side, how in SIDES.items() if xla or not how[1]}
 
 
-def sample_batches(size: tuple[int, int], batch: int) -> pipeline.PosterBatches:
+def sample_batches(size: tuple[int, int], batch: int) -> batches.PosterBatches:
     """Give augmented batches of the drawn sample."""
     data = dataset.load_dataset(sources.find_data("sample"))
     paths = data.posters["path"].tolist()
     folder = Path(tempfile.gettempdir()) / "poster-genres-steps"
-    cache = pipeline.fill_cache(paths, size, folder)
+    cache = batches.fill_cache(paths, size, folder)
     labels = data.labels(data.posters)
-    return pipeline.PosterBatches(cache, paths, labels, batch, seed=0, augmented=True)
+    return batches.PosterBatches(cache, paths, labels, batch, seed=0, augmented=True)
 
 
 def fit_of(options: argparse.Namespace, constant: Constant, policy: str, xla: bool | str) -> Any:

@@ -21,20 +21,10 @@ import measure
 import numpy as np
 from scipy.special import expit
 
-from genre_utils import (
-    dataset,
-    encoder,
-    images,
-    models,
-    pipeline,
-    reading,
-    sources,
-    tokenizing,
-    training,
-)
+from genre_utils import batches, dataset, images, models, networks, ocr, sources, training
 from genre_utils.evaluation import calibration_error, macro_average_precision
 from genre_utils.fusion import ALL_SHARE, fit_sum
-from genre_utils.words import as_text, learn_ngrams, split_glued
+from genre_utils.text import as_text, learn_ngrams, split_glued
 
 PICTURES = ("efficientnet_lite2", "efficientnet_lite0")
 
@@ -43,7 +33,7 @@ def main() -> None:
     """Compute every tower's out-of-fold logits and score the ways of adding them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=Path("outputs/released/cache"))
-    parser.add_argument("--words", type=Path, default=reading.WORDS_FILE)
+    parser.add_argument("--words", type=Path, default=ocr.WORDS_FILE)
     options = parser.parse_args()
     data = dataset.load_dataset(sources.find_data())
     parts = [data.part(split) for split in ("train", "validation")]
@@ -59,12 +49,12 @@ def main() -> None:
 
     for name in PICTURES:
         add(name, training.unwatched_head, picture_features(name, data, parts, options.cache))
-    lines = reading.read_posters(paths, reading.WordCache(options.words)).lines
+    lines = ocr.read_posters(paths, ocr.WordCache(options.words)).lines
     found = [lines.get(path, []) for path in paths]
     texts = [split_glued(" ".join(line.text for line in one)) for one in found]
-    network, how = encoder.load_encoder()
+    network, how = networks.load_encoder()
     print(how)
-    vectors = tokenizing.run_on_words(network, tokenizing.tokenize(texts))
+    vectors = networks.run_on_words(network, networks.tokenize(texts))
     add("sentence", training.unwatched_head, vectors)
     add("n-grams", learn_ngrams, texts)
     add("n-grams, largest line first", learn_ngrams, [as_text(one) for one in found])
@@ -110,7 +100,7 @@ def row(name: str, logits: Sequence[np.ndarray], labels: np.ndarray) -> dict:
 def picture_features(name: str, data: dataset.Dataset, parts: Sequence, folder: Path) -> np.ndarray:
     """Give frozen features, which a training has left in its cache or which are computed now."""
     size = images.poster_size(272, "portrait")
-    cache = pipeline.fill_cache(data.posters["path"].tolist(), size, folder)
+    cache = batches.fill_cache(data.posters["path"].tolist(), size, folder)
     backbone = models.build_model(name, size, data.genres).get_layer("backbone")
     return np.concatenate(
         [training.frozen_features(backbone, name, cache, part["path"].to_numpy()) for part in parts]

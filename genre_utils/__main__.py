@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genre_utils import __version__, environment
-from genre_utils.files import make_writable, printable, replacing
-from genre_utils.reading import WORDS_FILE, WordCache
+from genre_utils import __version__, machine
+from genre_utils.ocr import WORDS_FILE
+from genre_utils.support import make_writable, printable, replacing
 
 if TYPE_CHECKING:  # seconds that `predict` need not wait
     import pandas as pd
+
+    from genre_utils.ocr import WordCache
 
 PREDICTED, NOTHING_PREDICTED, WRONG_USE, STOPPED = 0, 1, 2, 130
 
@@ -62,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A name of any letters can be printed to a terminal of few.
         stream.reconfigure(errors="backslashreplace")
-    if warning := environment.outdated():
+    if warning := machine.outdated():
         print(warning, file=sys.stderr)
     try:
-        environment.choose_backend()
+        machine.choose_backend()
         return options.run(options)
     except (ValueError, OSError) as error:  # DataError, ModelError and what a disk says
         print(f"poster-genres: {error}", file=sys.stderr)
@@ -169,7 +171,7 @@ def _port(text: str) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from genre_utils import catalogue
+    from genre_utils.apps import catalogue
     from genre_utils.predictor import Predictor, list_posters
 
     if options.top < 1:
@@ -201,7 +203,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _write_tables(options: argparse.Namespace, journal: Any, genres: Sequence[str]) -> int:
-    from genre_utils import catalogue
+    from genre_utils.apps import catalogue
 
     top = None if options.all_genres else options.top
     names = genres if options.all_genres else ("rank", "genre", "score")
@@ -249,7 +251,7 @@ def _posters(options: argparse.Namespace) -> Iterator[str]:
 
 def _predict_on_ray(options: argparse.Namespace) -> int:
     _check_ray()
-    from genre_utils import on_ray
+    from genre_utils.apps import on_ray
 
     if not options.parquet or options.csv or options.json:
         raise ValueError("--ray writes Parquet: give --parquet DIR, and no --csv or --json.")
@@ -273,8 +275,9 @@ def _check_ray() -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    environment.import_keras()
-    from genre_utils import export, sources
+    machine.import_keras()
+    from genre_utils import sources
+    from genre_utils.apps import export
 
     folder = _model(options)
     for file in export.export_model(folder, options.format, options.int8):
@@ -293,8 +296,9 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace, folder: Path) -> dict[str, float]:
-    from genre_utils import dataset, export, sources
-    from genre_utils.model_folder import read_card
+    from genre_utils import dataset, sources
+    from genre_utils.apps import export
+    from genre_utils.saved_model import read_card
 
     cache = _known_words(options.words)
     data = dataset.load_dataset(sources.find_data(options.data))
@@ -352,11 +356,13 @@ def _known_words(file: str | None) -> WordCache:
     """Open the words read before; a file that was named must be there."""
     if file and not Path(file).exists():
         raise ValueError(f"--words is {file}: there is no such file.")
+    from genre_utils.ocr import WordCache
+
     return WordCache(file or WORDS_FILE)
 
 
 def _read(options: argparse.Namespace) -> int:
-    from genre_utils import dataset, reading, sources
+    from genre_utils import dataset, ocr, sources
 
     file = Path(options.words or WORDS_FILE)
     make_writable(file.parent)
@@ -365,18 +371,18 @@ def _read(options: argparse.Namespace) -> int:
     source = sources.find_data(options.data)
     print(source.how, file=sys.stderr)
     posters = dataset.load_dataset(source).posters
-    cache = reading.WordCache(file)
+    cache = ocr.WordCache(file)
     if options.readings:
         paths = dict(zip(posters["id"], posters["path"], strict=True))
-        taken = reading.import_readings(options.readings, paths, cache)
+        taken = ocr.import_readings(options.readings, paths, cache)
         print(f"{taken} readings were new in {options.readings}")
     paths = posters["path"].tolist()
     if options.ray or options.ray_address:
-        from genre_utils import on_ray
+        from genre_utils.apps import on_ray
 
         done = on_ray.read(paths, cache, options.ray_address)
     else:
-        done = reading.read_posters(paths, cache)
+        done = ocr.read_posters(paths, cache)
     for path, reason in done.unreadable.items():
         print(f"not read: {printable(Path(path).name)}: {printable(reason)}", file=sys.stderr)
     print(
@@ -389,17 +395,17 @@ def _read(options: argparse.Namespace) -> int:
 def _app(options: argparse.Namespace) -> int:
     if importlib.util.find_spec("gradio") is None:
         raise ValueError("The page needs Gradio: pip install 'poster-genres[app]'.")
-    environment.import_keras()
-    from genre_utils import app
+    machine.import_keras()
+    from genre_utils.apps import page
     from genre_utils.predictor import Predictor
 
     predictor = Predictor.load(_model(options), not options.no_text, runtime=False)
-    app.launch(predictor, options.port, options.share, options.host, wait=True)
+    page.launch(predictor, options.port, options.share, options.host, wait=True)
     return PREDICTED
 
 
 def _card(options: argparse.Namespace) -> int:
-    from genre_utils.model_card import write_model_card
+    from genre_utils.apps import write_model_card
 
     print(write_model_card(_model(options)))
     return PREDICTED
@@ -419,7 +425,7 @@ def _chosen(data: Any, ids: str | None) -> pd.DataFrame:
 
 
 def _model(options: argparse.Namespace) -> Path:
-    from genre_utils.model_folder import RELEASED
+    from genre_utils.saved_model import RELEASED
 
     return Path(options.model) if options.model else RELEASED
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from genre_utils.efficientnet_lite import VARIANTS, efficientnet_lite
+from genre_utils.networks import VARIANTS, build_efficientnet_lite
 
 # The families of keras.applications whose preprocessing is part of the network.
 APPLICATIONS = {
@@ -151,7 +151,7 @@ def freeze_for_fine_tuning(backbone: keras.Model) -> None:
 
 def _build_backbone(name: str, image_size: tuple[int, int]) -> keras.Model:
     if name in VARIANTS:
-        backbone = efficientnet_lite(name, image_size)
+        backbone = build_efficientnet_lite(name, image_size)
     else:
         constructor = getattr(keras.applications, APPLICATIONS[name])
         try:

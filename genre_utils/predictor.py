@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from genre_utils import environment, progress
-from genre_utils.files import printable
+from genre_utils import machine
 from genre_utils.fusion import blend
 from genre_utils.images import SUFFIXES, PosterError, read_poster, resize_poster
-from genre_utils.model_folder import RELEASED, SavedModel, load_model
-from genre_utils.reading import Line, Reader, ReadingError, WordCache, hash_file, workers
-from genre_utils.runtime import RuntimeNetwork
-from genre_utils.words import as_text
+from genre_utils.networks import RuntimeNetwork
+from genre_utils.ocr import Line, Reader, ReadingError, WordCache, hash_file, workers
+from genre_utils.saved_model import RELEASED, SavedModel, load_model
+from genre_utils.support import printable, progress
+from genre_utils.text import as_text
 
 if TYPE_CHECKING:  # a command that writes no table starts without it
     import pandas as pd
@@ -173,7 +173,7 @@ class Predictor:
     def picture_logits(self, pixels: np.ndarray) -> np.ndarray:
         """Run the picture's network over decoded posters: float64 `(n, genres)`."""
         network = self.model.network
-        on_cpu = isinstance(network, RuntimeNetwork) or not environment.accelerated()
+        on_cpu = isinstance(network, RuntimeNetwork) or not machine.accelerated()
         step = CPU_BATCH if on_cpu else BATCH
         batches = [pixels[i : i + step] for i in range(0, len(pixels), step)]
         # Where devices repeat a batch instead of sharing it, the first answers are all.

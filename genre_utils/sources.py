@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
-from genre_utils import progress
-from genre_utils.files import make_writable
 from genre_utils.genres import IMDB_GENRES
 from genre_utils.images import SUFFIXES
+from genre_utils.support import make_writable, progress
 
 VARIABLE = "POSTER_GENRES_DATA"
 KAGGLE_DATASET = "raman77768/movie-classifier"

@@ -49,9 +49,9 @@ sys.path.insert(0, str(root))
 if Path.cwd() == root / "notebooks":  # as Jupyter starts; data/ and outputs/ are one up
     os.chdir(root)
 
-from genre_utils import environment
+from genre_utils import machine
 
-print(environment.prepare())
+print(machine.prepare())
 
 # %% [markdown]
 # Everything you may want to change stands in the next cell. With papermill the same names are
@@ -73,25 +73,26 @@ import numpy as np
 import pandas as pd
 
 from genre_utils import (
+    batches,
     dataset,
     evaluation,
     images,
-    pipeline,
+    ocr,
     plots,
-    reading,
+    runs,
     sources,
+    text,
     training,
-    words,
 )
-from genre_utils.files import write_csv
+from genre_utils.support import write_csv
 
 folder = Path(OUTPUT_DIR)
 figures = folder / "figures"
 size = images.poster_size(96, "portrait")
 plots.use_style()
-training.check_writable(folder)
+runs.check_writable(folder)
 training.check_numbers(1, LIMIT, SEED)
-reading.check_choice(READ_TEXT)
+ocr.check_choice(READ_TEXT)
 print(f"Every poster at {size[0]} × {size[1]} pixels (height × width), outputs in {folder}/")
 
 # %% [markdown]
@@ -114,7 +115,7 @@ print(banner + source.how)
 
 # %%
 data = dataset.load_dataset(source, LIMIT, SEED)
-cache = pipeline.fill_cache(data.posters["path"].tolist(), size, folder / "cache")
+cache = batches.fill_cache(data.posters["path"].tolist(), size, folder / "cache")
 data = data.without(cache.unreadable)
 audit = data.audit.table()
 write_csv(folder / "audit.csv", audit)
@@ -288,18 +289,18 @@ print(
 # that takes too long, the table below stays empty:
 
 # %%
-word_cache = reading.WordCache(environment.lasting(WORDS))
-read_text, why = reading.decide(READ_TEXT, train["path"].tolist(), word_cache)
+word_cache = ocr.WordCache(machine.lasting(WORDS))
+read_text, why = ocr.decide(READ_TEXT, train["path"].tolist(), word_cache)
 print(why)
-found = reading.read_posters(train["path"].tolist(), word_cache).lines if read_text else {}
+found = ocr.read_posters(train["path"].tolist(), word_cache).lines if read_text else {}
 lines = [found.get(path, []) for path in train["path"]]
 
 # %% [markdown]
 # The words that stand on a genre's training posters far more often than on the others:
 
 # %%
-texts = [words.as_text(read) for read in lines]
-typical = words.typical_words(texts, data.labels(train), data.genres)
+texts = [text.as_text(read) for read in lines]
+typical = text.typical_words(texts, data.labels(train), data.genres)
 listed = {genre: ", ".join(names) for genre, names in typical.items() if names}
 pd.Series(listed, name="typical words", dtype=str).rename_axis("genre").to_frame()
 

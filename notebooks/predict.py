@@ -49,9 +49,9 @@ sys.path.insert(0, str(root))
 if Path.cwd() == root / "notebooks":  # as Jupyter starts; data/ and outputs/ are one up
     os.chdir(root)
 
-from genre_utils import environment
+from genre_utils import machine
 
-print(environment.prepare())
+print(machine.prepare())
 
 # %% [markdown]
 # Everything you may want to change stands in the next cell:
@@ -76,14 +76,15 @@ SHARE: bool = False  # True: the page gets a public link, for whoever has it
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from genre_utils import evaluation, gradcam, images, model_folder, plots, sample, training
-from genre_utils.files import write_csv
+from genre_utils import evaluation, images, plots, runs, sample, saved_model
+from genre_utils.apps import grad_cam
 from genre_utils.predictor import Predictor, check_top, highest, list_posters
-from genre_utils.words import as_text
+from genre_utils.support import write_csv
+from genre_utils.text import as_text
 
 check_top(TOP)
-training.check_writable(OUTPUT_DIR)
-predictor = Predictor.load(MODEL_DIR or model_folder.RELEASED, READ_TEXT, runtime=False)
+runs.check_writable(OUTPUT_DIR)
+predictor = Predictor.load(MODEL_DIR or saved_model.RELEASED, READ_TEXT, runtime=False)
 plots.use_style()
 if predictor.model.card["training"]["sample"]:
     print("THIS MODEL WAS TRAINED ON THE DRAWN SAMPLE: ITS SCORES MEAN NOTHING FOR REAL POSTERS.")
@@ -97,7 +98,7 @@ evaluation.comparison(predictor.model.card["metrics"]).round(3)
 # %%
 folder = Path(OUTPUT_DIR)
 folder.mkdir(parents=True, exist_ok=True)
-posters = POSTERS or environment.upload(folder / "uploads")
+posters = POSTERS or machine.upload(folder / "uploads")
 note = "" if posters else "Drawn example posters, not real ones"
 posters = posters or sample.draw_sample(folder / "examples", posters=8) / "Images"
 print(note or f"Posters from {posters}")
@@ -161,7 +162,7 @@ for number, one in enumerate(good[:SHOWN], start=1):
 # explained; what the words did stands beside the bars above. It needs the network in Keras:
 
 # %%
-cam = gradcam.GradCam(predictor.model.network)
+cam = grad_cam.GradCam(predictor.model.network)
 for number, one in enumerate(good[:SHOWN], start=1):
     rgb = images.read_poster(pictures[one.poster], one.poster)
     best = highest(one.scores, min(TOP, 3))
@@ -201,8 +202,8 @@ print(f"The tables and figures are in {folder}/. To train on your own posters: t
 
 # %%
 if PAGE:
-    from genre_utils import app
+    from genre_utils.apps import page
 
-    app.launch(predictor, share=SHARE)
+    page.launch(predictor, share=SHARE)
 else:
     print("The page from a terminal: python -m genre_utils app")

@@ -50,9 +50,9 @@ sys.path.insert(0, str(root))
 if Path.cwd() == root / "notebooks":  # as Jupyter starts; data/ and outputs/ are one up
     os.chdir(root)
 
-from genre_utils import environment
+from genre_utils import machine
 
-print(environment.prepare())
+print(machine.prepare())
 
 # %% [markdown]
 # Everything you may want to change stands in the next cell. With papermill the same names are
@@ -81,8 +81,8 @@ TENSORBOARD: bool = False  # True: also write TensorBoard logs to OUTPUT_DIR/ten
 # at. The batch grows with their number, and the learning rate with the batch:
 
 # %%
-print(environment.connect())
-devices = environment.replicas()
+print(machine.connect())
+devices = machine.replicas()
 batch, word_batch = BATCH_SIZE * devices, 32 * devices  # posters or texts a step
 
 # %% [markdown]
@@ -96,36 +96,34 @@ import numpy as np
 import pandas as pd
 
 from genre_utils import (
+    batches,
     dataset,
-    encoder,
     evaluation,
     fusion,
-    hosts,
     images,
-    mistakes,
     models,
-    pipeline,
+    networks,
+    ocr,
     plots,
-    progress,
-    reading,
+    runs,
     sources,
-    tokenizing,
+    text,
     training,
-    words,
 )
-from genre_utils.model_card import write_model_card
-from genre_utils.model_folder import WordsModel, add_metrics, load_model, save_model
+from genre_utils.apps import write_model_card
 from genre_utils.predictor import Predictor
+from genre_utils.saved_model import WordsModel, add_metrics, load_model, save_model
+from genre_utils.support import progress
 
 size = images.poster_size(IMG_SIZE, IMG_SHAPE)
 models.check_model(MODEL, size)
 if SECOND_MODEL:
     models.check_second(SECOND_MODEL, size)
 training.check_numbers(BATCH_SIZE, LIMIT, SEED)
-reading.check_choice(READ_TEXT)
-training.check_writable(OUTPUT_DIR)
+ocr.check_choice(READ_TEXT)
+runs.check_writable(OUTPUT_DIR)
 frozen = MODEL != "seed_cnn"  # the small published network has no backbone to freeze
-accelerated = environment.accelerated()
+accelerated = machine.accelerated()
 epochs = training.choose_epochs(EPOCHS, MODEL, accelerated)
 word_epochs = training.choose_word_epochs(WORD_EPOCHS, accelerated)
 plots.use_style()
@@ -153,16 +151,16 @@ print(f"{'#' * 72}\n{note.upper()}\n{'#' * 72}\n{source.how}" if note else sourc
 settings = {"model": MODEL, "image_size": list(size), "epochs": epochs, "batch_size": batch}
 settings |= {"second_model": SECOND_MODEL, "seed": SEED, "limit": LIMIT}
 settings["data"] = dataset.fingerprint(data)
-output = hosts.own_folder(environment.lasting(OUTPUT_DIR))
-choice = training.choice_of_run(output, settings, READ_TEXT, RESTART)
+output = runs.own_folder(machine.lasting(OUTPUT_DIR))
+choice = runs.choice_of_run(output, settings, READ_TEXT, RESTART)
 
 # %% [markdown]
 # A poster is picture *and* words. They are read once, on all cores, and kept in a file under the
 # hash of the picture, so that no poster is ever read twice. Is it worth the time here?
 
 # %%
-word_cache = reading.WordCache(environment.lasting(WORDS))
-read_text, why = reading.decide(choice, data.posters["path"].tolist(), word_cache)
+word_cache = ocr.WordCache(machine.lasting(WORDS))
+read_text, why = ocr.decide(choice, data.posters["path"].tolist(), word_cache)
 print(why)
 
 # %% [markdown]
@@ -171,7 +169,7 @@ print(why)
 # %%
 settings |= {"read_text": read_text, "word_epochs": word_epochs if read_text else 0}
 settings["last_fit"] = LAST_FIT and (read_text or (frozen and epochs > 0))
-run = training.open_run(output, settings, RESTART)
+run = runs.open_run(output, settings, RESTART)
 print("finished before: reporting again" if run.finished else "training")
 
 # %% [markdown]
@@ -179,7 +177,7 @@ print("finished before: reporting again" if run.finished else "training")
 # left out and named, with everything else that is wrong with the data:
 
 # %%
-cache = pipeline.fill_cache(data.posters["path"].tolist(), size, Path(OUTPUT_DIR) / "cache")
+cache = batches.fill_cache(data.posters["path"].tolist(), size, Path(OUTPUT_DIR) / "cache")
 data = data.without(cache.unreadable)
 data.check_parts()
 data.audit.table()
@@ -280,8 +278,8 @@ if frozen:
 # %%
 model, done = run.resume(model)
 seen = cache, paths["validation"], labels["validation"]
-validation = pipeline.PosterBatches(*seen, batch_size=32 * devices)
-keep = training.Checkpoints(run, validation, labels["validation"])
+validation = batches.PosterBatches(*seen, batch_size=32 * devices)
+keep = runs.Checkpoints(run, validation, labels["validation"])
 board = [keras.callbacks.TensorBoard(run.folder / "tensorboard")] if TENSORBOARD else []
 
 # %% [markdown]
@@ -303,15 +301,15 @@ if done == 0 and epochs:
 
 
 # %%
-def posters_of(epoch: int, splits: tuple[str, ...] = ("train",)) -> pipeline.PosterBatches:
+def posters_of(epoch: int, splits: tuple[str, ...] = ("train",)) -> batches.PosterBatches:
     files, truth = (np.concatenate([of[split] for split in splits]) for of in (paths, labels))
     shuffled = {"seed": SEED, "epoch": epoch, "augmented": frozen}
-    return pipeline.PosterBatches(cache, files, truth, batch, **shuffled)
+    return batches.PosterBatches(cache, files, truth, batch, **shuffled)
 
 
 if not run.finished:
     patience = 2 if frozen else epochs
-    training.fine_tune(run, model, posters_of, range(done, epochs), patience, [keep, *board])
+    runs.fine_tune(run, model, posters_of, range(done, epochs), patience, [keep, *board])
 
 # %% [markdown]
 # The curve of fine-tuning; epoch 0 is the network before it:
@@ -343,13 +341,13 @@ if SECOND_MODEL and not run.finished:
 
 
 # %%
-def learn_pictures(part: training.Run, network: keras.Model, batches) -> keras.Model:
+def learn_pictures(part: runs.Run, network: keras.Model, batches) -> keras.Model:
     network, done = part.resume(network)
     if done == 0:
         models.freeze_for_fine_tuning(network.get_layer("backbone"))
         network.compile(training.gentle_adam(epochs * len(batches(0)), batch, 16), loss)
-    keep = training.Checkpoints(part, validation, labels["validation"])
-    training.fine_tune(part, network, batches, range(done, epochs), 2, [keep, *board])
+    keep = runs.Checkpoints(part, validation, labels["validation"])
+    runs.fine_tune(part, network, batches, range(done, epochs), 2, [keep, *board])
     return network
 
 
@@ -369,7 +367,7 @@ seen_size, whole = size, cache
 if cropped:
     seen_size = images.enlarged(size)
     unlearned = [path for split in ("validation", "test") for path in paths[split]]
-    whole = pipeline.fill_cache(unlearned, seen_size, Path(OUTPUT_DIR) / "cache")
+    whole = batches.fill_cache(unlearned, seen_size, Path(OUTPUT_DIR) / "cache")
 print(f"the finished network sees posters at {seen_size[0]} × {seen_size[1]} pixels")
 
 
@@ -378,7 +376,7 @@ print(f"the finished network sees posters at {seen_size[0]} × {seen_size[1]} pi
 
 
 # %%
-def best_of(part: training.Run, name: str) -> keras.Model:
+def best_of(part: runs.Run, name: str) -> keras.Model:
     best = keras.saving.load_model(part.best_file, compile=False)
     return models.resize_model(best, name, seen_size, data.genres) if cropped else best
 
@@ -401,10 +399,10 @@ if not run.finished:
 # height of their letters: first the title, then what is smaller:
 
 # %%
-readings = reading.read_posters(data.posters["path"].tolist(), word_cache) if read_text else None
+readings = ocr.read_posters(data.posters["path"].tolist(), word_cache) if read_text else None
 found = readings.lines if read_text else {}
 lines = {split: [found.get(path, []) for path in paths[split]] for split in paths}
-texts = {split: [words.as_text(read) for read in lines[split]] for split in lines}
+texts = {split: [text.as_text(read) for read in lines[split]] for split in lines}
 with_words = {split: np.array([bool(text) for text in texts[split]]) for split in texts}
 pd.Series({split: marks.mean() for split, marks in with_words.items()}, name="share with words")
 
@@ -414,7 +412,7 @@ pd.Series({split: marks.mean() for split, marks in with_words.items()}, name="sh
 
 # %%
 if read_text and not run.finished:
-    ngrams = words.NgramModel.fit(texts["train"], labels["train"])
+    ngrams = text.NgramModel.fit(texts["train"], labels["train"])
     print(f"{len(ngrams.weights)} n-grams stand on two or more training posters")
 
 # %% [markdown]
@@ -423,10 +421,10 @@ if read_text and not run.finished:
 
 # %%
 if read_text and not run.finished:
-    sentences, about = encoder.load_encoder()
+    sentences, about = networks.load_encoder()
     print(about)
-    tokens = {split: tokenizing.tokenize(texts[split]) for split in ("train", "validation")}
-    vectors = {split: tokenizing.run_on_words(sentences, tokens[split]) for split in tokens}
+    tokens = {split: networks.tokenize(texts[split]) for split in ("train", "validation")}
+    vectors = {split: networks.run_on_words(sentences, tokens[split]) for split in tokens}
     keras.utils.set_random_seed(SEED + 2)
     word_network = models.build_words_model(sentences, data.genres)
     word_head = word_network.get_layer("head")
@@ -440,16 +438,15 @@ if read_text and not run.finished:
 
 
 # %%
-def texts_of(epoch: int, splits: tuple[str, ...] = ("train",)) -> pipeline.WordBatches:
+def texts_of(epoch: int, splits: tuple[str, ...] = ("train",)) -> batches.WordBatches:
     files = np.concatenate([paths[split] for split in splits])
-    keys = [pipeline.random_key(path, SEED, epoch) for path in files]
+    keys = [batches.random_key(path, SEED, epoch) for path in files]
     kept = [
-        words.drop_lines(found.get(path, []), key + 1)
-        for path, key in zip(files, keys, strict=True)
+        text.drop_lines(found.get(path, []), key + 1) for path, key in zip(files, keys, strict=True)
     ]
-    tokens = tokenizing.tokenize([words.as_text(read) for read in kept])
+    tokens = networks.tokenize([text.as_text(read) for read in kept])
     truth = np.concatenate([labels[split] for split in splits])
-    return pipeline.WordBatches(tokens, files, truth, word_batch, SEED, epoch)
+    return batches.WordBatches(tokens, files, truth, word_batch, SEED, epoch)
 
 
 # %% [markdown]
@@ -458,14 +455,14 @@ def texts_of(epoch: int, splits: tuple[str, ...] = ("train",)) -> pipeline.WordB
 
 
 # %%
-def learn_words(part: training.Run, network: keras.Model, batches, epochs: int) -> keras.Model:
-    keep = training.Checkpoints(part, tokens["validation"], labels["validation"])
+def learn_words(part: runs.Run, network: keras.Model, batches, epochs: int) -> keras.Model:
+    keep = runs.Checkpoints(part, tokens["validation"], labels["validation"])
     network, done = part.resume(network)
     if done == 0:
         network.get_layer("encoder").get_layer("word").trainable = False
         steps = epochs * len(batches(0))
         network.compile(training.gentle_adam(steps, word_batch, 32), loss)
-    training.fine_tune(part, network, batches, range(done, epochs), 2, [keep, *board])
+    runs.fine_tune(part, network, batches, range(done, epochs), 2, [keep, *board])
     return network
 
 
@@ -497,7 +494,7 @@ if read_text and frozen and not run.finished:
     cheap = {
         "picture": judge(training.unwatched_head, features["train"], labels["train"]),
         "sentence": judge(training.unwatched_head, vectors["train"], labels["train"]),
-        "ngrams": judge(words.learn_ngrams, texts["train"], labels["train"]),
+        "ngrams": judge(text.learn_ngrams, texts["train"], labels["train"]),
     }
     ratios = fusion.genre_ratios(cheap, labels["train"])
 
@@ -510,7 +507,7 @@ if read_text and frozen and not run.finished:
 # %%
 word_model, worded = None, with_words["validation"]
 if not run.finished:
-    whole_posters = pipeline.PosterBatches(whole, *seen[1:], batch_size=32 * devices)
+    whole_posters = batches.PosterBatches(whole, *seen[1:], batch_size=32 * devices)
     towers = {"picture": training.predict_logits(picture, whole_posters)}
     sums = {"picture": fusion.fit_sum(towers, labels["validation"])}
 if read_text and not run.finished:
@@ -546,11 +543,11 @@ last_fit = settings["last_fit"] and not run.finished
 learned = ("train", "validation") if settings["last_fit"] else ("train",)
 
 
-def all_posters_of(epoch: int) -> pipeline.PosterBatches:
+def all_posters_of(epoch: int) -> batches.PosterBatches:
     return posters_of(epoch, learned)
 
 
-def all_texts_of(epoch: int) -> pipeline.WordBatches:
+def all_texts_of(epoch: int) -> batches.WordBatches:
     return texts_of(epoch, learned)
 
 
@@ -575,9 +572,9 @@ if last_fit and cropped:
 # %%
 if last_fit and read_text:
     everyone = [text for split in learned for text in texts[split]]
-    ngrams = words.NgramModel.fit(everyone, np.concatenate([labels[split] for split in learned]))
+    ngrams = text.NgramModel.fit(everyone, np.concatenate([labels[split] for split in learned]))
 if last_fit and word_epochs:
-    fresh = models.build_words_model(encoder.load_encoder()[0], data.genres)
+    fresh = models.build_words_model(networks.load_encoder()[0], data.genres)
     fresh.get_layer("head").set_weights(first_word_head)
     word_network = learn_words(run.part("last_words"), fresh, all_texts_of, word_epochs)
 
@@ -700,7 +697,7 @@ plots.save_figure(figure, run.figures, "precision_recall")
 # wrong, on test posters; these figures are shown here and saved nowhere:
 
 # %%
-surest = mistakes.surest(truth, guess, count=8)
+surest = evaluation.surest(truth, guess, count=8)
 for kind, answers in surest.items():
     rows, genres = zip(*answers, strict=True)
     shown = cache.pixels(paths["test"][list(rows)])
@@ -713,7 +710,7 @@ for kind, answers in surest.items():
 # missed, another stands in its place:
 
 # %%
-instead = mistakes.taken_for(truth, guess)
+instead = evaluation.taken_for(truth, guess)
 figure = plots.taken_for(instead, truth.sum(axis=0), data.genres, note)
 plots.save_figure(figure, run.figures, "taken_for")
 
@@ -724,9 +721,9 @@ plots.save_figure(figure, run.figures, "taken_for")
 # %%
 if read_text and with_words["test"].any():
     amounts = [len(text.split()) for text in texts["test"]]
-    recalls = {name: mistakes.recall(truth, guess)}
-    recalls["picture alone"] = mistakes.recall(truth, alone)
-    figure = plots.recall_by_words(mistakes.by_amount(amounts, recalls), note)
+    recalls = {name: evaluation.recall(truth, guess)}
+    recalls["picture alone"] = evaluation.recall(truth, alone)
+    figure = plots.recall_by_words(evaluation.by_amount(amounts, recalls), note)
     plots.save_figure(figure, run.figures, "recall_by_words")
 
 # %% [markdown]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genre_utils import environment
+from genre_utils import machine
 
 # Before a test imports Keras: the tests run on whatever backend the machine has.
-environment.choose_backend()
+machine.choose_backend()
 
 ROOT = Path(__file__).parent.parent
 
@@ -116,3 +116,19 @@ def encode():
         return buffer.getvalue()
 
     return encode
+
+
+@pytest.fixture
+def posters(tmp_path, encode):
+    """The pixel cache, paths and labels of 24 flat pictures, dark or bright."""
+    from genre_utils.batches import fill_cache
+
+    rng = np.random.default_rng(0)
+    paths = []
+    for i in range(24):
+        shade = rng.integers(0, 100) + 120 * (i % 2)
+        path = tmp_path / f"{i}.png"
+        path.write_bytes(encode(np.full((90, 90, 3), shade, np.uint8), "PNG"))
+        paths.append(str(path))
+    labels = np.eye(2)[np.arange(24) % 2]
+    return fill_cache(paths, (80, 80), tmp_path / "cache"), paths, labels

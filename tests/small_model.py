@@ -5,10 +5,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from genre_utils import encoder, models
+from genre_utils import models
 from genre_utils.fusion import LogitSum
-from genre_utils.model_folder import WordsModel, save_model
-from genre_utils.words import NgramModel
+from genre_utils.networks import minilm
+from genre_utils.saved_model import WordsModel, save_model
+from genre_utils.text import NgramModel
 
 GENRES = ("Horror", "Romance", "Western")
 TEXTS = ("the night of fear", "love and a night of love", "riders of the west") * 4
@@ -18,11 +19,11 @@ def make_small_model(folder: Path) -> Path:
     """Save a model of pictures of 96 × 80 pixels and of words; `folder` is given back."""
     keras.utils.set_random_seed(0)
     labels = np.tile(np.eye(3, dtype=np.int8), (4, 1))
-    deep, encoder.LAYERS = encoder.LAYERS, 1
+    deep, minilm.LAYERS = minilm.LAYERS, 1
     try:
-        words = models.build_words_model(encoder.build_encoder(), GENRES)
+        words = models.build_words_model(minilm.build_encoder(), GENRES)
     finally:
-        encoder.LAYERS = deep
+        minilm.LAYERS = deep
     towers = ("picture", "sentence", "ngrams")
     sums = {
         "picture": LogitSum({"picture": np.ones(3)}, np.zeros(3)),

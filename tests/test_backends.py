@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from genre_utils import models, training
-from genre_utils.model_folder import _save_network
+from genre_utils import models, runs
+from genre_utils.saved_model import _save_network
 
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 OTHERS = [name for name in ("tensorflow", "jax", "torch") if name != keras.backend.backend()]
@@ -79,12 +79,12 @@ def count(event, seconds, **_):
     global compiled
     compiled += event.endswith("backend_compile_duration")
 jax.monitoring.register_event_duration_secs_listener(count)
-from genre_utils import training
-plain = training.Checkpoints.on_epoch_end
+from genre_utils import runs
+plain = runs.Checkpoints.on_epoch_end
 def noted(self, epoch, logs=None):
     plain(self, epoch, logs)
     after_epoch.append(compiled)
-training.Checkpoints.on_epoch_end = noted
+runs.Checkpoints.on_epoch_end = noted
 done = runpy.run_path("tests/train_small.py")
 model, batches = done["model"], done["batches"]
 kinds = ("trainable", "non_trainable", "optimizer", "metrics")
@@ -128,10 +128,10 @@ def test_tensorflow_traces_in_the_first_epoch_only_and_calls_nothing_back(tmp_pa
     traces = []
     step = small_model.train_step
     small_model.train_step = lambda data: (traces.append(data), step(data))[1]
-    run = training.open_run(tmp_path, {"seed": 0})
-    training.fine_tune(run, small_model, lambda _: Noise(), range(1), 9, [])
+    run = runs.open_run(tmp_path, {"seed": 0})
+    runs.fine_tune(run, small_model, lambda _: Noise(), range(1), 9, [])
     first = len(traces)
-    training.fine_tune(run, small_model, lambda _: Noise(), range(1, 4), 9, [])
+    runs.fine_tune(run, small_model, lambda _: Noise(), range(1, 4), 9, [])
     assert len(traces) == first > 0
     batch = [tf.constant(part) for part in Noise()[0]]
     graph = tf.function(step).get_concrete_function(tuple(batch)).graph.as_graph_def()
@@ -163,8 +163,8 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 tf.distribute.experimental_set_strategy(strategy)
 import runpy
-from genre_utils import environment
-environment.connect = lambda: f"{environment.replicas()} devices"
+from genre_utils import machine
+machine.connect = lambda: f"{machine.replicas()} devices"
 runpy.run_path("tests/train_small.py")
 """
 
@@ -174,7 +174,7 @@ def test_two_devices_of_tensorflow_train_as_one_does(tmp_path):
     two = run_on("tensorflow", "-c", TWO_ON_TENSORFLOW, tmp_path / "two", "2", "4")
     assert two.startswith("2 devices")
     run_on("tensorflow", "tests/train_small.py", tmp_path / "one", "2", "8")
-    one, two = (training.Run(tmp_path / name, {}).history()["loss"][1:] for name in ("one", "two"))
+    one, two = (runs.Run(tmp_path / name, {}).history()["loss"][1:] for name in ("one", "two"))
     # Each device draws its own dropout, so that the curves are alike but not the same.
     np.testing.assert_allclose(two, one, atol=0.15)
 

@@ -1,25 +1,25 @@
 import numpy as np
 import pytest
 
-from genre_utils import mistakes
+from genre_utils import evaluation
 
 LABELS = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]], np.int8)
 SCORES = np.array([[0.9, 0.1, 0.8], [0.2, 0.7, 0.6], [0.3, 0.4, 0.1], [0.5, 0.1, 0.2]])
 
 
 def test_the_surest_answers_come_first():
-    surest = mistakes.surest(LABELS, SCORES, 2)
+    surest = evaluation.surest(LABELS, SCORES, 2)
     assert surest["hits"] == [(0, 0), (1, 1)]
     assert surest["false alarms"] == [(0, 2), (1, 2)]
     assert surest["overlooked"] == [(1, 0), (2, 1)]
 
 
 def test_there_are_no_more_answers_than_posters_that_have_one():
-    assert len(mistakes.surest(LABELS, SCORES, 9)["hits"]) == 3
+    assert len(evaluation.surest(LABELS, SCORES, 9)["hits"]) == 3
 
 
 def test_a_missed_genre_is_taken_for_the_one_guessed_in_its_place():
-    taken = mistakes.taken_for(LABELS, SCORES)
+    taken = evaluation.taken_for(LABELS, SCORES)
     # Of two posters of genre 0 one is missed, and genre 2 is guessed there.
     assert taken[0].tolist() == [0, 0, 0.5]
     assert taken[1].tolist() == [0, 0, 0]
@@ -29,16 +29,16 @@ def test_a_missed_genre_is_taken_for_the_one_guessed_in_its_place():
 def test_recall_counts_three_genres_at_most_and_skips_posters_without():
     labels = np.array([[1, 1, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0]], np.int8)
     scores = np.array([[4, 3, 2, 1]] * 3) / 5
-    recall = mistakes.recall(labels, scores)
+    recall = evaluation.recall(labels, scores)
     assert recall[:2].tolist() == [1, 0] and np.isnan(recall[2])
 
 
 def test_posters_without_words_are_a_part_of_their_own():
     amounts = [0, 0, 1, 2, 3, 4, 5, 6, 7, 8]
     recalls = np.array([1, 0, 1, 1, 1, 1, 0, 0, 0, np.nan])
-    table = mistakes.by_amount(amounts, {"both": recalls}, parts=2)
+    table = evaluation.by_amount(amounts, {"both": recalls}, parts=2)
     assert table["words"].tolist() == ["0", "1–4", "5–8"]
     assert table["recall"].tolist() == [0.5, 1, 0]
     assert table["posters"].tolist() == [2, 4, 3]
     assert table["error"][0] == pytest.approx(1.96 * 0.5 / np.sqrt(2))
-    assert mistakes.by_amount([0, 0], {"both": recalls[:2]})["words"].tolist() == ["0"]
+    assert evaluation.by_amount([0, 0], {"both": recalls[:2]})["words"].tolist() == ["0"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from genre_utils import models
-from genre_utils.efficientnet_lite import VARIANTS, efficientnet_lite
+from genre_utils.networks import VARIANTS, build_efficientnet_lite
 
 REFERENCES = Path(__file__).parent / "references"
 GENRES = ("Comedy", "Drama", "War")
@@ -15,7 +15,7 @@ GENRES = ("Comedy", "Drama", "War")
 def test_backbone_gives_the_features_of_the_original(name):
     with np.load(REFERENCES / f"{name}.npz") as reference:
         image, expected = reference["image"], reference["pooled"]
-    features = efficientnet_lite(name, image.shape[:2]).predict(image[None], verbose=0)[0]
+    features = build_efficientnet_lite(name, image.shape[:2]).predict(image[None], verbose=0)[0]
     # Weights in half precision cost 0.001 on average; with the original float32 arrays, where
     # they are at hand, the port agrees to 0.00001 (genre_utils/weights/README.md).
     error = np.abs(features[: len(expected)] - expected)

@@ -12,7 +12,7 @@ from conftest import ROOT, on_words, run_notebook
 
 from genre_utils import images
 from genre_utils.dataset import load_dataset
-from genre_utils.model_folder import load_model
+from genre_utils.saved_model import load_model
 from genre_utils.sources import find_data
 
 NOTEBOOKS = ("explore", "train", "predict")

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from genre_utils import mistakes, plots
+from genre_utils import evaluation, plots
 
 GENRES = ("Comedy", "Drama", "War")
 LABELS = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]], np.int8)
@@ -82,7 +82,7 @@ def test_precision_recall_names_the_best_and_the_worst_and_skips_absent_genres()
 
 
 def test_taken_for_names_the_pair():
-    instead = mistakes.taken_for(LABELS, SCORES)
+    instead = evaluation.taken_for(LABELS, SCORES)
     text = title(plots.taken_for(instead, LABELS.sum(axis=0), GENRES, NOTE))
     assert "Drama is most often taken for another: War" in text and "50%" in text
     nothing = plots.taken_for(np.zeros_like(instead), LABELS.sum(axis=0), GENRES, NOTE)
@@ -90,8 +90,8 @@ def test_taken_for_names_the_pair():
 
 
 def test_recall_by_words_names_the_best_part():
-    recalls = mistakes.recall(LABELS, SCORES)
-    table = mistakes.by_amount([0, 3, 9], {"both": recalls, "picture alone": recalls}, parts=2)
+    recalls = evaluation.recall(LABELS, SCORES)
+    table = evaluation.by_amount([0, 3, 9], {"both": recalls, "picture alone": recalls}, parts=2)
     assert "words are judged best" in title(plots.recall_by_words(table, NOTE))
 
 

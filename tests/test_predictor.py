@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genre_utils import model_folder, tokenizing
+from genre_utils import networks, saved_model
 from genre_utils.images import PosterError
-from genre_utils.model_folder import ModelError, load_model
+from genre_utils.ocr import Line, WordCache, hash_file
 from genre_utils.predictor import Predictor
-from genre_utils.reading import Line, WordCache, hash_file
 from genre_utils.sample import MUSIC_MARK, draw_poster
-from genre_utils.words import NgramModel
+from genre_utils.saved_model import ModelError, load_model
+from genre_utils.text import NgramModel
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_damaged_or_foreign_folders_are_refused(copy, tmp_path, monkeypatch):
             load_model(copy)
     (copy / "model.json").write_text(json.dumps(card))
     with pytest.raises(ModelError, match="larger than any"):
-        monkeypatch.setattr(model_folder, "MAX_WEIGHTS", 1000)
+        monkeypatch.setattr(saved_model, "MAX_WEIGHTS", 1000)
         load_model(copy)
     monkeypatch.undo()
     content = bytearray((copy / "model.keras").read_bytes())
@@ -201,10 +201,10 @@ def test_failed_save_leaves_the_old_model(copy, predictor, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model_folder, "_rewrite_archive", full)
+    monkeypatch.setattr(saved_model, "_rewrite_archive", full)
     model = predictor.model
     with pytest.raises(OSError, match="No space"):
-        model_folder.save_model(
+        saved_model.save_model(
             copy, model.network, None, model.sums, model.genres, model.thresholds, [], {}
         )
     assert {file.name: file.read_bytes() for file in copy.iterdir()} == before
@@ -244,7 +244,7 @@ def test_a_poster_without_words_gets_the_picture_s_answer(reading_predictor, tra
 def test_without_a_reader_the_picture_answers_and_a_line_says_so(
     trained_on_words, poster, monkeypatch, capsys
 ):
-    monkeypatch.setattr("genre_utils.reading.missing", lambda: ["rapidocr"])
+    monkeypatch.setattr("genre_utils.ocr.reading.missing", lambda: ["rapidocr"])
     (found,) = Predictor.load(trained_on_words).stream(poster)
     assert found.error is None and not found.lines
     assert "rapidocr" in capsys.readouterr().err
@@ -312,9 +312,9 @@ def test_tables_of_words_that_are_none_of_ours_are_refused(twist, trained_on_wor
 
 
 def test_a_tokenizer_of_other_words_is_refused(tmp_path):
-    known = json.loads(tokenizing.TOKENIZER.read_text("utf-8"))
+    known = json.loads(networks.TOKENIZER.read_text("utf-8"))
     known["model"]["vocab"] |= {"strange": len(known["model"]["vocab"])}
     (tmp_path / "tokenizer.json").write_text(json.dumps(known), "utf-8")
-    tokenizing.check_tokenizer(tokenizing.TOKENIZER)
+    networks.check_tokenizer(networks.TOKENIZER)
     with pytest.raises(ValueError, match="vectors end"):
-        tokenizing.check_tokenizer(tmp_path / "tokenizer.json")
+        networks.check_tokenizer(tmp_path / "tokenizer.json")

@@ -11,10 +11,10 @@ from conftest import ROOT
 from genre_utils.__main__ import main
 from genre_utils.genres import IMDB_GENRES
 from genre_utils.images import resize_poster
-from genre_utils.model_folder import RELEASED, load_model
+from genre_utils.ocr import Line, Reader
 from genre_utils.predictor import Predictor
-from genre_utils.reading import Line, Reader
 from genre_utils.sample import draw_poster
+from genre_utils.saved_model import RELEASED, load_model
 
 DATA = os.environ.get("POSTER_GENRES_DATA")
 READING = Path(DATA or "nowhere") / "poster_text.jsonl.gz"

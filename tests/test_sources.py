@@ -20,13 +20,7 @@ import pytest
 
 import genre_utils
 from genre_utils import sources
-from genre_utils.sources import (
-    DataError,
-    extract_posters,
-    find_data,
-    find_layout,
-    has_internet,
-)
+from genre_utils.sources import DataError, extract_posters, find_data, find_layout, has_internet
 
 HEADER = "Id,Genre,Action,Drama\n"
 

@@ -9,22 +9,22 @@ import os
 import sys
 from pathlib import Path
 
-from genre_utils import environment
+from genre_utils import machine
 
 folder, epochs, batch_size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-environment.choose_backend()
-print(environment.connect(), flush=True)
+machine.choose_backend()
+print(machine.connect(), flush=True)
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from genre_utils import hosts, models, pipeline, training  # noqa: E402
+from genre_utils import batches, models, runs  # noqa: E402
 
 POSTERS, SIDE = 32, 80
 
 keras.utils.set_random_seed(0)
-own = hosts.own_folder(folder)
+own = runs.own_folder(folder)
 pictures = own / "pictures"
 pictures.mkdir(parents=True, exist_ok=True)
 shades = np.random.default_rng(0).integers(0, 100, POSTERS) + 120 * (np.arange(POSTERS) % 2)
@@ -33,24 +33,24 @@ for i, shade in enumerate(shades):
 paths = [str(pictures / f"{i}.png") for i in range(POSTERS)]
 labels = np.eye(2)[np.arange(POSTERS) % 2]
 
-batch = batch_size * environment.replicas()
-run = training.open_run(own, {"seed": 0, "batch": batch})
-cache = pipeline.fill_cache(paths, (SIDE, SIDE), run.folder / "cache")
+batch = batch_size * machine.replicas()
+run = runs.open_run(own, {"seed": 0, "batch": batch})
+cache = batches.fill_cache(paths, (SIDE, SIDE), run.folder / "cache")
 run.begin()
 model = models.build_model("seed_cnn", SIDE, ("dark", "bright"))
 model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
 model, done = run.resume(model)
 print(f"going on after {done} epochs", flush=True)
-keep = training.Checkpoints(run, pipeline.PosterBatches(cache, paths, labels, batch), labels)
+keep = runs.Checkpoints(run, batches.PosterBatches(cache, paths, labels, batch), labels)
 
 
-def batches(epoch: int) -> pipeline.PosterBatches:
-    return pipeline.PosterBatches(cache, paths, labels, batch, 0, epoch, augmented=True)
+def batches_of(epoch: int) -> batches.PosterBatches:
+    return batches.PosterBatches(cache, paths, labels, batch, 0, epoch, augmented=True)
 
 
 try:
-    training.fine_tune(run, model, batches, range(done, epochs), epochs, [keep])
-except hosts.HostError as error:
+    runs.fine_tune(run, model, batches_of, range(done, epochs), epochs, [keep])
+except runs.HostError as error:
     print(f"ended: {error}", flush=True)
     # Not sys.exit: JAX would wait for the host that has gone.
     os._exit(3)

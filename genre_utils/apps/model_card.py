@@ -1,0 +1,187 @@
+"""The model card: what a saved model is, how good it is and what it is not for, from its own files.
+
+After Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from genre_utils.evaluation import FEW_POSITIVES, METRICS
+from genre_utils.genres import IMDB_GENRES
+from genre_utils.saved_model import read_card
+from genre_utils.support import replacing
+
+CARD_FILE = "MODEL_CARD.md"
+SHOWN = ("macro_map", "micro_map", "top3_recall", "top1_hit", "macro_f1_tuned", "calibration_error")
+# A genre with fewer test posters has a figure that another draw of posters would turn over.
+RARE = 20
+
+SAMPLE = (
+    "**Trained on the drawn sample, posters that never existed: its scores mean nothing for real "
+    "posters.**"
+)
+PUBLIC = (
+    "Its genres are those of the public IMDb posters (W.-T. Chu and H.-J. Guo, *Movie Genre "
+    "Classification based on Poster Images with Deep Neural Networks*, MUSA2 2017): films and "
+    "series from about 1980 to 2015, most of them American."
+)
+OWN = "Its genres are not those of the public IMDb posters, so it was trained on other data."
+USE = """## What it is for
+
+Sorting and searching collections of posters, teaching, and research on what a poster tells. A score
+is a calibrated opinion of a picture: of all scores of 0.6 about six in ten are right.
+
+It is not for deciding anything about people, and not a source of facts about a film: whoever needs
+the genre of a known title should look it up. Faces and names on posters are judged like any other
+shape and word; the habits of those who made and labelled the posters are learned with them.
+"""
+LICENCE = """## Licence
+
+Apache-2.0, as the code and the networks it started from. The posters it learned from belong to
+their owners and are not part of it.
+"""
+
+
+def write_model_card(folder: Path) -> Path:
+    """Write `MODEL_CARD.md` into a model's folder; gives its path.
+
+    Raises `ModelError` where there is no model.
+    """
+    text = model_card(folder)
+    file = Path(folder) / CARD_FILE
+    with replacing(file) as temporary:
+        temporary.write_text(text, "utf-8")
+    return file
+
+
+def model_card(folder: Path) -> str:
+    """Give the card as Markdown, from `model.json` and, where it is there, `metrics.json`.
+
+    The second adds the figures genre by genre. What was not measured is said to be missing.
+    """
+    card = read_card(folder)
+    file = Path(folder) / "metrics.json"
+    measured = json.loads(file.read_text("utf-8"))["results"] if file.exists() else {}
+    sections = [
+        f"# Model card: {_title(card)}",
+        "Written by `python -m genre_utils card` from the files beside it.",
+        _what_it_is(card),
+        _data(card),
+        USE,
+        _figures(card["metrics"]),
+        _limits(card, _per_genre(measured)),
+        LICENCE,
+    ]
+    return "\n\n".join(section.strip() for section in sections) + "\n"
+
+
+def _title(card: Mapping[str, Any]) -> str:
+    training = card["training"]
+    networks = [name for name in (training.get("model"), training.get("second_model")) if name]
+    return " + ".join(networks) + (" and words" if training.get("read_text") else "")
+
+
+def _what_it_is(card: Mapping[str, Any]) -> str:
+    height, width = card["image_size"]
+    training = card["training"]
+    reads = "reads its words" if training.get("read_text") else "does not read its words"
+    return (
+        f"## What it is\n\nA classifier that looks at a movie poster ({height} × {width} pixels, "
+        f"height × width), {reads}, and gives each of {len(card['genres'])} genres a score from 0 "
+        f"to 1; a poster may have several.\n\nGenres: {', '.join(card['genres'])}.\n\n"
+        f"Trained with {_settings(training)}."
+    )
+
+
+def _settings(training: Mapping[str, Any]) -> str:
+    names = ("epochs_done", "word_epochs", "batch_size", "seed")
+    known = {name: training[name] for name in names if training.get(name) is not None}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in known.items())
+
+
+def _data(card: Mapping[str, Any]) -> str:
+    if card["training"].get("sample"):
+        origin = SAMPLE
+    else:
+        origin = PUBLIC if set(card["genres"]) <= set(IMDB_GENRES) else OWN
+    posters = [f"{len(card['training_ids'])} for training"]
+    for split in ("validation", "test"):
+        found = [r["posters"] for name, r in card["metrics"].items() if name.endswith(f", {split}")]
+        posters += [f"{found[0]} for {split}"] if found else []
+    return (
+        f"## Data\n\n{origin}\n\nPosters: {', '.join(posters)}. No poster is in two of them; the "
+        "training posters are listed as hashes in `model.json`, and `evaluate` leaves them out. "
+        "Validation chose epochs, weights of the parts, calibration and thresholds; the training "
+        f"did not look at the test posters.{_last_fit(card['training'])}"
+    )
+
+
+def _last_fit(training: Mapping[str, Any]) -> str:
+    if not training.get("last_fit"):
+        return ""
+    tuned = training.get("epochs") and training.get("model") != "seed_cnn"
+    parts = ["the picture's networks"] if tuned else []
+    parts += ["the words' parts"] if training.get("read_text") else []
+    return (
+        f" After that, {' and '.join(parts)} learned anew from the training and the validation "
+        "posters, which are counted together above."
+    )
+
+
+def _figures(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    if not metrics:
+        return "## How good it is\n\nNot measured."
+    rows = [["system, posters", *(METRICS[key] for key in SHOWN)]]
+    for name, result in metrics.items():
+        cells = [_cell(result.get(key)) for key in SHOWN]
+        if interval := result.get("macro_map_interval"):
+            cells[0] += f" ({interval[0]:.3f}–{interval[1]:.3f})"
+        rows.append([name, *cells])
+    return (
+        f"## How good it is\n\n{_table(rows)}\n\nIn brackets: 95 % bootstrap intervals. Macro "
+        f"mAP is the mean average precision of the genres on {FEW_POSITIVES} or more posters. *All "
+        "zeros* and *genre prior* are baselines that see no poster."
+    )
+
+
+def _limits(card: Mapping[str, Any], genres: Mapping[str, Mapping[str, Any]]) -> str:
+    limits = ["Posters unlike those of its training may be judged wrongly, drawn ones among them."]
+    if card["training"].get("read_text"):
+        limits.append(
+            "Words are read best in Latin letters and understood best in English; names that stood "
+            "on no training poster tell it nothing."
+        )
+    rare = [genre for genre, figures in genres.items() if figures["support"] < RARE]
+    if rare:
+        limits.append(f"Fewer than {RARE} test posters, so hardly measured: {', '.join(rare)}.")
+    text = "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
+    return text + (f"\n\n{_genre_table(genres)}" if genres else "")
+
+
+def _genre_table(genres: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [["genre", "test posters", "average precision", "95 % interval"]]
+    for genre, figures in genres.items():
+        low, high = figures.get("interval") or (None, None)
+        interval = f"{low:.3f}–{high:.3f}" if low is not None else ""
+        precision = _cell(figures["average_precision"])
+        rows.append([genre, str(figures["support"]), precision, interval])
+    return _table(rows)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = rows
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body))
+
+
+def _per_genre(results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    """Give the genres' figures of the whole model on test, which stand first of all on test."""
+    tests = [result["per_genre"] for name, result in results.items() if name.endswith(", test")]
+    return tests[0] if tests else {}
+
+
+def _cell(figure: float | None) -> str:
+    return "" if figure is None else f"{figure:.3f}"

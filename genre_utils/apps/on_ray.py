@@ -1,0 +1,169 @@
+"""Many machines: Ray Data maps the same Predictor, or the same Reader, over posters.
+
+Ray gives out the work, starts a worker that died again, and repeats what it had in hand. The
+core never imports this module.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import ray
+
+from genre_utils.images import PosterError, read_poster
+from genre_utils.ocr import Line, Reader, Readings, WordCache, read_posters
+from genre_utils.predictor import Predictor, list_posters
+
+BATCH = 32  # posters that a worker has in hand, and does again should it die
+# Shares of a core: were all cores the workers', no task could write what they have done.
+WORKER, WRITER = 0.8, 0.2
+PATIENCE = 10  # seconds for a cluster to answer
+
+
+class PredictBatch:
+    """A worker: it loads the model once, and scores the posters that Ray hands it."""
+
+    def __init__(self, model: str, read_text: bool):
+        self.predictor = Predictor.load(model, read_text)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Give `poster`, a column of scores a genre, and `error`, one row a poster."""
+        fetched, reasons = zip(*map(_fetch, batch["source"]), strict=True)
+        posters = zip(batch["poster"], fetched, strict=True)
+        found = list(self.predictor.stream_named(posters))
+        missing = np.full(len(self.predictor.genres), np.nan)
+        scores = np.array([missing if one.error else one.scores for one in found])
+        columns = dict(zip(self.predictor.genres, scores.T, strict=True))
+        errors = [why or one.error or "" for why, one in zip(reasons, found, strict=True)]
+        return {"poster": batch["poster"], **columns, "error": np.array(errors)}
+
+
+class ReadBatch:
+    """A worker that reads the words on posters."""
+
+    def __init__(self):
+        self.reader = Reader()
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Give each `source`, its lines as JSON, and `error`, empty where there is none."""
+        lines, errors = [], []
+        for source in batch["source"]:
+            try:
+                lines.append(json.dumps(self.reader.read(read_poster(source))))
+                errors.append("")
+            except PosterError as error:
+                lines.append("[]")
+                errors.append(error.reason)
+        return {"source": batch["source"], "lines": np.array(lines), "error": np.array(errors)}
+
+
+def predict(
+    images: Iterable[str], output: str, model: Path, read_text: bool, address: str | None = None
+) -> tuple[int, int]:
+    """Predict posters into Parquet files in the folder or address `output`.
+
+    `images` are paths, folders, or addresses that fsspec knows, such as `s3://bucket/posters`. The
+    columns are `poster`, one a genre, and `error`, empty where there is none. `address` is that of
+    a Ray cluster; without it, Ray starts on this machine. Gives the numbers of posters that were
+    predicted and that could not be read.
+    """
+    start(address)
+    items = [{"poster": name, "source": source} for name, source in _list(images)]
+    workers = {"fn_constructor_args": (os.path.abspath(model), read_text)}
+    _map(items, PredictBatch, **workers).write_parquet(output, ray_remote_args={"num_cpus": WRITER})
+    written = ray.data.read_parquet(output, columns=["error"])
+    bad = written.filter(expr="error != ''").count()
+    return len(items) - bad, bad
+
+
+def read(paths: Sequence[str], cache: WordCache, address: str | None = None) -> Readings:
+    """Read the words on posters into `cache` as `reading.read_posters` does, on Ray's workers.
+
+    They must see the same files, under the same paths, as this machine.
+    """
+
+    def read_all(pictures: dict[str, str], cache: WordCache, reader: Reader) -> dict[str, str]:
+        start(address)
+        failed, hashes = {}, {path: sha256 for sha256, path in pictures.items()}
+        for row in _map([{"source": path} for path in hashes], ReadBatch).iter_rows():
+            if row["error"]:
+                failed[hashes[row["source"]]] = row["error"]
+            else:
+                read = json.loads(row["lines"])
+                found = [Line(text, sure, tuple(map(tuple, box))) for text, sure, box in read]
+                cache.put(hashes[row["source"]], found, reader.name)
+        return failed
+
+    return read_posters(paths, cache, read_all=read_all)
+
+
+def start(address: str | None) -> None:
+    """Connect to a cluster, or start Ray on this machine; nothing where it runs already.
+
+    Raises `ValueError` where nothing listens at `address`.
+    """
+    if ray.is_initialized():
+        return
+    if address:
+        _check_address(address)
+    here = {} if address else {"include_dashboard": False}
+    ray.init(address=address, log_to_driver=False, **here)
+
+
+def _check_address(address: str) -> None:
+    # Ray itself tries for minutes. "auto" and "local" it finds by other means than a port.
+    found = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
+    if not found:
+        return
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=PATIENCE).close()
+    except (OSError, OverflowError, UnicodeError) as error:  # the latter: no port, no name
+        raise ValueError(
+            f"No Ray cluster answers at {address} ({error}): give --ray-address what `ray start` "
+            "printed on its first machine, or leave it out to work on this machine."
+        ) from None
+
+
+def _map(items: list[dict[str, str]], worker: type, **options: Any) -> ray.data.Dataset:
+    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    data = ray.data.from_items(items, override_num_blocks=max(1, -(-len(items) // BATCH)))
+    # As many workers as cores, but no more than there is work for.
+    count = min(cores, data.num_blocks())
+    pool = ray.data.ActorPoolStrategy(size=count)
+    return data.map_batches(worker, batch_size=BATCH, compute=pool, num_cpus=WORKER, **options)
+
+
+def _list(images: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """Yield `(name, source)` as `list_posters` does, and of what lies at addresses."""
+    for image in images:
+        if "://" not in image:
+            yield from ((name, os.path.abspath(path)) for name, path in list_posters(image))
+            continue
+        try:
+            system, root = fsspec.core.url_to_fs(image)
+        except (ImportError, ValueError) as error:  # an address of a kind for which a part lacks
+            raise ValueError(f"{image} cannot be listed: {error}.") from None
+        for path in sorted(system.find(root)) or [root]:
+            yield (
+                os.path.relpath(path, root) if path != root else path,
+                system.unstrip_protocol(path),
+            )
+
+
+def _fetch(source: str) -> tuple[Any, str | None]:
+    """Give a path as it is, and the bytes at an address, or none and the reason why."""
+    if "://" not in source:
+        return source, None
+    try:
+        with fsspec.open(source) as file:
+            return file.read(), None
+    except Exception as error:  # each system's own, from HTTP to S3
+        return b"", f"it cannot be fetched ({type(error).__name__}: {error})"

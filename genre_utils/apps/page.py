@@ -1,0 +1,311 @@
+"""The web page: drop posters, see their genres, the words on them, and where the network looked.
+
+Needs Gradio (`pip install 'poster-genres[app]'`); the core never imports this module.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+import gradio as gr
+import numpy as np
+import pandas as pd
+from PIL import Image
+from starlette.middleware import Middleware
+
+from genre_utils import plots, sample
+from genre_utils.apps import grad_cam
+from genre_utils.images import read_poster, resize_poster
+from genre_utils.predictor import Predictor, highest
+from genre_utils.support import write_csv
+from genre_utils.text import as_text
+
+HERE = "127.0.0.1"
+MAX_FILE = 20 * 1024**2  # bytes
+MAX_POSTERS = 100  # a drop: the answer is one page
+AT_ONCE = 4  # drops that are judged at the same time; the others queue
+LOOKED = 3  # genres a poster for which is shown where the network looked
+SHOWN_HEIGHT = 320  # pixels
+KEPT = 3600  # seconds that uploads and tables stay on disk
+# The slider shows answers again without judging anew; the oldest visitors' are forgotten.
+KEPT_VISITORS = 32
+
+# A browser guesses no types, tells no other page of this one, and gives it no camera. The page may
+# stand in another's frame: notebooks show it so.
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
+)
+
+SHARED = (
+    "A public link was asked for: whoever has it can use this page until you stop it, and posters "
+    "dropped there travel through Gradio's servers. Without share nobody but you can open it."
+)
+INTRODUCTION = """# Which genres does this movie have, judging by its poster alone?
+
+Drop posters: the network looks at the picture and reads the words. A score of 0.6 should be right
+about 6 times in 10; it is an opinion of a picture, not a fact about a film. Nothing is kept.
+"""
+STYLE = """
+.posters {display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 28rem), 1fr));
+          gap: 1rem; align-items: start}
+.posters article {border: 1px solid var(--border-color-primary); border-radius: .5rem;
+                  padding: 1rem; overflow-wrap: anywhere}
+.posters h2 {font-size: 1rem; margin: 0 0 .5rem}
+.posters .pictures {display: grid; grid-template-columns: repeat(4, 1fr); gap: .25rem}
+.posters figure {margin: 0}
+.posters figcaption {font-size: .75rem; text-align: center}
+.posters img {width: 100%; height: auto; margin: 0}
+.posters table {width: 100%; margin: .5rem 0; border-collapse: collapse; border: 0}
+.posters table :is(tr, td, th) {border: 0; padding: .1rem .5rem .1rem 0; font-weight: normal;
+                                text-align: left}
+.posters td:first-of-type {width: 100%}
+.posters :is(td.number, th.number) {text-align: right; white-space: nowrap}
+.posters tbody th {white-space: nowrap}
+.posters meter {width: 100%; height: 1.5rem; vertical-align: middle}
+.posters meter::-webkit-meter-optimum-value {background: #0072B2}
+.posters meter::-moz-meter-bar {background: #0072B2}
+@media (max-width: 30rem) {.posters .pictures {grid-template-columns: repeat(2, 1fr)}}
+"""
+# Names for screen readers of the buttons that Gradio leaves without one.
+LABELS = """() => {
+  const name = () => {
+    document.querySelectorAll("#examples button").forEach(
+      (button, i) => button.setAttribute("aria-label", `Judge drawn example ${i + 1}`));
+    document.querySelectorAll('[aria-label="common.upload"]').forEach(
+      (button) => button.setAttribute("aria-label", "Drop other posters"));
+  };
+  new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
+  name();
+}"""
+
+
+class SafeHeaders:
+    """Adds `HEADERS` to every answer of the page's server (ASGI)."""
+
+    def __init__(self, app: Callable):
+        self.app = app
+
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        """Let the server answer, and add to the start of its answer."""
+
+        async def send_more(message: dict) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *HEADERS]
+            await send(message)
+
+        await self.app(scope, receive, send_more)
+
+
+class Judged(NamedTuple):
+    """What the page knows of one poster; of a bad file only `name` and `error`.
+
+    `pictures` are (caption, description, `data:` address): the poster, then one a top genre.
+    """
+
+    name: str
+    scores: np.ndarray | None = None
+    moved: np.ndarray | None = None
+    words: str = ""
+    pictures: Sequence[tuple[str, str, str]] = ()
+    error: str | None = None
+
+
+class Judge:
+    """Judges posters for the page: a predictor, and Grad-CAM on its picture's network."""
+
+    def __init__(self, predictor: Predictor):
+        self.predictor = predictor
+        self.genres = predictor.genres
+        self.cam = grad_cam.GradCam(predictor.model.network)
+
+    def __call__(self, paths: Sequence[str]) -> Iterator[Judged]:
+        """Yield what is known of each poster, in order; a bad file gets a sentence."""
+        for path, found in zip(paths, self.predictor.stream(list(paths)), strict=True):
+            name = Path(path).name
+            if found.error:
+                yield Judged(name, error=found.error)
+                continue
+            pictures = self._pictures(read_poster(path), highest(found.scores, LOOKED), name)
+            yield Judged(name, found.scores, found.moved, as_text(found.lines), pictures)
+
+    def _pictures(self, rgb: np.ndarray, best: np.ndarray, name: str) -> list[tuple[str, str, str]]:
+        heat = self.cam.heat(resize_poster(rgb, self.predictor.model.image_size), best)
+        height = min(SHOWN_HEIGHT, len(rgb))
+        small = resize_poster(rgb, (height, max(1, round(rgb.shape[1] * height / len(rgb)))))
+        pictures = [("poster", f"Poster {name}", _data_address(small))]
+        for g, of_genre in zip(best, heat, strict=True):
+            about = f"Where the network looked for {self.genres[g]} in {name}"
+            pictures.append((self.genres[g], about, _data_address(plots.overlay(small, of_genre))))
+        return pictures
+
+
+def cards(judged: Sequence[Judged], genres: Sequence[str], top: int) -> str:
+    """Write what is known of some posters as HTML; names and words in it are only text."""
+    if not judged:
+        return ""
+    bad = sum(bool(one.error) for one in judged)
+    told = f"{len(judged) - bad} judged" + (f", {bad} could not be read" if bad else "")
+    articles = "".join(_card(one, genres, top) for one in judged)
+    return f'<p role="status">Posters: {told}.</p><div class="posters">{articles}</div>'
+
+
+def _card(one: Judged, genres: Sequence[str], top: int) -> str:
+    title = f"<h2>{escape(one.name)}</h2>"
+    if one.error:
+        return f'<article role="alert">{title}<p>Not judged: {escape(one.error)}.</p></article>'
+    figures = "".join(
+        f'<figure><img src="{address}" alt="{escape(about)}"><figcaption>{escape(caption)}'
+        "</figcaption></figure>"
+        for caption, about, address in one.pictures[: top + 1]
+    )
+    rows = "".join(_row(genres[g], one, g) for g in highest(one.scores, top))
+    head = '<tr><th>genre</th><th>score</th><th></th><th class="number">by words</th></tr>'
+    words = f"Words read: {escape(one.words)}" if one.words else "No words were read."
+    return (
+        f'<article>{title}<div class="pictures">{figures}</div>'
+        f'<table aria-label="Scores of {escape(one.name)}"><thead>{head}</thead>'
+        f"<tbody>{rows}</tbody></table><p>{words}</p></article>"
+    )
+
+
+def _row(genre: str, one: Judged, g: int) -> str:
+    score, by_words = one.scores[g], f"{one.moved[g]:+.2f}" if one.words else ""
+    return (
+        f'<tr><th scope="row">{escape(genre)}</th>'
+        f'<td><meter min="0" max="1" value="{score:.3f}" aria-label="{escape(genre)}"></meter></td>'
+        f'<td class="number">{score:.2f}</td><td class="number">{by_words}</td></tr>'
+    )
+
+
+def table(judged: Sequence[Judged], genres: Sequence[str], top: int) -> pd.DataFrame:
+    """Lay the `top` genres of some posters out as `predict` does: a row a poster and rank."""
+    rows = []
+    for one in judged:
+        if one.error:
+            rows.append((one.name, None, None, None, one.error))
+            continue
+        for rank, g in enumerate(highest(one.scores, top), start=1):
+            rows.append((one.name, rank, genres[g], float(one.scores[g]), None))
+    columns = ["poster", "rank", "genre", "score", "error"]
+    return pd.DataFrame(rows, columns=columns).astype({"rank": "Int64", "score": "float64"})
+
+
+def build_page(predictor: Predictor, folder: Path) -> gr.Blocks:
+    """Lay out the page; everything that it writes and serves is below `folder`."""
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)  # Gradio's own is shared by all its pages
+    judge = Judge(predictor)
+
+    def show(judged: list[Judged], top: int):
+        if not judged:
+            return "", gr.DownloadButton(visible=False)
+        file = Path(tempfile.mkdtemp(dir=folder)) / "genres.csv"
+        write_csv(file, table(judged, judge.genres, top))
+        return cards(judged, judge.genres, top), gr.DownloadButton(value=str(file), visible=True)
+
+    def answer(paths: list[str] | None, top: int, progress=gr.Progress()):  # noqa: B008
+        paths = paths or []
+        if len(paths) > MAX_POSTERS:
+            gr.Warning(f"The first {MAX_POSTERS} of {len(paths)} posters are judged.")
+        kept = paths[:MAX_POSTERS]
+        judged = list(progress.tqdm(judge(kept), total=len(kept), desc="judging", unit="posters"))
+        return judged, *show(judged, top)
+
+    with gr.Blocks(
+        title="Poster Genres", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)
+    ) as page:
+        gr.Markdown(INTRODUCTION)
+        known = gr.State([])
+        with gr.Row():
+            files = gr.File(
+                label=f"Posters (JPG, PNG or WebP, up to {MAX_FILE >> 20} MB each)",
+                file_count="multiple",
+                file_types=[".jpg", ".jpeg", ".png", ".webp"],
+            )
+            with gr.Column():
+                top = gr.Slider(
+                    1, len(judge.genres), value=3, step=1, label="How many genres to show a poster"
+                )
+                examples = gr.Dataset(
+                    label="Or try a drawn example",
+                    elem_id="examples",
+                    components=[gr.Image(label="drawn poster", render=False)],
+                    samples=[[str(path)] for path in _draw_examples(folder)],
+                )
+        shown = gr.HTML(label="Genres", elem_id="genres")
+        download = gr.DownloadButton("Download the table as CSV", visible=False)
+        asked = {"outputs": [known, shown, download], "concurrency_limit": AT_ONCE}
+        asked |= {"concurrency_id": "judge"}
+        gr.on([files.upload, files.clear], answer, [files, top], **asked, api_name="judge")
+        examples.click(answer, [examples, top], **asked, api_visibility="private")
+        again = {"outputs": [shown, download], "api_visibility": "private"}
+        top.change(show, [known, top], **again, trigger_mode="always_last")
+    return page
+
+
+def launch(
+    predictor: Predictor,
+    port: int | None = None,
+    share: bool = False,
+    host: str = HERE,
+    wait: bool = False,
+) -> gr.Blocks:
+    """Open the page and say where; with `wait` only Ctrl-C ends it.
+
+    `port` is by default the first free one from 7860. The page can be opened on this machine only,
+    unless `host` names another address of it or `share` asks for a public link. Raises `OSError`
+    when the port is taken.
+    """
+    temporary = tempfile.TemporaryDirectory(prefix="poster-genres-page-")
+    atexit.register(temporary.cleanup)
+    folder = Path(temporary.name).resolve()
+    page = build_page(predictor, folder)
+    if share:
+        print(SHARED)
+    try:
+        page.launch(
+            server_name=host,
+            server_port=port,
+            share=share,
+            prevent_thread_lock=True,
+            max_file_size=MAX_FILE,
+            state_session_capacity=KEPT_VISITORS,
+            app_kwargs={"middleware": [Middleware(SafeHeaders)]},
+            run_history=False,
+            footer_links=[],
+            quiet=True,
+            css=STYLE,
+            js=LABELS,
+            theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        )
+    except OSError:
+        raise OSError(
+            f"Port {port} of {host} cannot be used, perhaps because a page is open there already: "
+            "close it, or give another --port."
+        ) from None
+    print(f"The page is open at {page.share_url or page.local_url}", flush=True)
+    if wait:
+        print("Ctrl-C closes it.", flush=True)
+        page.block_thread()
+    return page
+
+
+def _draw_examples(folder: Path) -> list[Path]:
+    folder = sample.draw_sample(folder / "examples", posters=6, seed=1)
+    return sorted((folder / "Images").iterdir())
+
+
+def _data_address(rgb: np.ndarray) -> str:
+    """Put a picture into an address, so that no file of it is ever written or served."""
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

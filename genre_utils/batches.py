@@ -1,0 +1,264 @@
+"""From paths to batches: each poster is decoded once, kept on disk as pixels, and batched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+
+from genre_utils.images import PosterError, read_poster, resize_poster
+from genre_utils.networks import pad_tokens
+from genre_utils.support import FULL, progress, replacing, write_json
+
+# Bump when the decoder or the resize changes, so that no cache of other pixels is found.
+CACHE_VERSION = 1
+BLOCK_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class PixelCache:
+    """Decoded posters on disk: a NumPy file `(n, height, width, 3)`, uint8, one row a poster.
+
+    `row` maps a poster's path to its row; `unreadable` maps the other paths to the reason.
+    """
+
+    file: Path
+    row: dict[str, int]
+    unreadable: dict[str, str]
+
+    def pixels(self, paths: Sequence[str]) -> np.ndarray:
+        """Copy some posters into memory, uint8 `(len(paths), height, width, 3)`."""
+        # The map is opened for each call: pages of a map that stays open count as this
+        # process's memory, and one epoch would touch all of them.
+        return np.load(self.file, mmap_mode="r")[[self.row[path] for path in paths]]
+
+
+def fill_cache(paths: Sequence[str], size: tuple[int, int], folder: Path) -> PixelCache:
+    """Decode and resize posters to (height, width) on all cores, once, into `folder`.
+
+    The cache is found again by the files' names, sizes and times. A poster that cannot be read
+    is left out and named in `unreadable`.
+    """
+    height, width = size
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"pixels-{height}x{width}-{_fingerprint(paths)}.npy"
+    index = file.with_suffix(".json")
+    if not (file.exists() and index.exists()):
+        with replacing(file) as temporary:
+            unreadable = _decode_all(paths, size, temporary)
+            write_json(index, unreadable)
+    unreadable = json.loads(index.read_text("utf-8"))
+    if len(unreadable) == len(set(paths)):  # gigabytes of nothing
+        file.unlink()
+        index.unlink()
+        with suppress(OSError):  # other caches lie there
+            folder.rmdir()
+    return PixelCache(file, {path: i for i, path in enumerate(paths)}, unreadable)
+
+
+class Batches(keras.utils.PyDataset):
+    """What the batches of pictures and of words share: which rows stand in which batch.
+
+    Training sees whole batches only, so that a compiled step meets one shape; `share` is this
+    host's `(number, hosts)`, and each host gets an equal part of every batch. Pass
+    `shuffle=False` to `fit`: the order is this class's.
+    """
+
+    def __init__(self, paths: Sequence[str], rows: Sequence[np.ndarray]):
+        super().__init__()
+        self.paths = np.asarray(paths, dtype=object)
+        self.rows = list(rows)
+        self.share = (0, 1)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def rows_of(self, batch: int) -> np.ndarray:
+        """Give the rows that this host makes of a batch."""
+        number, hosts = self.share
+        return np.split(self.rows[batch], hosts)[number]
+
+    def posters(self, batch: int) -> list[str]:
+        """Name the files of a batch, on all hosts."""
+        return [os.path.basename(path) for path in self.paths[self.rows[batch]]]
+
+
+def whole_batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Cut an order of rows into whole batches; what is left over waits for another epoch.
+
+    Fewer rows than one batch come several times, until it is whole.
+    """
+    if len(order) < batch_size:
+        order = np.resize(order, batch_size)
+    return np.split(order[: len(order) // batch_size * batch_size], len(order) // batch_size)
+
+
+class PosterBatches(Batches):
+    """One epoch of `(pixels, labels)` batches for `fit` and `predict` on any Keras backend.
+
+    Pixels are uint8 `(batch_size, height, width, 3)`, labels float32 `(batch_size, genres)`.
+    Without `seed` the posters come in their order, unchanged and all of them: the last batch is
+    filled up with the first posters, so cut answers to the number of posters. With it they are
+    shuffled, and with `augmented` also varied, by `(seed, epoch, poster)` alone: an epoch done
+    again is the same epoch.
+    """
+
+    def __init__(
+        self,
+        cache: PixelCache,
+        paths: Sequence[str],
+        labels: np.ndarray,
+        batch_size: int,
+        seed: int | None = None,
+        epoch: int = 0,
+        augmented: bool = False,
+    ):
+        self.cache = cache
+        self.labels = labels.astype(np.float32)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = epoch
+        self.augmented = augmented
+        if seed is None:
+            order = np.resize(np.arange(len(paths)), _round_up(len(paths), batch_size))
+        else:
+            keys = [random_key(path, seed, epoch) for path in paths]
+            order = np.argsort(keys, kind="stable")
+        super().__init__(paths, whole_batches(order, batch_size))
+
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.rows_of(batch)
+        pixels = self.cache.pixels(self.paths[rows])
+        if self.augmented:
+            for i, path in enumerate(self.paths[rows]):
+                key = random_key(path, self.seed, self.epoch)
+                pixels[i] = augment(pixels[i], np.random.default_rng(key))
+        return pixels, self.labels[rows]
+
+
+class WordBatches(Batches):
+    """One epoch of `(tokens, labels)` batches for `fit`: posters' words, shuffled.
+
+    Tokens are int32 `(batch_size, length)`, filled up with 0 to a common length; labels float32
+    `(batch_size, genres)`. A batch holds texts of like length, so that little is filled up. What
+    comes when depends on `(seed, epoch, poster)` alone.
+    """
+
+    def __init__(
+        self,
+        tokens: Sequence[np.ndarray],
+        paths: Sequence[str],
+        labels: np.ndarray,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+    ):
+        self.tokens = list(tokens)
+        self.labels = labels.astype(np.float32)
+        draws = [np.random.default_rng(random_key(path, seed, epoch)).random(3) for path in paths]
+        near, place, chance = np.array(draws).reshape(-1, 3).T
+        # What is left over by whole batches is drawn, so that it is not always the longest.
+        rows = np.concatenate(whole_batches(np.argsort(chance, kind="stable"), batch_size))
+        # Like lengths, not always the same neighbours.
+        length = np.array([len(row) for row in self.tokens]) + 12 * near
+        batches = whole_batches(rows[np.argsort(length[rows], kind="stable")], batch_size)
+        batches.sort(key=lambda batch: place[batch[0]])
+        # Keras' TensorFlow trainer takes its shapes from the first two batches, and must see there
+        # that they differ: the longest comes first, which also shows at once if memory suffices.
+        order = sorted(range(len(batches)), key=lambda i: self._width(batches[i]))
+        first = list(dict.fromkeys(order[-1:] + order[:1]))
+        rest = [i for i in range(len(batches)) if i not in first]
+        super().__init__(paths, [batches[i] for i in first + rest])
+
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        # Of one length on all hosts, whichever of the texts a host has.
+        width = self._width(self.rows[batch])
+        rows = self.rows_of(batch)
+        return pad_tokens([self.tokens[i] for i in rows], width), self.labels[rows]
+
+    def _width(self, batch: np.ndarray) -> int:
+        return max(len(self.tokens[i]) for i in batch)
+
+
+def random_key(path: str, seed: int, epoch: int) -> int:
+    """Give a poster's random number of an epoch; it knows the file's name, not its place."""
+    name = os.fsencode(os.path.basename(path))
+    return int.from_bytes(hashlib.sha256(b"%d %d %b" % (seed, epoch, name)).digest())
+
+
+def augment(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Vary a poster as another print of it would: crop, mirror, brightness and contrast.
+
+    `rgb` is uint8 `(height, width, 3)`; so is the answer. The crop keeps 80 to 100 % of each
+    side.
+    """
+    height, width = rgb.shape[:2]
+    share_x, share_y = rng.uniform(0.8, 1, 2)
+    left = rng.uniform(0, width * (1 - share_x))
+    top = rng.uniform(0, height * (1 - share_y))
+    box = (left, top, left + width * share_x, top + height * share_y)
+    image = Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR, box=box)
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    contrast, brightness = rng.uniform(0.8, 1.2), rng.uniform(-25, 25)
+    tone = np.clip((np.arange(256) - 127.5) * contrast + 127.5 + brightness, 0, 255)
+    return np.asarray(image.point(np.round(tone).astype(int).tolist() * 3))
+
+
+def _round_up(number: int, step: int) -> int:
+    return -(-number // step) * step
+
+
+def _decode_all(paths: Sequence[str], size: tuple[int, int], file: Path) -> dict[str, str]:
+    """Write the pixels of all posters to `file`; returns `{path: reason}` of the unreadable."""
+    unreadable = {}
+    shape = (len(paths), *size, 3)
+    free = shutil.disk_usage(file.parent).free
+    if math.prod(shape) > free:
+        raise OSError(
+            f"Decoded, {len(paths)} posters need {math.prod(shape) / 1e9:.1f} GB in {file.parent}, "
+            f"and {free / 1e9:.1f} GB are free. Give a smaller IMG_SIZE or another OUTPUT_DIR."
+        )
+    np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # a disk that fills later would kill whoever writes the map
+        try:
+            with open(file, "rb+") as whole:
+                os.posix_fallocate(whole.fileno(), 0, file.stat().st_size)
+        except OSError as error:
+            if error.errno in FULL:  # else this disk cannot set room aside, and works all the same
+                raise
+    block = max(1, BLOCK_BYTES // math.prod(shape[1:]))
+    # Pillow decodes and resizes outside Python's global lock, so threads fill all cores.
+    bar = progress.bar(total=len(paths), desc="decoding posters", unit=" posters")
+    with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
+        for start in range(0, len(paths), block):
+            rows = np.load(file, mmap_mode="r+")[start : start + block]
+
+            def decode(i: int, rows: np.ndarray = rows, start: int = start) -> None:
+                try:
+                    rows[i] = resize_poster(read_poster(paths[start + i]), size)
+                except PosterError as error:
+                    unreadable[paths[start + i]] = error.reason
+                bar.update()
+
+            list(pool.map(decode, range(len(rows))))
+    return unreadable
+
+
+def _fingerprint(paths: Sequence[str]) -> str:
+    digest = hashlib.sha256(f"version {CACHE_VERSION}".encode())
+    for path in paths:
+        stat = Path(path).stat()
+        digest.update(os.fsencode(path) + b"\0%d\0%d\n" % (stat.st_size, stat.st_mtime_ns))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,22 @@
+"""This machine: Keras' backend, its devices and processes, Colab and Kaggle."""
+
+from genre_utils.support.lazy import lazy_names
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "environment": (
+            "HOSTS",
+            "prepare",
+            "outdated",
+            "choose_backend",
+            "import_keras",
+            "connect",
+            "replicas",
+            "accelerated",
+            "lasting",
+            "upload",
+        ),
+        "processes": ("place",),
+    },
+)

@@ -1,0 +1,14 @@
+"""Networks that no library has for Keras, their tokenizer, and how their files are run."""
+
+from genre_utils.support.lazy import lazy_names
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "efficientnet_lite": ("VARIANTS", "build_efficientnet_lite"),
+        "minilm": ("WEIGHTS_FILE", "load_encoder", "cached_weights", "check_weights"),
+        "tokenizer": ("TOKENIZER", "tokenize", "check_tokenizer", "pad_tokens", "run_on_words"),
+        "onnx": ("open_session", "RuntimeNetwork"),
+        "keras_files": ("MAX_WEIGHTS", "ModelError", "load_network"),
+    },
+)

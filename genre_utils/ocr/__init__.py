@@ -1,0 +1,21 @@
+"""From pixels to words: the reader, its cache, and whether reading is worth the time."""
+
+from genre_utils.support.lazy import lazy_names
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "line": ("WORDS_FILE", "ReadingError", "Line"),
+        "reading": (
+            "Readings",
+            "Reader",
+            "WordCache",
+            "read_posters",
+            "check_choice",
+            "decide",
+            "import_readings",
+            "hash_file",
+            "workers",
+        ),
+    },
+)

@@ -1,0 +1,25 @@
+"""A line of text on a poster: what the reader, its cache and the text models share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+WORDS_FILE = Path("outputs/words.jsonl")
+
+
+class ReadingError(ValueError):
+    """Words that cannot be read, or no file of words; the message is one sentence for a person."""
+
+
+class Line(NamedTuple):
+    """A line of text on a poster.
+
+    `confidence` is 0.5 to 1: what the reader believes less is left out. `corners` are four
+    (x, y) in fractions of the picture's width and height: top left, top right, bottom right,
+    bottom left as one reads the text.
+    """
+
+    text: str
+    confidence: float
+    corners: tuple[tuple[float, float], ...]

@@ -1,0 +1,12 @@
+"""A training on disk: its folder, its checkpoints, and several hosts that share it."""
+
+from genre_utils.support.lazy import lazy_names
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "folder": ("LOCK_FILE", "Run", "open_run", "check_writable", "choice_of_run"),
+        "fine_tuning": ("fine_tune", "Checkpoints"),
+        "hosts": ("HostError", "own_folder"),
+    },
+)

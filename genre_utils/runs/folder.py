@@ -1,0 +1,257 @@
+"""The folder of one training: what is in it, who may write to it, and where to go on."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import keras
+import pandas as pd
+
+from genre_utils.networks import ModelError, load_network
+from genre_utils.runs import hosts
+from genre_utils.support import files, replacing, write_json
+from genre_utils.training import RunError
+
+# The trainings beside that of the picture's first network: of its second, of the words' network,
+# and of all three once more when everything is chosen.
+PARTS = ("second", "words", "last_picture", "last_second", "last_words")
+
+# Held by the process that trains into a folder, and let go by the system when it is killed.
+LOCK_FILE = "in_use.lock"
+
+_held: dict[Path, IO] = {}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training in one folder; everything that it writes is below `folder`."""
+
+    folder: Path
+    settings: dict[str, Any]
+
+    @property
+    def settings_file(self) -> Path:
+        """The settings of the training that this folder belongs to."""
+        return self.folder / "settings.json"
+
+    @property
+    def history_file(self) -> Path:
+        """The CSV with one row an epoch of fine-tuning."""
+        return self.folder / "history.csv"
+
+    @property
+    def best_file(self) -> Path:
+        """The network as it was after its best epoch on validation."""
+        return self.folder / "checkpoints" / "best.keras"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of the figures."""
+        return self.folder / "figures"
+
+    @property
+    def finished(self) -> bool:
+        """Whether this training has run to its end."""
+        return (self.folder / "metrics.json").exists()
+
+    def history(self) -> pd.DataFrame:
+        """Read the history of fine-tuning; its row 0 is the network before it."""
+        if not self.history_file.exists():
+            return pd.DataFrame(columns=["epoch", "loss", "val_macro_map", "seconds"])
+        return pd.read_csv(self.history_file)
+
+    def patience_is_out(self, patience: int) -> bool:
+        """Whether validation has not improved for `patience` epochs of fine-tuning."""
+        scores = self.history()["val_macro_map"]
+        return len(scores) > 0 and len(scores) - 1 - int(scores.argmax()) >= patience
+
+    def part(self, name: str) -> Run:
+        """One of this run's further trainings, `PARTS`, in a folder below; one begins all."""
+        return Run(self.folder / name, self.settings)
+
+    @property
+    def all_parts(self) -> list[Run]:
+        """This run and its further trainings."""
+        return [self, *map(self.part, PARTS)]
+
+    def begin(self) -> None:
+        """Claim the folder for these settings; until then, a mistake leaves no trace in it."""
+        for run in self.all_parts:
+            run.best_file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.settings_file, self.settings)
+
+    def finish(self, metrics: dict[str, Any]) -> None:
+        """Write `metrics.json`, which marks the run as finished, and drop its checkpoints."""
+        write_json(self.folder / "metrics.json", metrics)
+        for run in self.all_parts:
+            shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
+            with suppress(OSError):  # a training that was has left its history
+                run.folder.rmdir()
+        _unlock(self.folder)
+
+    def checkpoints(self) -> list[Path]:
+        """List the checkpoints, the newest first; the number is that of epochs done."""
+        return sorted((self.folder / "checkpoints").glob("epoch-*.keras"), reverse=True)
+
+    def resume(self, model: keras.Model) -> tuple[keras.Model, int]:
+        """Give the model to go on with and the number of epochs done: `model` and 0 at first.
+
+        A checkpoint brings the optimizer's state along. One that cannot be loaded is passed
+        over for the one before, with a line that says so. Several hosts go on from the last
+        epoch that all of them have; raises `RunError` when there is none.
+        """
+        loaded, done = self._load(self.checkpoints()) or (model, 0)
+        agreed = min(hosts.gather(done))
+        if agreed < done:
+            kept = [file for file in self.checkpoints() if _epochs_of(file) == agreed]
+            if agreed and not kept:
+                raise RunError(
+                    f"{self.folder} has no checkpoint of epoch {agreed}, where another host is: "
+                    "give RESTART=True on all hosts."
+                )
+            loaded, done = self._load(kept) or (model, 0)
+        if hosts.place()[1] > 1:
+            self._forget_after(done)
+        return loaded, done
+
+    def _load(self, files: Sequence[Path]) -> tuple[keras.Model, int] | None:
+        for file in files:
+            try:
+                return load_network(file, compile=True), _epochs_of(file)
+            except ModelError as error:
+                print(f"{file.name} is damaged ({error}); going on from the epoch before it.")
+        return None
+
+    def _forget_after(self, epoch: int) -> None:
+        """Drop what hosts may know differently: the history and checkpoints after an epoch."""
+        for file in self.checkpoints():
+            if _epochs_of(file) > epoch:
+                file.unlink()
+        if epoch == 0:
+            self.history_file.unlink(missing_ok=True)
+        elif self.history_file.exists():
+            with replacing(self.history_file) as temporary:
+                self.history().query("epoch <= @epoch").to_csv(temporary, index=False)
+
+
+def _epochs_of(checkpoint: Path) -> int:
+    return int(checkpoint.stem.removeprefix("epoch-"))
+
+
+def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False) -> Run:
+    """Open an output folder for a training with these settings.
+
+    A folder in which the same training was begun is gone on with; a new one is only looked at
+    until `Run.begin`. Raises `RunError` when the folder holds a training with other settings,
+    unless `restart`, which throws that one away, when it cannot be written, and when another
+    process trains into it.
+    """
+    run = Run(Path(folder), settings)
+    check_writable(run.folder)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    _lock(run.folder)
+    for part in run.all_parts if restart else ():
+        shutil.rmtree(part.folder / "checkpoints", ignore_errors=True)
+        for name in ("head.csv", "history.csv", "metrics.json", "settings.json"):
+            (part.folder / name).unlink(missing_ok=True)
+    if run.settings_file.exists():
+        _check_same(json.loads(run.settings_file.read_text("utf-8")), settings, run.folder)
+    _check_hosts_agree(run)
+    return run
+
+
+def _lock(folder: Path) -> None:
+    """Keep other processes from training into a folder until `finish`, or this one's end."""
+    file = (folder / LOCK_FILE).resolve()
+    if file in _held:
+        return
+    try:
+        import fcntl
+
+        opened = open(file, "a")  # noqa: SIM115 - the lock lasts as long as the file is open
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RunError(
+            f"Another process is training into {folder}: wait for its end, stop it, or give "
+            "another OUTPUT_DIR."
+        ) from None
+    except (ImportError, OSError) as error:  # Windows, or a disk in a network
+        print(f"{folder} cannot be locked ({error}): let only one training at a time write to it.")
+        return
+    _held[file] = opened
+    atexit.register(_unlock, folder)
+
+
+def _unlock(folder: Path) -> None:
+    """Let a folder go; one in which nothing was begun goes, too."""
+    file = (folder / LOCK_FILE).resolve()
+    if file in _held:
+        file.unlink(missing_ok=True)
+        _held.pop(file).close()
+        with suppress(OSError):  # something stands in it
+            file.parent.rmdir()
+
+
+def check_writable(folder: str | Path) -> None:
+    """Raise `RunError` unless files can be created in a folder; creates nothing that stays."""
+    try:
+        files.check_writable(Path(folder))
+    except OSError as error:
+        raise RunError(
+            f"OUTPUT_DIR {str(folder)!r} cannot be written ({error.strerror or error}); "
+            "give a folder in which you may create files."
+        ) from None
+
+
+def choice_of_run(
+    folder: str | Path, settings: Mapping[str, Any], choice: str, restart: bool
+) -> str:
+    """Keep to what a training begun in this folder decided about reading words.
+
+    `"auto"` would be decided anew at each start, and reading is faster the second time. Raises
+    `RunError`, before anything is read, where that training had other `settings` than these.
+    """
+    file = Path(folder) / "settings.json"
+    if restart or not file.exists():
+        return choice
+    begun = json.loads(file.read_text("utf-8"))
+    _check_same({name: begun.get(name) for name in settings}, settings, Path(folder))
+    return choice if choice != "auto" else ("yes" if begun.get("read_text") else "no")
+
+
+def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
+    differing = [
+        f"{name} was {old.get(name)!r} and is now {new.get(name)!r}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+    if differing:
+        raise RunError(
+            f"{folder} holds a training with other settings: {'; '.join(differing)}. Give another "
+            "OUTPUT_DIR, or RESTART=True to throw that training away."
+        )
+
+
+def _check_hosts_agree(run: Run) -> None:
+    """Raise `RunError` unless all hosts are to do the same: one that is not would wait forever."""
+    settings = hashlib.sha256(json.dumps(run.settings, sort_keys=True).encode()).hexdigest()
+    if len(set(hosts.gather(int(settings[:7], 16)))) > 1:
+        raise RunError(
+            "The hosts of this training have different parameters or posters: start the same "
+            "command on each, with the same data."
+        )
+    finished = hosts.gather(run.finished)
+    if 0 < sum(finished) < len(finished):
+        raise RunError(
+            f"This training is finished on host {finished.index(1)}, whose OUTPUT_DIR has the "
+            "model, and not on all: there is nothing left to train together. RESTART=True on all "
+            "hosts begins anew."
+        )

@@ -1,0 +1,262 @@
+"""From a poster's lines to logits, the plain way: n-grams and a linear model.
+
+What an encoder understands, this one knows by heart: the names of actors, studios and festivals.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genre_utils.ocr import Line
+from genre_utils.support import progress
+
+if TYPE_CHECKING:  # two seconds of imports that a prediction need not wait for
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+# Pieces of words, which survive a reader's slips and missing spaces, have so many letters.
+SHORTEST_PIECE, LONGEST_PIECE = 2, 5
+OPTIONS = {"sublinear_tf": True, "min_df": 2, "dtype": np.float32}
+
+DROPPED = 0.2
+LARGEST = 500_000_000  # bytes of tables; those of the public posters have 12 million
+
+# Words of the letters that English has; the splitter knows no others.
+ENGLISH = re.compile(r"(?<![^\W\d_])[A-Za-z]+(?![^\W\d_])")
+# A split into shorter pieces than this, on average, is more often a name torn than spaces found.
+SHORTEST_PIECES = 3
+
+# Less than three posters teach a linear model nothing but their own words.
+FEWEST = 3
+
+
+def as_text(lines: Sequence[Line]) -> str:
+    """Join the lines of a poster, the highest letters first: the title, then what is smaller.
+
+    Readers lose spaces in the wide and narrow letters of posters; they are put back.
+    """
+    by_size = sorted(lines, key=_height, reverse=True)
+    return split_glued(" ".join(line.text for line in by_size).strip())
+
+
+def _height(line: Line) -> float:
+    """Give how high a line is, left and right edge together; equal ones stay as they were."""
+    (_, top), (_, right_top), (_, right_bottom), (_, bottom) = line.corners
+    return abs(bottom - top) + abs(right_bottom - right_top)
+
+
+def split_glued(text: str) -> str:
+    """Part words that stand glued together: "THELAST EXORCISM" becomes "THE LAST EXORCISM".
+
+    `wordninja` finds the likeliest English words by their frequency. A word that it would part
+    into scraps is taken for a name, and stays.
+    """
+    return ENGLISH.sub(lambda found: _split_word(found.group()), text)
+
+
+@lru_cache(maxsize=1 << 16)
+def _split_word(word: str) -> str:
+    import wordninja
+
+    pieces = wordninja.split(word)
+    long_enough = len(word) >= SHORTEST_PIECES * len(pieces)
+    scraps = any(len(piece) == 1 and piece.lower() not in "ai" for piece in pieces)
+    return " ".join(pieces) if long_enough and not scraps else word
+
+
+def drop_lines(lines: Sequence[Line], key: int) -> list[Line]:
+    """Leave out each line with a chance of one in five, but not all; `key` seeds the chance.
+
+    Fine-tuning on ever other parts of a poster's words keeps a network from learning the few
+    thousand posters by heart.
+    """
+    kept = np.random.default_rng(key).random(len(lines)) >= DROPPED
+    return [line for line, keep in zip(lines, kept, strict=True) if keep] or list(lines)
+
+
+def pieces_of(text: str) -> list[str]:
+    """List the pieces of 2 to 5 letters of each word, with a space where the word ends.
+
+    >>> pieces_of("War")
+    [' w', 'wa', 'ar', 'r ', ' wa', 'war', 'ar ', ' war', 'war ', ' war ']
+    """
+    padded = [f" {word} " for word in text.lower().split()]
+    return [
+        word[start : start + length]
+        for word in padded
+        for length in range(SHORTEST_PIECE, min(LONGEST_PIECE, len(word)) + 1)
+        for start in range(len(word) - length + 1)
+    ]
+
+
+def phrases_of(text: str) -> list[str]:
+    """List the words of two letters or more, and each with the one after it."""
+    found = re.findall(r"\b\w\w+\b", text.lower())
+    return found + [f"{first} {second}" for first, second in pairwise(found)]
+
+
+ANALYZERS = (pieces_of, phrases_of)
+
+
+@dataclass(frozen=True)
+class Tfidf:
+    """The n-grams of one kind that count: `column` of each, and its inverse frequency `idf`.
+
+    Weighs as scikit-learn's `TfidfVectorizer` does, by which it is learned (logarithm of counts,
+    length 1), without its imports, which take longer than reading a poster.
+    """
+
+    analyzer: Callable[[str], list[str]]
+    column: dict[str, int]
+    idf: np.ndarray
+
+    @classmethod
+    def learn(cls, analyzer: Callable[[str], list[str]], texts: Sequence[str]) -> Tfidf:
+        """Take the n-grams that stand in two texts or more; in one, should none be in two."""
+        vectorizer = _vectorizer(analyzer=analyzer, **OPTIONS)
+        try:
+            vectorizer.fit(texts)
+        except ValueError:  # not one n-gram stands on two posters
+            vectorizer.set_params(min_df=1).fit([*texts, "poster"])
+        column = {name: i for i, name in enumerate(vectorizer.get_feature_names_out())}
+        return cls(analyzer, column, vectorizer.idf_.astype(np.float32))
+
+    def weigh(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """Give the columns of a text's n-grams, int `(k,)`, and their weights, float32 `(k,)`."""
+        counts = Counter(self.column[name] for name in self.analyzer(text) if name in self.column)
+        columns = np.fromiter(counts, np.int64, len(counts))
+        weights = 1 + np.log(np.fromiter(counts.values(), np.float32, len(counts)))
+        weights *= self.idf[columns]
+        return columns, weights / max(float(np.linalg.norm(weights)), 1e-12)
+
+
+class NgramModel:
+    """Tf-idf of n-grams and a logistic regression a genre: texts in, logits `(n, genres)` out."""
+
+    def __init__(self, tables: Sequence[Tfidf], weights: np.ndarray, bias: np.ndarray):
+        self.tables = list(tables)
+        self.weights = weights
+        self.bias = bias
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], labels: np.ndarray) -> NgramModel:
+        """Learn from texts and multi-hot labels `(n, genres)`.
+
+        A genre on fewer than 3 posters gets its frequency as a constant.
+        """
+        from scipy import sparse
+        from sklearn.linear_model import LogisticRegression
+
+        kinds = progress.bar(ANALYZERS, desc="counting n-grams")
+        tables = [Tfidf.learn(analyzer, texts) for analyzer in kinds]
+        cells = [cls._weigh(tables, text) for text in texts]
+        ends = np.cumsum([0, *(len(columns) for columns, _ in cells)])
+        columns, values = (np.concatenate(part) for part in zip(*cells, strict=True))
+        shape = len(texts), sum(len(table.idf) for table in tables)
+        features = sparse.csr_matrix((values, columns, ends), shape)
+        weights = np.zeros((features.shape[1], labels.shape[1]), np.float32)
+        frequency = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)
+        bias = np.log(frequency / (1 - frequency)).astype(np.float32)
+        for g in progress.bar(range(labels.shape[1]), desc="n-grams", unit=" genres"):
+            if FEWEST <= labels[:, g].sum() <= len(labels) - FEWEST:
+                model = LogisticRegression(C=4, solver="liblinear", random_state=0)
+                model.fit(features, labels[:, g])
+                weights[:, g], bias[g] = model.coef_[0], model.intercept_[0]
+        return cls(tables, weights.astype(np.float16), bias)
+
+    def logits(self, texts: Sequence[str]) -> np.ndarray:
+        """Give one logit a genre for each text, float32 `(n, genres)`."""
+        logits = np.tile(self.bias.astype(np.float32), (len(texts), 1))
+        for row, text in zip(logits, texts, strict=True):
+            columns, values = self._weigh(self.tables, text)
+            row += values @ self.weights[columns].astype(np.float32)
+        return logits
+
+    @staticmethod
+    def _weigh(tables: Sequence[Tfidf], text: str) -> tuple[np.ndarray, np.ndarray]:
+        """Put the columns of all tables, one after the other, beside each other."""
+        columns, values = zip(*(table.weigh(text) for table in tables), strict=True)
+        starts = np.cumsum([0, *(len(table.idf) for table in tables[:-1])])
+        columns = [found + start for found, start in zip(columns, starts, strict=True)]
+        return np.concatenate(columns), np.concatenate(values)
+
+    def save(self, file: Path) -> None:
+        """Write all as plain arrays, which are read back without executing anything."""
+        arrays = {"weights": self.weights, "bias": self.bias}
+        for i, table in enumerate(self.tables):
+            arrays[f"names{i}"] = np.frombuffer("\n".join(table.column).encode(), np.uint8)
+            arrays[f"idf{i}"] = table.idf
+        np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls, file: Path) -> NgramModel:
+        """Read what `save` wrote; raises `ValueError` or `KeyError` for any other file."""
+        with zipfile.ZipFile(file) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > LARGEST:
+                raise ValueError("its tables would unpack to more than any of this project")
+        with np.load(file, allow_pickle=False) as arrays:
+            tables = []
+            for i, analyzer in enumerate(ANALYZERS):
+                names = arrays[f"names{i}"].tobytes().decode().split("\n")
+                column = {name: place for place, name in enumerate(names)}
+                tables.append(Tfidf(analyzer, column, arrays[f"idf{i}"]))
+            weights, bias = arrays["weights"], arrays["bias"]
+            rows = 0
+            for table in tables:
+                rows += len(table.column)
+                if table.idf.shape != (len(table.column),):
+                    raise ValueError("its n-grams and their frequencies do not fit each other")
+            if weights.shape != (rows, *bias.shape):
+                raise ValueError("its weights do not fit its n-grams")
+            for numbers in (weights, bias, *(table.idf for table in tables)):
+                if numbers.dtype.kind != "f" or not np.isfinite(numbers).all():
+                    raise ValueError("its tables hold what is no number")
+            return cls(tables, weights, bias)
+
+
+def learn_ngrams(texts: Sequence[str], labels: np.ndarray) -> Callable[[Sequence[str]], np.ndarray]:
+    """Fit the n-grams; gives what answers other texts with logits `(n, genres)`."""
+    return NgramModel.fit(texts, labels).logits
+
+
+def typical_words(
+    texts: Sequence[str], labels: np.ndarray, genres: Sequence[str], top: int = 8
+) -> dict[str, list[str]]:
+    """Find the words that stand on a genre's posters far more often than on the others.
+
+    The measure is the log-odds ratio with an informative Dirichlet prior (Monroe, Colaresi and
+    Quinn, "Fightin' Words", 2008), counted in posters; genres without a poster give no words.
+    """
+    vectorizer = _vectorizer(
+        binary=True, use_idf=False, norm=None, min_df=5, token_pattern=r"(?u)\b[^\W\d_]{3,}\b"
+    )
+    try:
+        marks = vectorizer.fit_transform(texts)
+    except ValueError:  # no word stands on five posters
+        return {genre: [] for genre in genres}
+    names, total = vectorizer.get_feature_names_out(), np.asarray(marks.sum(axis=0)).ravel()
+    found = {}
+    for g, genre in enumerate(genres):
+        inside = np.asarray(marks[labels[:, g] == 1].sum(axis=0)).ravel()
+        outside, prior = total - inside, total / total.sum() * 100
+        odds = np.log((inside + prior) / (inside.sum() + 100 - inside - prior))
+        odds -= np.log((outside + prior) / (outside.sum() + 100 - outside - prior))
+        spread = np.sqrt(1 / (inside + prior) + 1 / (outside + prior))
+        best = np.argsort(-odds / spread)[:top]
+        found[genre] = [names[i] for i in best if odds[i] > 0 and inside[i]]
+    return found
+
+
+def _vectorizer(**options: Any) -> TfidfVectorizer:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(**options)

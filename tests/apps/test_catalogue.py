@@ -1,0 +1,155 @@
+"""Many posters: written as they come, and gone on with after an interruption."""
+
+import csv
+import json
+import os
+
+import numpy as np
+import pytest
+from small_model import make_small_model
+
+from genre_utils import images
+from genre_utils import predictor as predictor_module
+from genre_utils.__main__ import main
+from genre_utils.apps.catalogue import Journal, write_csv
+from genre_utils.images import PosterError
+from genre_utils.predictor import Predictor, list_posters
+from genre_utils.sample import draw_poster
+
+COUNT = 40  # more than a batch
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_small_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def predictor(model):
+    return Predictor.load(model, read_text=False)
+
+
+@pytest.fixture
+def posters(tmp_path):
+    folder = tmp_path / "posters"
+    (folder / "below").mkdir(parents=True)
+    for i in range(3):
+        draw_poster([["Horror", "Romance", "Western"][i]], np.random.default_rng(i)).save(
+            folder / f"{i}.jpg"
+        )
+    for i in range(3, COUNT - 1):
+        os.link(folder / f"{i % 3}.jpg", folder / "below" / f"{i}.jpg")
+    (folder / "z.txt").write_text("no poster")
+    return folder
+
+
+def rows_of(file) -> list[dict[str, str]]:
+    return list(csv.DictReader(file.read_text("utf-8").splitlines()))
+
+
+def test_an_interrupted_command_goes_on_and_ends_the_same(
+    posters, model, predictor, tmp_path, monkeypatch
+):
+    arguments = ["predict", str(posters), "--model", str(model), "--no-text", "--all-genres"]
+    assert main([*arguments, "--csv", str(tmp_path / "whole.csv")]) == 0
+    journal = Journal(tmp_path / "cut.csv.partial", predictor, [str(posters)])
+    predictions = journal.fill(predictor, [posters])
+    for _ in range(35):
+        next(predictions)
+    predictions.close()
+    with open(journal.file, "a") as file:
+        file.write('["torn.jpg", [0.')
+    seen = []
+    stream = Predictor.stream_named
+
+    def watched(self, items, count):
+        for found in stream(self, items, count):
+            seen.append(found.poster)
+            yield found
+
+    monkeypatch.setattr(Predictor, "stream_named", watched)
+    assert main([*arguments, "--csv", str(tmp_path / "cut.csv")]) == 0
+    assert len(seen) == COUNT - 35
+    whole, cut = map(rows_of, (tmp_path / "whole.csv", tmp_path / "cut.csv"))
+    assert [row["poster"] for row in cut] == [row["poster"] for row in whole]
+    for genre in predictor.genres:
+        figures = [[float(row[genre] or -1) for row in rows] for rows in (cut, whole)]
+        np.testing.assert_allclose(*figures, atol=1e-5)
+    assert not journal.file.exists()
+
+
+def test_another_model_begins_anew(posters, predictor, tmp_path, capsys):
+    file = tmp_path / "cut.csv.partial"
+    predictions = Journal(file, predictor).fill(predictor, [posters])
+    next(predictions)
+    predictions.close()
+    assert Journal(file, predictor).done.total() == 1
+    card = predictor.model.card
+    other = Predictor(type(predictor.model)(**{**vars(predictor.model), "card": {"sha256": {}}}))
+    assert card["sha256"] and Journal(file, other).done.total() == 0
+    assert "begun anew" in capsys.readouterr().err
+
+
+def test_a_journal_of_other_posters_or_a_damaged_one_begins_anew(posters, predictor, tmp_path):
+    file = tmp_path / "cut.csv.partial"
+    predictions = Journal(file, predictor, [str(posters)]).fill(predictor, [posters])
+    next(predictions)
+    predictions.close()
+    assert Journal(file, predictor, ["elsewhere"]).done.total() == 0
+    file.write_bytes(b"\xff\xfeno journal\n")
+    assert Journal(file, predictor, [str(posters)]).done.total() == 0
+    assert list(Journal(file, predictor, [str(posters)]).read()) == []
+
+
+def test_parquet_needs_ray(posters, model, capsys):
+    assert main(["predict", str(posters), "--model", str(model), "--parquet", "out"]) == 2
+    assert "--parquet goes with --ray" in capsys.readouterr().err
+
+
+def test_a_list_of_paths_keeps_its_order_and_doubles(posters, model, tmp_path):
+    paths = [str(posters / name) for name in ("2.jpg", "0.jpg", "2.jpg", "none.jpg")]
+    (tmp_path / "paths.txt").write_text("\n".join(paths) + "\n\n", "utf-8")
+    out = tmp_path / "scores.jsonl"
+    arguments = ["predict", "--list", str(tmp_path / "paths.txt"), "--model", str(model)]
+    assert main([*arguments, "--no-text", "--top", "1", "--json", str(out)]) == 0
+    rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert [row["poster"] for row in rows] == paths
+    assert rows[0]["score"] == pytest.approx(rows[2]["score"], abs=1e-5)
+    assert "no such file" in rows[3]["error"] and rows[3]["genre"] is None
+
+
+def test_what_a_terminal_would_obey_is_printed_as_codes(model, tmp_path, capsys, monkeypatch):
+    draw_poster(["Horror"], np.random.default_rng(0)).save(tmp_path / "good\x1b[2J.jpg")
+    (tmp_path / "bad\x1b[2J.jpg").write_text("no picture")
+    read = images.read_poster
+
+    def reason_with_code(source, name):
+        try:
+            return read(source, name)
+        except PosterError as error:
+            raise PosterError(name, f"{error.reason}\x1b[2J") from None
+
+    monkeypatch.setattr(predictor_module, "read_poster", reason_with_code)
+    assert main(["predict", str(tmp_path), "--model", str(model), "--no-text"]) == 0
+    said = capsys.readouterr()
+    assert "good\\x1b[2J.jpg" in said.out and "\x1b" not in said.out
+    told = said.err[said.err.index("not predicted") :].splitlines()[0]
+    assert told.startswith("not predicted: bad\\x1b[2J.jpg: not a picture")
+    assert told.endswith("\\x1b[2J")
+
+
+def test_a_genre_is_no_formula_in_the_header_of_a_table(tmp_path):
+    write_csv(iter([{"poster": "a", "=1+1": 0.5}]), ("poster", "=1+1"), str(tmp_path / "a.csv"))
+    assert rows_of(tmp_path / "a.csv") == [{"poster": "a", "'=1+1": "0.5"}]
+
+
+def test_no_posters_at_all_is_wrong_use(capsys):
+    assert main(["predict"]) == 2
+    assert main(["predict", "--list", "nowhere.txt"]) == 2
+    assert "nowhere.txt" in capsys.readouterr().err
+
+
+def test_a_folder_is_listed_in_order_with_what_is_below(posters):
+    names = [name for name, _ in list_posters(posters)]
+    assert names == sorted(names, key=lambda name: name.split("/"))
+    assert len(names) == COUNT and names[0] == "0.jpg" and names[-1] == "z.txt"

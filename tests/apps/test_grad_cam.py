@@ -1,0 +1,102 @@
+"""Grad-CAM points at what the networks were shown to look at."""
+
+import keras
+import numpy as np
+import pytest
+
+from genre_utils import models, sample
+from genre_utils.apps import grad_cam
+from genre_utils.images import resize_poster
+
+GENRES = ("Drama", "War")
+
+
+def heat_of_music(predictor, others: list[str], seed: int) -> tuple[np.ndarray, tuple]:
+    """Give the heat map of Music on a drawn poster, and the slices of its mark's box."""
+    poster = sample.draw_poster(["Music", *others], np.random.default_rng(seed))
+    height, width = predictor.model.image_size
+    pixels = resize_poster(np.asarray(poster), (height, width))
+    cam = grad_cam.GradCam(predictor.model.network)
+    left, top, right, bottom = sample.MUSIC_MARK
+    rows, columns = slice(int(top * height), int(bottom * height)), slice(int(left * width), width)
+    return cam.heat(pixels, [predictor.genres.index("Music")])[0], (rows, columns)
+
+
+def test_music_lights_up_in_the_corner_of_its_mark(predictor):
+    for seed in range(4):
+        heat, (rows, columns) = heat_of_music(predictor, [], seed)
+        assert heat.min() >= 0 and heat.max() == pytest.approx(1)
+        y, x = np.unravel_index(heat.argmax(), heat.shape)
+        assert y >= rows.start and x >= columns.start, "the hottest place is elsewhere"
+
+
+def test_music_lights_up_beside_another_genre_too(predictor):
+    share = []
+    for seed, other in enumerate(["Horror", "Western", "Sci-Fi", "Action"]):
+        heat, corner = heat_of_music(predictor, [other], seed)
+        share.append(heat[corner].mean() / heat.mean())
+    # 1 is what a map that knows nothing of places would give.
+    assert np.median(share) > 3 and min(share) > 1.5
+
+
+def network(seen: int) -> keras.Model:
+    """Build a network whose first logit grows with the brightness of one colour and nothing else.
+
+    It pools what it sees as our backbones do, beside a coarser map that does not matter.
+    """
+    pixels = keras.Input((32, 16, 3))
+    fine = keras.layers.Conv2D(3, 1, use_bias=False)(pixels)
+    coarse = keras.layers.AveragePooling2D(8)(pixels)
+    pooled = [keras.layers.GlobalAveragePooling2D()(x) for x in (fine, coarse)]
+    backbone = keras.Model(pixels, keras.layers.Concatenate()(pooled), name="backbone")
+    backbone.set_weights([np.eye(3)[None, None] / 255])
+    head = models.build_head(6, len(GENRES))
+    first, second = (np.zeros(w.shape) for w in head.get_weights()[::2])
+    first[seen, 0], second[0, 0] = 1, 5
+    head.set_weights([first, np.zeros(512), second, np.zeros(2)])
+    inputs = keras.Input((32, 16, 3))
+    return keras.Model(inputs, head(backbone(inputs)))
+
+
+def poster() -> np.ndarray:
+    """Black, with a red square at the top left and a green one at the bottom right."""
+    pixels = np.zeros((32, 16, 3), np.uint8)
+    pixels[:8, :8, 0] = pixels[24:, 8:, 1] = 255
+    return pixels
+
+
+def test_what_does_not_speak_for_a_genre_stays_dark():
+    red = grad_cam.GradCam(network(seen=0)).heat(poster(), [0, 1])
+    assert red.shape == (2, 32, 16) and red.dtype == np.float32
+    assert red[0, :8, :8].min() > 0.9 and red[0, 12:].max() < 0.1
+    assert not red[1].any(), "nothing speaks for the second genre"
+
+
+def test_an_averaged_model_shows_what_both_networks_saw():
+    both = models.average_models(network(seen=0), network(seen=1))
+    heat = grad_cam.GradCam(both).heat(poster(), [0])[0]
+    assert heat[:8, :8].min() > 0.9 and heat[24:, 8:].min() > 0.9 and heat[12:20].max() < 0.1
+
+
+def test_a_coarse_map_covers_its_place_in_the_poster():
+    red = grad_cam.GradCam(network(seen=3)).heat(poster(), [0])[0]
+    assert red[:3, :3].min() > 0.7 and red[12:].max() < 0.1 and red[:, 12:].max() < 0.1
+
+
+@pytest.mark.parametrize("family", ["MobileNetV3Large", "EfficientNetV2B0"])
+def test_maps_that_only_weigh_channels_are_not_looked_at(family):
+    build = getattr(keras.applications, family)
+    backbone = build(include_top=False, weights=None, input_shape=(64, 64, 3), pooling="avg")
+    backbone.name = "backbone"
+    pixels = keras.Input((64, 64, 3))
+    head = models.build_head(backbone.output_shape[-1], len(GENRES))
+    cam = grad_cam.GradCam(keras.Model(pixels, head(backbone(pixels))))
+    assert len(cam._halves[0].judges.inputs) == 1
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    assert cam.heat(noise, [0, 1]).any()
+
+
+def test_the_network_without_a_backbone_is_explained_too():
+    flat = models.seed_cnn((80, 80), len(GENRES))
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)
+    assert grad_cam.GradCam(flat).heat(pixels, [1, 0]).shape == (2, 80, 80)

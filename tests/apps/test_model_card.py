@@ -1,0 +1,58 @@
+import json
+import shutil
+
+import pytest
+
+from genre_utils.apps.model_card import model_card, write_model_card
+from genre_utils.saved_model import RELEASED, ModelError
+
+
+def test_the_released_model_s_card_is_the_generated_one():
+    written = (RELEASED / "MODEL_CARD.md").read_text("utf-8")
+    assert written == model_card(RELEASED), "run: python -m genre_utils card"
+
+
+def test_it_has_the_model_s_own_figures_with_intervals_and_baselines():
+    text = model_card(RELEASED)
+    measured = json.loads((RELEASED / "metrics.json").read_text("utf-8"))["results"]
+    for name, result in measured.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
+        assert f"{result['macro_map']:.3f}" in row and f"{result['micro_map']:.3f}" in row
+        if interval := result.get("macro_map_interval"):
+            assert f"({interval[0]:.3f}–{interval[1]:.3f})" in row
+    drama = next(r for name, r in measured.items() if "words, test" in name)["per_genre"]["Drama"]
+    assert f"| Drama | {drama['support']} | {drama['average_precision']:.3f} |" in text
+
+
+def test_rare_genres_and_the_licence_are_named():
+    text = model_card(RELEASED)
+    rare = next(line for line in text.splitlines() if "hardly measured" in line)
+    assert "News" in rare and "Drama" not in rare
+    assert "Apache-2.0" in text
+
+
+def test_a_model_of_the_sample_says_so_first(trained):
+    assert "scores mean nothing for real posters" in model_card(trained)
+    assert "MODEL_CARD.md" in [file.name for file in trained.iterdir()], "train writes it"
+
+
+def test_without_metrics_the_genres_own_figures_are_left_out(tmp_path):
+    shutil.copy(RELEASED / "model.json", tmp_path)
+    text = write_model_card(tmp_path).read_text("utf-8")
+    assert "| Drama |" not in text and "macro mAP" in text
+
+
+def test_a_last_fit_names_what_learned_from_validation(trained, trained_on_words, tmp_path):
+    assert "learned anew" not in model_card(trained)
+    assert "After that, the words' parts learned anew" in model_card(trained_on_words)
+    shutil.copy(trained_on_words / "model.json", tmp_path)
+    card = json.loads((tmp_path / "model.json").read_text("utf-8"))
+    card["training"]["epochs"] = 1
+    (tmp_path / "model.json").write_text(json.dumps(card), "utf-8")
+    assert "the picture's networks and the words' parts learned anew" in model_card(tmp_path)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="holds no trained model"):
+        write_model_card(tmp_path)
+    assert not list(tmp_path.iterdir())

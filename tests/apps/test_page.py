@@ -1,0 +1,200 @@
+"""The page's answers, asked for as its own front end does, without a browser."""
+
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from genre_utils.sample import draw_poster
+
+gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install -e '.[app]'")
+client = pytest.importorskip("gradio_client")
+httpx = pytest.importorskip("httpx")
+AT_ONCE = 4
+
+
+@pytest.fixture(scope="module")
+def page(predictor):
+    from genre_utils.apps import page as page_module
+
+    page = page_module.launch(predictor)
+    yield page
+    page.close()
+
+
+def visit(page):
+    """Come to a page; gives what asks it for the top genres of some files: HTML and the table."""
+    asking = client.Client(page.local_url, verbose=False)
+
+    def judge(*files, top: int = 3) -> tuple[str, pd.DataFrame]:
+        handed = [client.handle_file(str(file)) for file in files]
+        shown, download = asking.predict(handed, top, api_name="/judge")
+        file = download["value"] if isinstance(download, dict) else download
+        return shown, pd.read_csv(file)
+
+    return judge
+
+
+@pytest.fixture(scope="module")
+def judge(page):
+    return visit(page)
+
+
+@pytest.fixture
+def another_page(page, predictor, monkeypatch):
+    """A second page, which remembers one visitor."""
+    from genre_utils.apps import page as page_module
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", os.environ.get("GRADIO_TEMP_DIR", ""))
+    monkeypatch.setattr(page_module, "KEPT_VISITORS", 1)
+    another = page_module.launch(predictor)
+    yield another
+    another.close()
+
+
+def upload(page, name: str, content: bytes) -> str:
+    """Upload a file; gives where the page keeps it."""
+    answer = httpx.post(f"{page.local_url}gradio_api/upload", files={"files": (name, content)})
+    (path,) = answer.json()
+    return path
+
+
+@pytest.fixture
+def poster(tmp_path):
+    file = tmp_path / "-night.jpg"
+    draw_poster(["Horror"], np.random.default_rng(0)).save(file)
+    return file
+
+
+def test_a_poster_and_a_bad_file_are_answered_as_predict_does(judge, predictor, poster, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no picture")
+    shown, table = judge(poster, bad)
+    expected = predictor.predict(poster)
+    assert table["genre"].tolist()[:3] == expected["genre"].tolist()
+    assert table["score"].to_numpy()[:3] == pytest.approx(expected["score"], abs=1e-5)
+    assert table["poster"].tolist() == ["'-night.jpg"] * 3 + ["bad.jpg"], "no formula in the CSV"
+    assert "Not judged: not a picture in a known format" in shown
+    # The poster itself, and where the network looked for each of its three genres.
+    addresses = re.findall(r'src="([^"]{30})', shown)
+    assert len(addresses) == 4 and all(a.startswith("data:image/jpeg") for a in addresses)
+
+
+def test_the_slider_says_how_many_genres(judge, predictor, poster):
+    shown, table = judge(poster, top=5)
+    assert shown.count("<meter") == len(table) == 5
+
+
+def test_fifty_at_once_queue_and_are_all_answered(judge, poster, monkeypatch):
+    from genre_utils.apps import page as page_module
+
+    at_work, most, whole = [], [0], page_module.Judge.__call__
+
+    def counted(self, paths):
+        at_work.append(paths)
+        most[0] = max(most[0], len(at_work))
+        yield from whole(self, paths)
+        at_work.pop()
+
+    monkeypatch.setattr(page_module.Judge, "__call__", counted)
+    with ThreadPoolExecutor(50) as visitors:
+        answers = list(visitors.map(lambda _: judge(poster), range(50)))
+    for shown, table in answers:
+        assert shown == answers[0][0] and table.equals(answers[0][1])
+    assert 1 < most[0] <= AT_ONCE
+
+
+def test_names_and_words_are_text_and_no_markup():
+    from genre_utils.apps import page as page_module
+
+    scores = np.array([0.9, 0.1])
+    one = page_module.Judged(
+        "<b>.jpg", scores, scores, "<script>x</script>", [("A", "<i>", "data:,")]
+    )
+    html = page_module.cards([one, page_module.Judged("<u>.jpg", error="<s>")], ["<A>", "B"], 2)
+    assert not re.search("<(b|i|u|s|A|script)>", html)
+
+
+def test_no_file_outside_its_own_folder_is_read_or_served(page, judge, poster, tmp_path):
+    judge(poster)  # the page does answer
+    for path in (poster, "/etc/passwd", tmp_path / ".." / poster.name):
+        answer = httpx.get(f"{page.local_url}gradio_api/file={path}")
+        assert answer.status_code in (403, 404), path
+    named = {"path": str(poster), "meta": {"_type": "gradio.FileData"}}
+    asked = httpx.post(f"{page.local_url}gradio_api/call/judge", json={"data": [[named], 3]})
+    told = httpx.get(
+        f"{page.local_url}gradio_api/call/judge/{asked.json()['event_id']}", timeout=60
+    )
+    assert "event: error" in told.text and "meter" not in told.text
+
+
+def test_what_is_uploaded_is_handed_back_as_a_file_and_never_shown(page):
+    path = upload(page, "evil.html", b"<script>alert(1)</script>")
+    headers = httpx.get(f"{page.local_url}gradio_api/file={path}").headers
+    assert "html" not in headers["content-type"]
+    assert headers["content-disposition"].startswith("attachment")
+
+
+def test_a_file_over_the_limit_is_refused(page):
+    from genre_utils.apps.page import MAX_FILE
+
+    large = {"files": ("large.jpg", b"\0" * (MAX_FILE + 1))}
+    answer = httpx.post(f"{page.local_url}gradio_api/upload", files=large)
+    assert answer.status_code == 413
+
+
+def test_files_of_other_kinds_are_not_judged(judge, tmp_path):
+    (tmp_path / "poster.html").write_text("<script>alert(1)</script>")
+    with pytest.raises(client.exceptions.AppError, match="Invalid file type"):
+        judge(tmp_path / "poster.html")
+
+
+def test_of_too_many_posters_the_first_are_judged(judge, poster, monkeypatch):
+    from genre_utils.apps import page as page_module
+
+    monkeypatch.setattr(page_module, "MAX_POSTERS", 2)
+    _, table = judge(poster, poster, poster, top=1)
+    assert len(table) == 2
+
+
+def test_a_page_does_not_serve_what_was_uploaded_to_another(page, another_page):
+    path = upload(page, "poster.jpg", b"private")
+    assert httpx.get(f"{page.local_url}gradio_api/file={path}").status_code == 200
+    upload(another_page, "poster.jpg", b"private")  # lies at the same place below its own folder
+    assert httpx.get(f"{another_page.local_url}gradio_api/file={path}").status_code == 403
+
+
+def test_the_oldest_visitors_posters_are_forgotten(another_page, poster):
+    for _ in range(2):
+        visit(another_page)(poster)
+    assert len(another_page.state_holder.session_data) == 1
+
+
+def test_uploads_and_tables_do_not_outlive_the_page(another_page, poster):
+    """The same sweep, by age, runs while it is open."""
+    visit(another_page)(poster)
+    folder = Path(another_page.app.uploaded_file_dir)
+    left = {"-night.jpg", "genres.csv"}
+    assert left <= {file.name for file in folder.rglob("*")}
+    another_page.close()
+    assert not left & {file.name for file in folder.rglob("*")}
+
+
+def test_it_opens_on_this_machine_only_and_says_when_the_port_is_taken(page, predictor):
+    from genre_utils.apps import page as page_module
+
+    assert page.local_url.startswith("http://127.0.0.1:") and page.share_url is None
+    with pytest.raises(OSError, match="give another --port"):
+        page_module.launch(predictor, port=page.server_port)
+
+
+def test_every_answer_tells_the_browser_to_guess_and_tell_nothing(page):
+    for path in ("", "config", "gradio_api/file=/etc/passwd"):
+        headers = httpx.get(f"{page.local_url}{path}").headers
+        assert headers["x-content-type-options"] == "nosniff", path
+        assert headers["referrer-policy"] == "no-referrer", path
+        assert "camera=()" in headers["permissions-policy"], path

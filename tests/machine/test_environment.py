@@ -1,0 +1,309 @@
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from genre_utils.machine import environment
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretend that only some packages are installed; collects what pip would be asked for."""
+    asked: list[str] = []
+
+    def machine(*present: str, tpu: bool = False) -> list[str]:
+        monkeypatch.setattr(environment, "_importable", lambda name: name in present)
+        monkeypatch.setattr(environment, "has_tpu", lambda: tpu)
+        return asked
+
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: asked.extend(command[5:]))
+    monkeypatch.setattr(environment, "import_keras", lambda: None)
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.setenv("KERAS_BACKEND", "")
+    monkeypatch.delenv("KERAS_BACKEND")
+    return machine
+
+
+OTHERS = tuple(environment.NEEDED)
+
+
+def test_nothing_is_installed_where_all_is_there(machine):
+    asked = machine("tensorflow", "keras", *OTHERS)
+    environment.prepare()
+    assert asked == [] and os.environ["KERAS_BACKEND"] == "tensorflow"
+
+
+def test_colab_s_tpu_machine_gets_jax_and_no_tensorflow(machine):
+    asked = machine("jax", "keras", *OTHERS, tpu=True)
+    assert "JAX" in environment.prepare()
+    assert asked == [] and os.environ["KERAS_BACKEND"] == "jax"
+
+
+def test_kaggle_s_tpu_machine_gets_jax_though_it_has_tensorflow(machine):
+    machine("tensorflow", "jax", "keras", *OTHERS, tpu=True)
+    assert "TPU" in environment.prepare()
+    assert os.environ["KERAS_BACKEND"] == "jax"
+
+
+def test_a_bare_tpu_machine_gets_jax_for_tpus(machine):
+    asked = machine("keras", *OTHERS, tpu=True)
+    environment.prepare()
+    machine("keras", "tensorflow", *OTHERS, tpu=True)  # which cannot see it
+    environment.prepare()
+    machine("keras", "tensorflow", "libtpu", *OTHERS, tpu=True)  # tensorflow-tpu
+    environment.prepare()
+    assert asked == ["jax[tpu]"] * 2
+
+
+def test_only_what_is_missing_is_installed(machine):
+    asked = machine("jax", *(name for name in OTHERS if name != "seaborn"))
+    environment.prepare()
+    assert asked == ["seaborn", "keras"]
+
+
+def test_a_bare_machine_gets_tensorflow(machine):
+    asked = machine()
+    environment.prepare()
+    assert "tensorflow" in asked and "jax" not in asked
+
+
+def test_the_user_s_choice_of_backend_stands(machine, monkeypatch):
+    machine("tensorflow", "jax", "keras", *OTHERS)
+    assert "KERAS_BACKEND=jax" in environment.prepare()
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert "as KERAS_BACKEND says" in environment.prepare()
+    assert os.environ["KERAS_BACKEND"] == "jax"
+
+
+def test_old_packages_are_named_in_one_line_and_left_alone(machine, monkeypatch, capsys):
+    versions = {"pillow": "12.2.9", "keras": "3.15.1.post1"}
+
+    def version(package: str) -> str:
+        if package not in versions:
+            raise importlib.metadata.PackageNotFoundError
+        return versions[package]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    asked = machine("tensorflow", "keras", *OTHERS)
+    environment.prepare()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "pillow 12.2.9 (safe from 12.3)" in said
+    assert "keras" not in said and "gradio" not in said and asked == []
+    versions["pillow"] = "13.0"
+    assert environment.outdated() == ""
+
+
+def test_requirements_ask_for_what_is_safe():
+    wanted = (ROOT / "requirements.txt").read_text().split()
+    optional = (ROOT / "pyproject.toml").read_text()
+    for package, floor in environment.FLOORS.items():
+        line = f"{package}>={floor}"
+        # The page is an extra of its own, where there is one.
+        assert line in wanted or line in optional or package not in optional
+
+
+@pytest.mark.parametrize(
+    ("backend", "sentence"),
+    [
+        ("teano", "give one of tensorflow, jax, torch"),
+        ("torch", "'torch', which is not installed: `pip install torch`, or give one of jax"),
+    ],
+)
+def test_a_backend_that_cannot_be_had_is_a_sentence(machine, monkeypatch, backend, sentence):
+    machine("jax", "keras", *OTHERS)
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    with pytest.raises(environment.BackendError, match=sentence):
+        environment.choose_backend()
+
+
+def test_a_backend_chosen_too_late_says_to_restart(monkeypatch):
+    import keras
+
+    (other,) = {"tensorflow", "jax"} - {keras.backend.backend()} or {"torch"}
+    monkeypatch.setattr(environment, "_importable", lambda _: True)
+    monkeypatch.setenv("KERAS_BACKEND", other)
+    with pytest.raises(environment.BackendError, match="Restart session"):
+        environment.choose_backend()
+
+
+def cluster(*workers: str) -> dict[str, str]:
+    return {"TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": {"index": 0}})}
+
+
+def test_tf_config_of_several_machines_names_the_way_of_jax():
+    with pytest.raises(environment.BackendError, match="KERAS_BACKEND=jax and KERAS_DISTRIBUTION"):
+        environment.check_hosts("tensorflow", cluster("10.0.0.1:1", "10.0.0.2:1"))
+    environment.check_hosts("tensorflow", cluster("10.0.0.1:1"))  # as clouds set it
+    environment.check_hosts("tensorflow", {"TF_CONFIG": "no JSON"})
+
+
+def test_several_hosts_need_jax():
+    hosts = {environment.HOSTS: "10.0.0.1:1"}
+    with pytest.raises(environment.BackendError, match="PyTorch trains on one"):
+        environment.check_hosts("torch", hosts)
+    environment.check_hosts("jax", hosts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "capability", "precision"),
+    [
+        ("TPU v5 lite", 0.0, "bfloat16"),
+        ("NVIDIA H100", 9.0, "bfloat16"),
+        ("Tesla T4", 7.5, "float32"),
+        ("CPU", 9.0, "float32"),  # of a backend that does not see the GPU
+    ],
+)
+def test_precision_follows_the_hardware(monkeypatch, kind, capability, precision):
+    monkeypatch.setattr(environment, "nvidia_capability", lambda: capability)
+    assert environment.choose_precision(kind) == precision
+
+
+def test_an_accelerator_that_is_not_used_is_said(monkeypatch):
+    monkeypatch.setattr(environment, "has_tpu", lambda: True)
+    assert "KERAS_BACKEND=jax" in environment.advice("tensorflow", "CPU", 1)[0]
+    assert environment.advice("jax", "TPU v5 lite", 8) == []
+    monkeypatch.setattr(environment, "has_tpu", lambda: False)
+    monkeypatch.setattr(environment, "nvidia_capability", lambda: 8.0)
+    assert "without CUDA" in environment.advice("tensorflow", "CPU", 1)[0]
+    monkeypatch.setattr(environment, "nvidia_capability", lambda: 0.0)
+    monkeypatch.setattr(environment, "_importable", lambda name: name == "google.colab")
+    assert "Runtime → Change runtime type" in environment.advice("jax", "CPU", 1)[0]
+
+
+def run_on(backend: str, code: str, **variables: str) -> str:
+    """Run code in a fresh process on a backend; gives what it printed."""
+    path = {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend}
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **path, **variables},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_tensorflow_spreads_over_gpus_and_tpus(monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+    seen, chosen = {"TPU": [], "GPU": []}, []
+    for listing in ("list_physical_devices", "list_logical_devices"):
+        monkeypatch.setattr(tf.config, listing, seen.__getitem__)
+    monkeypatch.setattr(tf.config, "experimental_connect_to_cluster", chosen.append)
+    monkeypatch.setattr(tf.tpu.experimental, "initialize_tpu_system", lambda _: None)
+    resolver = tf.distribute.cluster_resolver
+    monkeypatch.setattr(resolver, "TPUClusterResolver", lambda tpu: f"resolver of {tpu}")
+    monkeypatch.setattr(tf.distribute, "TPUStrategy", lambda resolver: "TPU strategy")
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: "mirrored")
+    monkeypatch.setattr(tf.distribute, "experimental_set_strategy", chosen.append)
+    monkeypatch.setattr(environment, "_nvidia", lambda _: "Tesla T4\nTesla T4")
+    assert environment._connect_tensorflow() == ("CPU", 1) and chosen == []
+    seen["GPU"] = ["GPU:0"]
+    assert environment._connect_tensorflow() == ("Tesla T4", 1) and chosen == []
+    seen["GPU"] = ["GPU:0", "GPU:1"]
+    assert environment._connect_tensorflow() == ("Tesla T4", 2) and chosen == ["mirrored"]
+    seen["TPU"] = ["TPU:0"] * 8
+    assert environment._connect_tensorflow() == ("TPU", 8)
+    assert chosen[1:] == ["resolver of local", "TPU strategy"]
+
+
+EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+
+
+def test_eight_devices_share_a_batch_on_jax():
+    code = (
+        "from genre_utils import environment; print(environment.connect());"
+        "import keras; model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]);"
+        "print(environment.replicas(), len(model.weights[0].value.sharding.device_set))"
+    )
+    line, devices = run_on("jax", code, **EIGHT).splitlines()
+    assert line == "CPU, 8 devices, JAX backend, float32" and devices == "8 8"
+
+
+@pytest.fixture
+def colab(monkeypatch, tmp_path):
+    """Pretend to be in Colab, where `google.colab` mounts and uploads as it is told."""
+    import types
+
+    module = types.ModuleType("google.colab")
+    module.drive, module.files = types.SimpleNamespace(), types.SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
+    monkeypatch.setitem(sys.modules, "google.colab", module)
+    monkeypatch.setattr(environment, "_importable", lambda name: name == "google.colab")
+    monkeypatch.setattr(environment, "DRIVE", tmp_path / "drive" / "MyDrive")
+    environment._mount_drive.cache_clear()
+    yield module
+    environment._mount_drive.cache_clear()
+
+
+def refuse(*_):
+    raise ValueError("mount failed")
+
+
+def test_outputs_go_to_colab_s_drive_or_a_sentence_says_that_they_are_lost(colab, capsys):
+    colab.drive.mount = lambda where: environment.DRIVE.mkdir(parents=True)
+    assert environment.lasting("outputs/model") == environment.DRIVE / "poster-genres/outputs/model"
+    assert environment.lasting("/tmp/model").as_posix() == "/tmp/model"
+    environment.DRIVE.rmdir()
+    environment._mount_drive.cache_clear()
+    colab.drive.mount = refuse
+    assert environment.lasting("outputs/model").as_posix() == "outputs/model"
+    assert "mount failed" in capsys.readouterr().out
+
+
+def test_elsewhere_outputs_stay_where_they_are():
+    assert environment.lasting("outputs/model").as_posix() == "outputs/model"
+
+
+def test_posters_are_uploaded_in_colab_and_a_blocked_upload_has_a_fallback(colab, tmp_path, capsys):
+    colab.files.upload = lambda: {"../poster.jpg": b"picture"}
+    assert environment.upload(tmp_path / "up") == tmp_path / "up"
+    assert (tmp_path / "up" / "poster.jpg").read_bytes() == b"picture"
+    colab.files.upload = dict
+    assert environment.upload(tmp_path / "up") is None
+    colab.files.upload = refuse
+    assert environment.upload(tmp_path / "up") is None
+    assert "write" in capsys.readouterr().out
+
+
+def test_importing_keras_is_quiet_and_a_failure_is_not(tmp_path):
+    code = "from genre_utils import environment; environment.choose_backend();"
+    code += "environment.import_keras()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    (tmp_path / "keras.py").write_text(
+        "import os; os.write(2, b'a library is missing'); raise ImportError"
+    )
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=path)
+    assert done.returncode and "a library is missing" in done.stderr
+
+
+def test_importing_the_package_imports_no_backend():
+    code = "import sys, genre_utils; assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_no_line_of_pytorch():
+    sources = [*(ROOT / "genre_utils").rglob("*.py"), *(ROOT / "notebooks").glob("*.py")]
+    lines = [line for file in sources for line in Path(file).read_text("utf-8").splitlines()]
+    assert not [line for line in lines if "import torch" in line or "from torch" in line]
+
+
+@pytest.mark.slow
+def test_colab_s_keras_loads_the_released_model(tmp_path):
+    """Keras 3.13, as Colab and Kaggle have it, installed beside the environment's own."""
+    target = str(tmp_path / "keras")
+    install = ["-m", "pip", "install", "-q", "--no-deps", "--target", target, "keras==3.13.*"]
+    subprocess.run([sys.executable, *install], check=True)
+    code = (
+        "import keras, numpy as np; assert keras.__version__.startswith('3.13');"
+        "from genre_utils.predictor import Predictor;"
+        "print(Predictor.load().predict(np.full((300, 200, 3), 9, np.uint8)))"
+    )
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join([target, str(ROOT)])}
+    subprocess.run([sys.executable, "-c", code], check=True, env=path, cwd=tmp_path)

@@ -1,0 +1,365 @@
+"""Model files from strangers: what is not ours is refused with a sentence, and nothing runs."""
+
+import io
+import json
+import os
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+
+from genre_utils import saved_model
+from genre_utils.networks import keras_files
+from genre_utils.networks.keras_files import CONFIG, WEIGHTS, check_network, load_network
+from genre_utils.saved_model import RELEASED, ModelError, load_model, read_card
+
+EMPTY = {"class_name": "Sequential", "module": "keras", "config": {"layers": []}}
+
+
+def write(file: Path, config=EMPTY, weights: bytes | None = None, **members: bytes) -> Path:
+    """Write a `.keras` archive by hand; other members replace or join those of any such file."""
+    content = {
+        "metadata.json": b'{"keras_version": "3.15.1"}',
+        CONFIG: json.dumps(config).encode(),
+        WEIGHTS: hdf5(lambda h5: h5.create_dataset("layers/vars/0", data=np.ones(3))),
+    }
+    content |= {WEIGHTS: weights} if weights is not None else {}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in {**content, **members}.items():
+            archive.writestr(name, data)
+    return file
+
+
+def hdf5(fill) -> bytes:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        fill(file)
+    return buffer.getvalue()
+
+
+def layer(kind: str, module: str = "keras.layers", registered: str | None = None, **config) -> dict:
+    part = {"class_name": kind, "module": module, "config": config, "registered_name": registered}
+    return {**EMPTY, "config": {"layers": [part]}}
+
+
+def refuse(file: Path, sentence: str) -> None:
+    with pytest.raises(ModelError, match=sentence) as caught:
+        load_network(file)
+    assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_released_networks_and_a_plain_one_pass(tmp_path):
+    check_network(write(tmp_path / "plain.keras"))
+    for name in ("model.keras", "words.keras"):
+        check_network(RELEASED / name)
+
+
+@pytest.mark.parametrize("name", ["efficientnetv2-b0", "convnext_tiny", "mobilenetv3_large"])
+def test_every_family_of_networks_passes(tmp_path, name, monkeypatch):
+    import keras
+
+    from genre_utils import models
+
+    family = getattr(keras.applications, models.APPLICATIONS[name])
+    backbone = family(include_top=False, weights=None, pooling="avg", input_shape=(64, 64, 3))
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(backbone)))
+    check_network(write(tmp_path / "a.keras", config))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        layer("Lambda", function={"class_name": "__lambda__", "config": {"code": "4wAA"}}),
+        layer("TFSMLayer", filepath="/tmp/evil"),
+        layer("TorchModuleWrapper", "keras.src.utils.torch_utils", content="gASV"),
+        layer("StringLookup", vocabulary="/etc/passwd"),
+        layer("system", "os", command="touch evil"),
+        layer("Dense", "evil.layers", units=3),
+        layer("Dense", "keras_evil", units=3),
+        layer("Dense", registered="evil>Dense", units=3),
+        layer("Dense", units=3, activation={"class_name": "function", "config": "eval"}),
+        layer("Dense", units=3, kernel_initializer={"class_name": "Lambda", "config": {}}),
+        {**EMPTY, "compile_config": {"loss": {"class_name": "Popen", "module": "subprocess"}}},
+    ],
+)
+def test_foreign_and_dangerous_layers_are_refused(tmp_path, part):
+    refuse(write(tmp_path / "a.keras", part), "no part of this project's networks")
+
+
+@pytest.fixture
+def mark(tmp_path) -> Path:
+    """What the code in a layer of `a.keras` would write."""
+    import keras
+
+    mark = tmp_path / "ran"
+    # Only plain values can be packed with a function; a path is none.
+    evil = keras.layers.Lambda(eval(f"lambda x: open({str(mark)!r}, 'w') and x"))
+    keras.Sequential([keras.Input((1,)), evil]).save(tmp_path / "a.keras")
+    mark.unlink(missing_ok=True)  # Keras calls a layer when it is built
+    return mark
+
+
+def test_code_in_a_layer_is_never_run(mark, tmp_path, monkeypatch):
+    """Even where a person has told Keras to trust everything."""
+    import keras
+
+    load = keras.saving.load_model
+    monkeypatch.setattr(keras.saving, "load_model", lambda f, **_: load(f, safe_mode=False))
+    refuse(tmp_path / "a.keras", "Lambda is no part")
+    assert not mark.exists()
+
+
+def test_code_that_got_past_our_own_checks_is_not_run_by_keras(mark, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras_files, "check_network", lambda file: None)
+    refuse(tmp_path / "a.keras", "cannot be loaded by Keras")
+    assert not mark.exists()
+
+
+def test_known_layers_that_keras_cannot_build_are_refused(tmp_path):
+    refuse(write(tmp_path / "a.keras", layer("Dense", units=-3)), "cannot be loaded by Keras")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("../evil.py", "'../evil.py' is in it and should not be"),
+        ("/etc/cron.d/evil", "should not be"),
+        ("assets/evil.pkl", "should not be"),
+        ("C:evil", "should not be"),
+    ],
+)
+def test_other_members_are_refused_and_not_unpacked(tmp_path, name, sentence):
+    refuse(write(tmp_path / "a.keras", **{name: b"evil"}), sentence)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.keras"]
+
+
+def test_missing_and_doubled_members_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "few.keras", "w") as archive:
+        archive.writestr(CONFIG, "{}")
+    refuse(tmp_path / "few.keras", "or is missing")
+    write(tmp_path / "twice.keras")
+    with (
+        pytest.warns(UserWarning, match="Duplicate"),
+        zipfile.ZipFile(tmp_path / "twice.keras", "a") as archive,
+    ):
+        archive.writestr(CONFIG, json.dumps(layer("Lambda")))
+    refuse(tmp_path / "twice.keras", "two files of one name")
+
+
+def link_out(h5: h5py.File) -> None:
+    h5["layers"] = h5py.ExternalLink("/etc/other.h5", "/secret")
+
+
+def link_within(h5: h5py.File) -> None:
+    h5["layers/vars/0"] = h5py.SoftLink("/elsewhere")
+
+
+def lie_outside(h5: h5py.File) -> None:
+    h5.create_dataset("vars/0", (9,), "u1", external=[("/etc/passwd", 0, 9)])
+
+
+def be_virtual(h5: h5py.File) -> None:
+    layout = h5py.VirtualLayout((9,), "f4")
+    layout[:] = h5py.VirtualSource("/etc/other.h5", "secret", (9,))
+    h5.create_virtual_dataset("vars/0", layout)
+
+
+def be_packed(h5: h5py.File) -> None:
+    h5.create_dataset("vars/0", (10**9,), "f4", chunks=(10**6,), compression="gzip")
+
+
+def be_huge(h5: h5py.File) -> None:
+    h5.create_dataset("vars/0", (10**9,), "f4")  # nothing is written: it takes no room
+
+
+def be_text(h5: h5py.File) -> None:
+    h5.create_dataset("vars/0", data=[b"a", b"b"], dtype=h5py.string_dtype())
+
+
+@pytest.mark.parametrize(
+    ("fill", "sentence"),
+    [
+        (link_out, "lead to another file"),
+        (link_within, "lead to another file"),
+        (lie_outside, "no plain array"),
+        (be_virtual, "no plain array"),
+        (be_packed, "no plain array"),
+        (be_huge, "more than any network"),
+        (be_text, "no plain array"),
+    ],
+)
+def test_weights_that_are_not_in_the_file_or_fill_the_memory_are_refused(tmp_path, fill, sentence):
+    refuse(write(tmp_path / "a.keras", weights=hdf5(fill)), sentence)
+
+
+def test_sizes_are_judged_before_anything_is_unpacked(tmp_path, monkeypatch):
+    file = write(tmp_path / "a.keras", weights=bytes(3_000_000))
+    monkeypatch.setattr(keras_files, "MAX_WEIGHTS", 2_000_000)
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("unpacked a bomb"))
+    refuse(file, "would unpack to more")
+    file = write(tmp_path / "b.keras", **{CONFIG: b"[" * 3_000_000})
+    monkeypatch.setattr(keras_files, "MAX_CONFIG", 2_000_000)
+    refuse(file, "would unpack to more")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK\x05\x06" + bytes(18), b"\x89HDF\r\n\x1a\n" + bytes(99), pickle.dumps([1]), b"{}"],
+)
+def test_files_of_other_kinds_are_refused(tmp_path, content):
+    (tmp_path / "a.keras").write_bytes(content)
+    refuse(tmp_path / "a.keras", "no whole .keras file|is missing")
+
+
+def test_a_description_nested_without_end_is_refused(tmp_path):
+    refuse(write(tmp_path / "a.keras", **{CONFIG: b"[" * 100_000}), "no whole .keras file")
+
+
+# Folders
+
+
+@pytest.fixture
+def stranger(tmp_path) -> Path:
+    """A copy of the released model's card and picture network."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("model.json", "model.keras"):
+        shutil.copyfile(RELEASED / name, folder / name)
+    return folder
+
+
+def change_card(folder: Path, **changes) -> None:
+    card = read_card(folder) | changes
+    (folder / "model.json").write_text(json.dumps(card))
+
+
+def test_a_trap_with_right_sums_is_refused(stranger):
+    write(stranger / "model.keras", layer("Lambda"))
+    change_card(stranger, sha256={"model.keras": saved_model.sha256_of(stranger / "model.keras")})
+    with pytest.raises(ModelError, match="Lambda is no part"):
+        load_model(stranger, with_words=False)
+
+
+@pytest.mark.parametrize("name", ["model.h5", "../model.keras", "/etc/passwd", "model.pkl"])
+def test_a_card_may_name_known_files_only(stranger, name):
+    sums = read_card(stranger)["sha256"]
+    change_card(stranger, sha256={**sums, name: "0" * 64})
+    with pytest.raises(ModelError, match="names a file that no model has"):
+        load_model(stranger)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "ngrams.npz", "tokenizer.json"])
+def test_no_file_is_opened_without_its_sum(stranger, name):
+    sums = read_card(stranger)["sha256"]
+    for file in set(sums) - {"model.keras"}:
+        (stranger / file).symlink_to(RELEASED / file)
+    change_card(stranger, sha256={file: sums[file] for file in sums if file != name})
+    with pytest.raises(ModelError, match=f"{name}.* is missing|names no {name}"):
+        load_model(stranger)
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.keras"])
+def test_pipes_and_folders_in_place_of_files_are_refused(stranger, name):
+    (stranger / name).unlink()
+    os.mkfifo(stranger / name)
+    with pytest.raises(ModelError, match="no model.json|is missing"):
+        load_model(stranger, with_words=False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"genres": ["Drama"] * 24},
+        {"genres": [f"g{i}" for i in range(23)]},
+        {"genres": list(range(24))},
+        {"genres": None},
+        {"thresholds": [0.5] * 23},
+        {"thresholds": [float("nan")] * 24},
+        {"thresholds": [2.0] * 24},
+        {"thresholds": "high"},
+        {"image_size": [400]},
+        {"image_size": [400, 10**9]},
+        {"image_size": [400, -272]},
+        {"sums": {}},
+        {"sums": {"picture": {"weights": {"picture": [1.0]}, "bias": [0.0]}}},
+        {"sums": {"picture": {"weights": {"picture": [float("inf")] * 24}, "bias": [0.0] * 24}}},
+        {"sha256": {}},
+        {"sha256": ["model.keras"]},
+        {"training_ids": [1, 2]},
+        {"training_ids": None},
+        {"format": 99},
+    ],
+)
+def test_a_card_that_contradicts_itself_is_refused_before_a_network_is_built(
+    stranger, changes, monkeypatch
+):
+    monkeypatch.setattr(saved_model, "load_network", lambda _: pytest.fail("built a network"))
+    change_card(stranger, **changes)
+    with pytest.raises(ModelError):
+        load_model(stranger, with_words=False)
+
+
+@pytest.mark.parametrize("name", ["ngrams.npz", "tokenizer.json"])
+def test_damaged_word_parts_with_right_sums_are_refused(stranger, name, monkeypatch):
+    for file in saved_model.READING_FILES:
+        shutil.copyfile(RELEASED / file, stranger / file)
+    (stranger / name).write_bytes(b"{}")
+    files = ("model.keras", *saved_model.READING_FILES)
+    change_card(stranger, sha256={file: saved_model.sha256_of(stranger / file) for file in files})
+    size = read_card(RELEASED)["image_size"]
+    network = SimpleNamespace(input_shape=(None, *size, 3), output_shape=(None, 24))
+    monkeypatch.setattr(saved_model, "load_network", lambda _: network)
+    with pytest.raises(ModelError, match="cannot be understood"):
+        load_model(stranger)
+
+
+def test_genres_and_size_must_fit_the_network(stranger):
+    height, width = read_card(RELEASED)["image_size"]
+
+    class Network:
+        input_shape, output_shape = (None, height, width, 3), (None, 23)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saved_model, "load_network", lambda _: Network)
+        with pytest.raises(ModelError, match="contradict"):
+            load_model(stranger, with_words=False)
+        Network.output_shape = (None, 24)
+        load_model(stranger, with_words=False)
+        Network.input_shape = (None, width, height, 3)
+        with pytest.raises(ModelError, match="contradict"):
+            load_model(stranger, with_words=False)
+
+
+def test_other_things_than_folders_of_ours_are_refused(tmp_path):
+    (tmp_path / "old.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    (tmp_path / "saved_model.pb").write_bytes(b"\n\x0b")
+    with pytest.raises(ModelError, match="is a file, and a model is a folder"):
+        load_model(tmp_path / "old.h5")
+    with pytest.raises(ModelError, match="no model.json"):
+        load_model(tmp_path)
+    (tmp_path / "model.json").write_text("[" * 100_000)
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(tmp_path)
+
+
+def test_tables_of_n_grams_must_be_plain_and_fit(tmp_path):
+    from genre_utils.text import NgramModel
+
+    names = np.frombuffer(b"a\nb", np.uint8)
+    good = {"names0": names, "names1": names, "idf0": np.ones(2), "idf1": np.ones(2)}
+    good |= {"weights": np.zeros((4, 3)), "bias": np.zeros(3)}
+    np.savez(tmp_path / "a.npz", **good)
+    assert NgramModel.load(tmp_path / "a.npz").logits(["a"]).shape == (1, 3)
+    for wrong in (
+        {"weights": np.zeros((5, 3))},
+        {"bias": np.zeros(4)},
+        {"weights": np.array([print], object)},
+    ):
+        np.savez(tmp_path / "b.npz", **good | wrong)
+        with pytest.raises(ValueError):
+            NgramModel.load(tmp_path / "b.npz")

@@ -1,0 +1,80 @@
+"""The sentence encoder against the original's vectors, computed with the authors' own network."""
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from genre_utils.batches import WordBatches, pad_tokens
+from genre_utils.networks import minilm, tokenizer
+
+WEIGHTS = minilm.cached_weights()
+
+
+@pytest.mark.skipif(
+    not WEIGHTS.exists(), reason="no weights here: python -m genre_utils.weights.fetch_encoder"
+)
+def test_vectors_are_the_original_s():
+    with np.load(ROOT / "tests" / "references" / "minilm.npz", allow_pickle=False) as reference:
+        sentences, expected = reference["sentences"].tolist(), reference["vectors"]
+    network, how = minilm.load_encoder()
+    assert minilm.REPOSITORY in how
+    vectors = tokenizer.run_on_words(network, tokenizer.tokenize(sentences))
+    cosines = (vectors * expected).sum(axis=1) / np.linalg.norm(vectors, axis=1)
+    assert len(sentences) == 12 and cosines.min() > 0.999
+
+
+def test_a_text_s_vector_does_not_depend_on_its_neighbours():
+    network = minilm.build_encoder()
+    tokens = tokenizer.tokenize(["in space no one can hear you scream", "heat and dust " * 20, ""])
+    together = tokenizer.run_on_words(network, tokens)
+    alone = np.concatenate([tokenizer.run_on_words(network, [row]) for row in tokens])
+    np.testing.assert_allclose(together, alone, atol=2e-5)
+    assert np.abs(together[0] - together[1]).max() > 0.1
+
+
+def test_long_texts_are_cut_and_padding_is_zero():
+    rows = tokenizer.tokenize(["word " * 1000, "word"])
+    assert [len(row) for row in rows] == [tokenizer.MAX_TOKENS, 3]
+    table = pad_tokens(rows)
+    assert table.shape == (2, 128) and not table[1, 3:].any()
+
+
+def test_weights_of_another_file_are_refused(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"something else")
+    with pytest.raises(minilm.EncoderError, match="SHA-256"):
+        minilm.check_weights(tmp_path / "model.safetensors")
+
+
+def test_without_internet_the_released_encoder_answers_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(minilm, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(minilm, "has_internet", lambda: False)
+    network, how = minilm.load_encoder()
+    assert network.output_shape[-1] == minilm.WIDTH and "released model" in how
+    monkeypatch.setattr(minilm, "RELEASED_WORDS", tmp_path / "none.keras")
+    with pytest.raises(minilm.EncoderError, match="fetch_encoder"):
+        minilm.load_encoder()
+
+
+def test_an_epoch_has_whole_batches_of_texts_and_the_widest_first():
+    rng = np.random.default_rng(0)
+    tokens = [np.full(rng.integers(3, 100), i + 1, np.int32) for i in range(50)]
+    labels = np.eye(50)
+    paths = [f"{i}.jpg" for i in range(50)]
+    batches = [WordBatches(tokens, paths, labels, 8, seed=0, epoch=1)[i] for i in range(6)]
+    seen = np.concatenate([x[:, 0] for x, _ in batches]) - 1
+    assert len(seen) == len(set(seen)) == 48  # two are left over, for another epoch
+    for x, y in batches:
+        np.testing.assert_array_equal(y.argmax(axis=1), x[:, 0] - 1)
+    widths = [x.shape[1] for x, _ in batches]
+    assert widths[0] == max(widths) and widths[1] == min(widths)
+    again = WordBatches(tokens, paths, labels, 8, seed=0, epoch=1)
+    other = WordBatches(tokens, paths, labels, 8, seed=0, epoch=2)
+    np.testing.assert_array_equal(again[3][0], batches[3][0])
+    assert any(not np.array_equal(other[i][0], batches[i][0]) for i in range(6))
+
+
+def test_texts_of_one_length_come_once_each():
+    tokens = [np.array([101, 102], np.int32)] * 50
+    batches = WordBatches(tokens, [f"{i}.jpg" for i in range(50)], np.eye(50), 10, seed=0, epoch=0)
+    seen = np.concatenate([batches[i][1].argmax(axis=1) for i in range(len(batches))])
+    assert sorted(seen) == list(range(50))

@@ -1,0 +1,205 @@
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from genre_utils import models, runs, training
+from genre_utils.batches import PosterBatches
+from genre_utils.evaluation import macro_average_precision
+from genre_utils.runs import folder
+
+GENRES = ("dark", "bright")
+
+
+EPOCHS = 4
+
+
+def fit(folder, posters, callbacks=(), rate=1e-3, patience=EPOCHS, epochs=EPOCHS) -> pd.DataFrame:
+    """What the train notebook does, in small."""
+    cache, paths, labels = posters
+    keras.utils.set_random_seed(0)
+    run = runs.open_run(folder, {"seed": 0})
+    run.begin()
+    model = models.build_model("seed_cnn", 80, GENRES)
+    model.compile(keras.optimizers.Adam(rate), keras.losses.BinaryCrossentropy(from_logits=True))
+    model, done = run.resume(model)
+    keep = runs.Checkpoints(run, PosterBatches(cache, paths, labels, 8), labels)
+
+    def batches(epoch: int) -> PosterBatches:
+        return PosterBatches(cache, paths, labels, 8, 0, epoch, augmented=True)
+
+    runs.fine_tune(run, model, batches, range(done, epochs), patience, [keep, *callbacks])
+    return run.history().drop(columns="seconds")
+
+
+class Kill(keras.callbacks.Callback):
+    """Stops the process's training in the middle of the second epoch, or while it saves."""
+
+    def __init__(self, moment: str):
+        super().__init__()
+        self.moment = moment
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.moment == "batch" and batch == 1 and self.model.optimizer.iterations > 3:
+            raise KeyboardInterrupt
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.moment == "epoch" and epoch == 1:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("moment", ["batch", "epoch"])
+def test_interrupted_training_ends_as_the_uninterrupted_one(tmp_path, posters, moment):
+    whole = fit(tmp_path / "whole", posters)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "cut", posters, [Kill(moment)])
+    resumed = fit(tmp_path / "cut", posters)
+    assert whole["epoch"].tolist() == resumed["epoch"].tolist() == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose(whole["loss"], resumed["loss"], atol=1e-6)
+    np.testing.assert_allclose(whole["val_macro_map"], resumed["val_macro_map"], atol=1e-6)
+
+
+def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, posters, capsys):
+    whole = fit(tmp_path / "run", posters)
+    run = runs.Run(tmp_path / "run", {})
+    newest, before = run.checkpoints()
+    newest.write_bytes(newest.read_bytes()[:1000])
+    model, done = run.resume(None)
+    assert done == int(before.stem[-3:]) == EPOCHS - 1
+    assert newest.name in capsys.readouterr().out
+    newest.unlink()
+    np.testing.assert_allclose(fit(tmp_path / "run", posters)["loss"], whole["loss"], atol=1e-6)
+
+
+def test_a_loss_that_is_no_number_stops_with_the_posters_and_keeps_the_best(tmp_path, posters):
+    cache, paths, labels = posters
+    bad = labels.copy()
+    bad[7] = np.nan  # poster 7.png
+    fit(tmp_path / "run", posters, epochs=1)
+    best = (tmp_path / "run" / "checkpoints" / "best.keras").read_bytes()
+    with pytest.raises(training.RunError, match=r"loss is nan.*7\.png.*best network.*best\.keras"):
+        fit(tmp_path / "run", (cache, paths, bad))
+    assert (tmp_path / "run" / "checkpoints" / "best.keras").read_bytes() == best
+    history = runs.Run(tmp_path / "run", {}).history()
+    assert history["epoch"].tolist() == [0, 1] and np.isfinite(history["loss"][1])
+
+
+LOCKED = """
+import sys
+from genre_utils import runs, training
+try:
+    runs.open_run(sys.argv[1], {"seed": 0}).begin()
+except training.RunError as error:
+    sys.exit(str(error))
+print("trains", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
+    def start() -> subprocess.Popen:
+        command = [sys.executable, "-c", LOCKED, str(tmp_path)]
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        return subprocess.Popen(command, text=True, cwd=ROOT, **pipes)
+
+    first = start()
+    assert first.stdout.readline() == "trains\n"
+    _, said = start().communicate()
+    assert "Another process is training into" in said and "Traceback" not in said
+    first.kill()  # the system lets go of the lock
+    first.communicate()
+    run = runs.open_run(tmp_path, {"seed": 0})
+    runs.open_run(tmp_path, {"seed": 0})  # a cell run twice is the same training
+    run.finish({})
+    assert not (tmp_path / runs.LOCK_FILE).exists()
+
+
+def test_without_locks_a_line_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    runs.open_run(tmp_path, {"seed": 0})
+    assert "cannot be locked" in capsys.readouterr().out
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import keras, numpy as np
+from genre_utils import fusion, models, saved_model
+network = models.build_model("seed_cnn", 80, ("a", "b"))
+sums = {"picture": fusion.LogitSum({"picture": np.ones(2)}, np.zeros(2))}
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    saved_model.save_model(
+        Path(sys.argv[1]), network, None, sums, ("a", "b"), (0.5, 0.5), [], {"sample": True}
+    )
+except OSError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_disk_that_fills_while_saving_leaves_the_model_before(tmp_path):
+    def save(limit: int) -> str:
+        command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(limit)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stderr
+
+    save(1 << 30)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert set(before) == {"model.keras", "model.json"}
+    for limit in (1000, 100_000):
+        said = save(limit)
+        assert "cannot be written: the disk is full" in said and "Traceback" not in said
+        assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_patience_stops_and_the_network_before_the_first_epoch_counts(tmp_path, posters):
+    # A rate of zero: no epoch is better than the network before the first.
+    history = fit(tmp_path / "run", posters, rate=0.0, patience=2)
+    assert history["epoch"].tolist() == [0, 1, 2]
+    again = fit(tmp_path / "run", posters, rate=0.0, patience=2)
+    pd.testing.assert_frame_equal(history, again)
+
+
+def test_the_best_network_is_kept(tmp_path, posters):
+    cache, paths, labels = posters
+    history = fit(tmp_path / "run", posters)
+    best = keras.saving.load_model(runs.Run(tmp_path / "run", {}).best_file)
+    score = macro_average_precision(labels, best.predict(cache.pixels(paths), verbose=0))
+    assert score == pytest.approx(history["val_macro_map"].max())
+
+
+def test_other_settings_in_the_same_folder_are_refused(tmp_path):
+    runs.open_run(tmp_path, {"model": "b"})
+    runs.open_run(tmp_path, {"model": "a", "seed": 0}).begin()
+    runs.open_run(tmp_path, {"model": "a", "seed": 0}).begin()
+    with pytest.raises(training.RunError, match="seed was 0 and is now 1.*RESTART=True"):
+        runs.open_run(tmp_path, {"model": "a", "seed": 1})
+    runs.open_run(tmp_path, {"model": "a", "seed": 1}, restart=True).begin()
+    assert json.loads((tmp_path / "settings.json").read_text()) == {"model": "a", "seed": 1}
+
+
+def test_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(training.RunError, match="cannot be written"):
+        runs.open_run(tmp_path / "file" / "model", {})
+
+
+def test_a_folder_in_which_nothing_began_is_left_as_it_was(tmp_path):
+    runs.check_writable(tmp_path / "new" / "model")
+    assert not (tmp_path / "new").exists()
+    runs.open_run(tmp_path / "new", {"seed": 0})
+    folder._unlock(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_a_training_began_with_is_kept_and_compared_before_anything_is_read(tmp_path):
+    assert runs.choice_of_run(tmp_path, {"seed": 0}, "auto", restart=False) == "auto"
+    runs.open_run(tmp_path, {"seed": 0, "read_text": True}).begin()
+    assert runs.choice_of_run(tmp_path, {"seed": 0}, "auto", restart=False) == "yes"
+    assert runs.choice_of_run(tmp_path, {"seed": 1}, "auto", restart=True) == "auto"
+    with pytest.raises(training.RunError, match="seed was 0 and is now 1"):
+        runs.choice_of_run(tmp_path, {"seed": 1}, "auto", restart=False)

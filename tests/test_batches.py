@@ -1,0 +1,161 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genre_utils.batches import PosterBatches, WordBatches, augment, fill_cache
+from genre_utils.images import read_poster, resize_poster
+
+SIZE = (48, 32)
+
+
+@pytest.fixture
+def cache(tmp_path, picture, encode):
+    paths = []
+    for i in range(10):
+        path = tmp_path / f"{i}.jpg"
+        path.write_bytes(encode(np.roll(picture, 3 * i, axis=0), "JPEG"))
+        paths.append(str(path))
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    cache = fill_cache([*paths[:4], str(broken), *paths[4:]], SIZE, tmp_path / "cache")
+    return cache, paths
+
+
+def test_cache_holds_what_prediction_sees(cache):
+    pixels, paths = cache
+    direct = np.stack([resize_poster(read_poster(path), SIZE) for path in paths])
+    assert np.abs(pixels.pixels(paths).astype(int) - direct.astype(int)).max() <= 1
+
+
+def test_unreadable_poster_is_named_and_moves_no_other_row(cache):
+    pixels, _ = cache
+    assert [reason for reason in pixels.unreadable.values()] == [
+        "not a picture in a known format (JPEG, PNG, WEBP, GIF, BMP)"
+    ]
+
+
+def test_a_cache_of_nothing_is_not_kept(tmp_path):
+    broken = [str(tmp_path / f"{i}.jpg") for i in range(3)]
+    for path in broken:
+        Path(path).write_bytes(b"no picture")
+    assert set(fill_cache(broken, SIZE, tmp_path / "none").unreadable) == set(broken)
+    assert not (tmp_path / "none").exists()
+
+
+def test_cache_is_filled_once_and_again_when_a_file_changes(tmp_path, cache, monkeypatch):
+    _, paths = cache
+    folder = tmp_path / "once"
+    first = fill_cache(paths, SIZE, folder)
+    monkeypatch.setattr("genre_utils.batches.read_poster", lambda *_: pytest.fail("read again"))
+    assert fill_cache(paths, SIZE, folder).file == first.file
+    monkeypatch.undo()
+    with open(paths[0], "ab") as file:
+        file.write(b"\0")
+    assert fill_cache(paths, SIZE, folder).file != first.file
+
+
+def test_interrupted_filling_leaves_no_cache(tmp_path, cache, monkeypatch):
+    _, paths = cache
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("genre_utils.batches.resize_poster", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fill_cache(paths, SIZE, tmp_path / "torn")
+    assert list((tmp_path / "torn").iterdir()) == []
+
+
+def batches(cache, paths, **options) -> PosterBatches:
+    labels = np.eye(len(paths))
+    return PosterBatches(cache, paths, labels, 4, **options)
+
+
+def test_batches_in_order_hold_every_poster_and_are_all_of_one_shape(cache):
+    pixels, paths = cache
+    ordered = batches(pixels, paths)
+    filled = [*range(10), 0, 1]
+    np.testing.assert_array_equal(np.concatenate([y for _, y in ordered]), np.eye(10)[filled])
+    read = pixels.pixels([paths[i] for i in filled])
+    np.testing.assert_array_equal(np.concatenate([x for x, _ in ordered]), read)
+    assert {x.shape for x, _ in ordered} == {(4, *SIZE, 3)}
+
+
+def test_training_leaves_out_a_remainder_that_is_another_in_each_epoch(cache):
+    pixels, paths = cache
+    left_out = set()
+    for epoch in range(8):
+        shuffled = batches(pixels, paths, seed=0, epoch=epoch)
+        assert [x.shape for x, _ in shuffled] == [(4, *SIZE, 3)] * 2
+        seen = np.concatenate([y for _, y in shuffled]).sum(axis=0)
+        assert sorted(seen) == [0, 0] + [1] * 8
+        left_out |= set(np.flatnonzero(seen == 0))
+    assert len(left_out) > 4
+
+
+def test_fewer_posters_than_a_batch_come_several_times(cache):
+    pixels, paths = cache
+    ((_, labels),) = PosterBatches(pixels, paths[:3], np.eye(3), 7, seed=0)
+    assert sorted(labels.sum(axis=0)) == [2, 2, 3]
+
+
+def test_hosts_share_each_batch_without_gap_or_overlap(cache):
+    pixels, paths = cache
+    whole = batches(pixels, paths, seed=1, augmented=True)
+    first, second = (batches(pixels, paths, seed=1, augmented=True) for _ in range(2))
+    first.share, second.share = (0, 2), (1, 2)
+    for i in range(len(whole)):
+        for both, one, other in zip(whole[i], first[i], second[i], strict=True):
+            np.testing.assert_array_equal(both, np.concatenate([one, other]))
+
+
+def test_batches_of_words_have_few_shapes_the_same_on_all_hosts():
+    rng = np.random.default_rng(0)
+    tokens = [np.arange(1, 1 + n) for n in rng.integers(1, 128, 50)]
+    names = [f"{i}.jpg" for i in range(50)]
+    first, second = (WordBatches(tokens, names, np.eye(50), 8, 0, 0) for _ in range(2))
+    first.share, second.share = (0, 2), (1, 2)
+    assert len(first) == 6
+    shapes = [first[i][0].shape for i in range(6)]
+    assert shapes == [second[i][0].shape for i in range(6)]
+    assert all(shape[0] == 4 and shape[1] % 32 == 0 for shape in shapes)
+    assert shapes[0][1] == max(width for _, width in shapes)
+    labels = np.concatenate([batch[i][1] for batch in (first, second) for i in range(6)])
+    assert labels.sum(axis=0).max() == 1 and labels.sum() == 48
+
+
+def test_an_epoch_depends_on_seed_epoch_and_poster_alone(cache):
+    pixels, paths = cache
+    once = batches(pixels, paths, seed=3, epoch=2, augmented=True)
+    again = batches(pixels, paths, seed=3, epoch=2, augmented=True)
+    for i in (1, 0):
+        for mine, theirs in zip(once[i], again[i], strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    for options in ({"seed": 3, "epoch": 3}, {"seed": 4, "epoch": 2}):
+        other = batches(pixels, paths, augmented=True, **options)
+        assert not np.array_equal(other[0][0], once[0][0])
+        assert not np.array_equal(np.concatenate(other.rows), np.concatenate(once.rows))
+    # The table's order and a poster more or less do not change the order of the others.
+    turned = PosterBatches(pixels, paths[:0:-1], np.eye(9), 9, seed=3, epoch=2)
+    once = PosterBatches(pixels, paths, np.eye(10), 10, seed=3, epoch=2)
+    first = paths[0]
+    assert [p for p in once.paths[once.rows[0]] if p != first] == list(turned.paths[turned.rows[0]])
+
+
+def test_shuffling_keeps_labels_with_their_posters(cache):
+    pixels, paths = cache
+    shuffled = PosterBatches(pixels, paths, np.eye(10), 5, seed=1)
+    seen = []
+    for x, y in shuffled:
+        for poster, label in zip(x, y, strict=True):
+            np.testing.assert_array_equal(poster, pixels.pixels([paths[label.argmax()]])[0])
+            seen.append(int(label.argmax()))
+    assert sorted(seen) == list(range(10)) and seen != list(range(10))
+
+
+def test_augmentation_varies_a_poster_and_stays_in_range(picture):
+    variants = [augment(picture, np.random.default_rng(seed)) for seed in range(8)]
+    assert all(v.shape == picture.shape and v.dtype == np.uint8 for v in variants)
+    assert len({v.tobytes() for v in variants}) == 8
+    np.testing.assert_array_equal(variants[0], augment(picture, np.random.default_rng(0)))

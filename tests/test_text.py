@@ -1,0 +1,146 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from genre_utils.ocr import Line
+from genre_utils.text import (
+    NgramModel,
+    Tfidf,
+    as_text,
+    phrases_of,
+    pieces_of,
+    split_glued,
+    typical_words,
+)
+
+CORNERS = ((0, 0), (1, 0), (1, 0.1), (0, 0.1))
+TEXTS = ["a haunted house", "haunted again", "laughing out loud", "laughing all day", ""] * 4
+LABELS = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [0, 0]] * 4)
+
+
+@pytest.fixture
+def ngrams():
+    return NgramModel.fit(TEXTS, LABELS)
+
+
+def test_lines_become_one_text():
+    assert as_text([Line("HEAT", 0.9, CORNERS), Line("and dust", 0.9, CORNERS)]) == "HEAT and dust"
+    assert as_text([]) == ""
+
+
+def test_the_highest_letters_come_first():
+    def line(text: str, top: float, height: float) -> Line:
+        bottom = top + height
+        return Line(text, 0.9, ((0.1, top), (0.9, top), (0.9, bottom), (0.1, bottom)))
+
+    small, next_small = line("one summer", 0.1, 0.03), line("one beach", 0.2, 0.03)
+    assert as_text([small, next_small, line("HEAT", 0.7, 0.12)]) == "HEAT one summer one beach"
+    steep = Line("GO", 0.9, ((0.1, 0.5), (0.9, 0.3), (0.9, 0.35), (0.1, 0.55)))
+    assert as_text([steep, line("HEAT", 0.7, 0.12)]) == "HEAT GO"
+
+
+def test_words_decide_and_slips_of_the_reader_are_forgiven(ngrams):
+    logits = ngrams.logits(["a haunted place", "haunfed", "laughing"])
+    assert (logits[:2, 0] > logits[:2, 1]).all() and logits[2, 1] > logits[2, 0]
+
+
+@pytest.mark.parametrize(
+    "analyzer, options",
+    [
+        (pieces_of, {"analyzer": "char_wb", "ngram_range": (2, 5)}),
+        (phrases_of, {"analyzer": "word", "ngram_range": (1, 2)}),
+    ],
+)
+def test_n_grams_are_weighed_as_scikit_learn_weighs_them(analyzer, options):
+    texts = [
+        "Fear the  DEAD, fear\tthe living",
+        "a I x",
+        "L'été 1998: été\n七人の侍",
+        "",
+        "dead dead I",
+    ]
+    theirs = TfidfVectorizer(**options, sublinear_tf=True, min_df=2, dtype=np.float32)
+    theirs.fit(texts[:3] * 2)
+    ours = Tfidf.learn(analyzer, texts[:3] * 2)
+    assert list(ours.column) == theirs.get_feature_names_out().tolist()
+    for text, row in zip(texts, theirs.transform(texts).toarray(), strict=True):
+        columns, weights = ours.weigh(text)
+        dense = np.zeros(len(row))
+        dense[columns] = weights
+        np.testing.assert_allclose(dense, row, atol=1e-6)
+
+
+def test_a_prediction_does_not_wait_for_scikit_learn(ngrams, tmp_path):
+    ngrams.save(tmp_path / "ngrams.npz")
+    script = (
+        "import sys; from pathlib import Path; from genre_utils.words import NgramModel; "
+        "NgramModel.load(Path(sys.argv[1])).logits(['haunted']); "
+        "print([name for name in ('sklearn', 'scipy', 'pandas') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", script, tmp_path / "ngrams.npz"]
+    assert subprocess.check_output(command, text=True).strip() == "[]"
+
+
+def test_a_text_without_known_words_gives_the_bias(ngrams):
+    np.testing.assert_allclose(ngrams.logits(["", "zzz"]), [ngrams.bias] * 2, atol=1e-6)
+
+
+def test_a_genre_that_is_too_rare_gets_its_frequency():
+    labels = LABELS.copy()
+    labels[:, 1] = 0
+    labels[2, 1] = 1
+    logits = NgramModel.fit(TEXTS, labels).logits(["laughing out loud", "haunted"])
+    assert logits[0, 1] == pytest.approx(logits[1, 1])
+    assert 0 < 1 / (1 + np.exp(-logits[0, 1])) < 0.15
+
+
+def test_a_saved_model_says_the_same_and_holds_no_pickle(ngrams, tmp_path):
+    ngrams.save(tmp_path / "ngrams.npz")
+    texts = ["haunted loud", "day of laughing", ""]
+    np.testing.assert_allclose(
+        NgramModel.load(tmp_path / "ngrams.npz").logits(texts), ngrams.logits(texts), atol=1e-5
+    )
+    with np.load(tmp_path / "ngrams.npz", allow_pickle=False) as arrays:
+        assert all(arrays[name].dtype != object for name in arrays.files)
+
+
+def test_code_in_a_saved_model_is_not_run(ngrams, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return open, (str(tmp_path / "ran"), "w")
+
+    ngrams.save(tmp_path / "ngrams.npz")
+    arrays = dict(np.load(tmp_path / "ngrams.npz"))
+    np.savez(tmp_path / "evil.npz", **arrays | {"bias": np.array([Evil()])})
+    with pytest.raises(ValueError, match="allow_pickle"):
+        NgramModel.load(tmp_path / "evil.npz")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_posters_without_any_words_can_be_fitted():
+    logits = NgramModel.fit([""] * 20, LABELS).logits(["", "haunted"])
+    assert np.isfinite(logits).all()
+
+
+def test_typical_words_are_the_genre_s_own():
+    texts = ["the haunted house", "the laughing man"] * 10
+    found = typical_words(texts, np.array([[1, 0], [0, 1]] * 10), ["Horror", "Comedy"])
+    assert "haunted" in found["Horror"] and "laughing" in found["Comedy"]
+    assert "the" not in found["Horror"] + found["Comedy"]
+    assert typical_words(["", ""], np.eye(2, dtype=int), ["A", "B"]) == {"A": [], "B": []}
+
+
+@pytest.mark.parametrize(
+    "read, said",
+    [
+        ("THELAST EXORCISM", "THE LAST EXORCISM"),
+        ("JohnHawkes in THESESSIONS", "John Hawkes in THE SESSIONS"),
+        ("KIESLOWSKI", "KIESLOWSKI"),  # would fall into scraps
+        ("I'M OFVÉRONIQUE 七人の侍 ТАРКОВСКИЙ 007!", "I'M OFVÉRONIQUE 七人の侍 ТАРКОВСКИЙ 007!"),
+    ],
+)
+def test_lost_spaces_come_back_and_nothing_else_changes(read, said):
+    assert split_glued(read) == said
