@@ -39,12 +39,12 @@ def main() -> None:
 
 
 def drop(paths: list[str], address: str, page: psutil.Process) -> None:
-    """Have all posters judged; writes the memory after every 50."""
+    """Have all posters predicted; writes the memory after every 50."""
     rows = []
     for start in range(0, len(paths), AT_ONCE):
         visitor = Client(address, verbose=False)
         some = [handle_file(path) for path in paths[start : start + AT_ONCE]]
-        visitor.predict(some, 3, api_name="/judge")
+        visitor.predict(some, 3, api_name="/predict")
         visitor.close()
         if (start + AT_ONCE) % NOTED == 0:
             megabytes = round(page.memory_info().rss / 1e6)

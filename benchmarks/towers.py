@@ -23,8 +23,8 @@ from scipy.special import expit
 
 from genre_utils import batches, dataset, images, models, networks, ocr, sources, training
 from genre_utils.evaluation import calibration_error, macro_average_precision
-from genre_utils.fusion import ALL_SHARE, fit_sum
-from genre_utils.text import as_text, learn_ngrams, split_glued
+from genre_utils.fusion import ALL_SHARE, fit_fusion
+from genre_utils.text import fit_ngrams, join_lines, segment_words
 
 PICTURES = ("efficientnet_lite2", "efficientnet_lite0")
 
@@ -51,13 +51,13 @@ def main() -> None:
         add(name, training.unwatched_head, picture_features(name, data, parts, options.cache))
     lines = ocr.read_posters(paths, ocr.WordCache(options.words)).lines
     found = [lines.get(path, []) for path in paths]
-    texts = [split_glued(" ".join(line.text for line in one)) for one in found]
+    texts = [segment_words(" ".join(line.text for line in one)) for one in found]
     network, how = networks.load_encoder()
     print(how)
     vectors = networks.run_on_words(network, networks.tokenize(texts))
     add("sentence", training.unwatched_head, vectors)
-    add("n-grams", learn_ngrams, texts)
-    add("n-grams, largest line first", learn_ngrams, [as_text(one) for one in found])
+    add("n-grams", fit_ngrams, texts)
+    add("n-grams, largest line first", fit_ngrams, [join_lines(one) for one in found])
     systems = score_all(towers, labels)
     measure.save("towers", {"posters": len(labels), "systems": systems, "seconds": seconds})
 
@@ -78,7 +78,7 @@ def score_all(towers: dict, labels: np.ndarray) -> list[dict]:
         fitted = []
         for rest in training.folds(len(labels)):
             known = {tower: logits[~rest] for tower, logits in three.items()}
-            learned = fit_sum(known, labels[~rest], hold)
+            learned = fit_fusion(known, labels[~rest], hold)
             fitted.append(learned.logits({tower: logits[rest] for tower, logits in three.items()}))
         rows.append(row(f"learned sum, {name}", fitted, labels))
     return rows

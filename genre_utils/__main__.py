@@ -185,55 +185,55 @@ def _predict(options: argparse.Namespace) -> int:
     posters = _posters(options)
     predictor = Predictor.load(_model(options), not options.no_text)
     count = None if options.list == "-" else sum(1 for _ in list_posters(_posters(options)))
-    with _journal_file(options) as file:
+    with _log_file(options) as file:
         inputs = [os.path.abspath(path) for path in (*options.paths, options.list) if path]
-        journal = catalogue.Journal(file, predictor, inputs)
+        log = catalogue.ResumableLog(file, predictor, inputs)
         try:
-            for found in journal.fill(predictor, posters, count):
+            for found in log.fill(predictor, posters, count):
                 if found.error:
                     named = f"{printable(found.poster)}: {printable(found.error)}"
                     print(f"not predicted: {named}", file=sys.stderr)
         except KeyboardInterrupt:
-            _write_tables(options, journal, predictor.genres)
-            done = sum(1 for _ in journal.read())
+            _write_tables(options, log, predictor.genres)
+            done = sum(1 for _ in log.read())
             kept = any(name and name != "-" for name in (options.csv, options.json))
             again = "; the same command goes on behind them" if kept else ""
             raise KeyboardInterrupt(f"stopped; {done} posters are predicted{again}.") from None
-        return _write_tables(options, journal, predictor.genres)
+        return _write_tables(options, log, predictor.genres)
 
 
-def _write_tables(options: argparse.Namespace, journal: Any, genres: Sequence[str]) -> int:
+def _write_tables(options: argparse.Namespace, log: Any, genres: Sequence[str]) -> int:
     from genre_utils.apps import catalogue
 
     top = None if options.all_genres else options.top
     names = genres if options.all_genres else ("rank", "genre", "score")
     if options.csv:
         columns = ("poster", *names, "error")
-        catalogue.write_csv(catalogue.rows(journal, genres, top), columns, options.csv)
+        catalogue.write_csv(catalogue.rows(log, genres, top), columns, options.csv)
     if options.json:
-        catalogue.write_json(catalogue.rows(journal, genres, top), options.json)
+        catalogue.write_json(catalogue.rows(log, genres, top), options.json)
     if not (options.csv or options.json):
-        good = (row for row in catalogue.rows(journal, genres, top) if not row.pop("error"))
+        good = (row for row in catalogue.rows(log, genres, top) if not row.pop("error"))
         catalogue.print_table(list(good))
-    predicted = any(error is None for _, _, error in journal.read())
+    predicted = any(error is None for _, _, error in log.read())
     return PREDICTED if predicted else NOTHING_PREDICTED
 
 
 @contextmanager
-def _journal_file(options: argparse.Namespace) -> Iterator[Path]:
-    """Give the journal's place: beside the first file to write, kept until that is written."""
+def _log_file(options: argparse.Namespace) -> Iterator[Path]:
+    """Return the path of the log: beside the first file to write, kept until that is written."""
     files = [file for file in (options.csv, options.json) if file and file != "-"]
     if not files:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder) / "predictions.partial"
         return
-    journal = Path(f"{files[0]}.partial")
-    yield journal
-    journal.unlink()
+    log = Path(f"{files[0]}.partial")
+    yield log
+    log.unlink()
 
 
 def _posters(options: argparse.Namespace) -> Iterator[str]:
-    """Give the paths of the command line, and those in a list without holding it in memory."""
+    """Return the paths of the command line, and those in a list without holding it in memory."""
     if not (options.paths or options.list):
         raise ValueError("predict needs a PATH, or --list with a file of paths.")
     if options.list and options.list != "-" and not Path(options.list).is_file():
@@ -412,7 +412,7 @@ def _card(options: argparse.Namespace) -> int:
 
 
 def _chosen(data: Any, ids: str | None) -> pd.DataFrame:
-    """Give the rows to score: those listed in a file of ids, or the test set."""
+    """Return the rows to score: those listed in a file of ids, or the test set."""
     if ids is None:
         return data.part("test")
     lines = Path(ids).read_text("utf-8-sig").splitlines()

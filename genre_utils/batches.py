@@ -85,7 +85,7 @@ class Batches(keras.utils.PyDataset):
         return len(self.rows)
 
     def rows_of(self, batch: int) -> np.ndarray:
-        """Give the rows that this host makes of a batch."""
+        """Return the rows that this host makes of a batch."""
         number, hosts = self.share
         return np.split(self.rows[batch], hosts)[number]
 
@@ -192,7 +192,7 @@ class WordBatches(Batches):
 
 
 def random_key(path: str, seed: int, epoch: int) -> int:
-    """Give a poster's random number of an epoch; it knows the file's name, not its place."""
+    """Return a poster's random number of an epoch; it knows the file's name, not its place."""
     name = os.fsencode(os.path.basename(path))
     return int.from_bytes(hashlib.sha256(b"%d %d %b" % (seed, epoch, name)).digest())
 

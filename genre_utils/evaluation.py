@@ -16,7 +16,7 @@ FEW_POSITIVES = 5
 # With as many positives a genre's own best threshold weighs as much as the one of all genres.
 HALF_TRUSTED = 20
 
-# What `evaluate` gives, in the order of a report: key and the words for a person.
+# What `evaluate` returns, in the order of a report: key and the words for a person.
 METRICS = {
     "macro_map": "macro mAP",
     "macro_map_all": "macro mAP, all genres",
@@ -99,7 +99,12 @@ def baselines(
     genres: Sequence[str],
     has_missing_column: bool = False,
 ) -> dict[str, dict]:
-    """Score what needs no poster: all zeros, and each genre's frequency in training."""
+    """Score what needs no poster: all zeros, and each genre's frequency in training.
+
+    `train_labels`, `(m, genres)`, and `labels`, `(n, genres)`, are multi-hot. Returns what
+    `evaluate` returns, without intervals, by `"all zeros"` and `"genre prior"`; the prior is left
+    out where `train_labels` is empty. Figures that depend on the order of equal scores are `None`.
+    """
     table = {"all zeros": np.zeros(labels.shape)}
     if len(train_labels):
         table["genre prior"] = np.tile(train_labels.mean(axis=0), (len(labels), 1))
@@ -113,10 +118,11 @@ def baselines(
 
 
 def element_accuracy(labels: np.ndarray, predicted: np.ndarray, has_missing_column: bool) -> float:
-    """Give the share of right cells in the table of zeros and ones.
+    """Return the share of right cells, 0 to 1, in a table `(n, genres)` of zeros and ones.
 
-    A table of zeros scores over 0.9 here, because most posters lack most genres: this figure
-    tells nothing about learning and stands in reports only because others publish it.
+    `has_missing_column` adds a column that is 1 for posters without a genre and is predicted 0. A
+    table of zeros scores over 0.9 here, because most posters lack most genres: this figure tells
+    nothing about learning and stands in reports only because others publish it.
     """
     wrong = (labels != predicted).sum()
     cells = labels.size
@@ -127,10 +133,11 @@ def element_accuracy(labels: np.ndarray, predicted: np.ndarray, has_missing_colu
 
 
 def calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Give the expected calibration error: how far scores are from the shares that come true.
+    """Return the expected calibration error, 0 to 1: how far scores are from what comes true.
 
-    All cells are sorted by score into 15 bins of equal size (Nguyen and O'Connor, 2015); the
-    answer is the mean over bins of |mean score - share of true labels|.
+    `labels` are 0 or 1 and `scores` probabilities, both `(n, genres)`. All cells are sorted by
+    score into 15 bins of equal size (Nguyen and O'Connor, "Posterior calibration and exploratory
+    analysis", EMNLP 2015); the answer is the mean over bins of |mean score - share of true labels|.
     """
     predicted, observed, sizes = reliability(labels, scores)
     return float(np.average(np.abs(predicted - observed), weights=sizes))
@@ -139,7 +146,11 @@ def calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
 def reliability(
     labels: np.ndarray, scores: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sort cells into 15 bins by score: each bin's mean score, share of true labels and size."""
+    """Sort the cells of `(n, genres)` tables by score into 15 bins of equal size.
+
+    Returns each bin's mean score, share of true labels (both 0 to 1) and number of cells, three
+    arrays `(bins,)`; there are fewer bins where there are fewer cells.
+    """
     order = np.argsort(scores, axis=None, kind="stable")
     bins = [part for part in np.array_split(order, BINS) if len(part)]
     predicted = np.array([scores.ravel()[part].mean() for part in bins])
@@ -156,8 +167,10 @@ def paired_bootstrap(
 ) -> dict:
     """Ask in how many draws of posters one table of scores has the higher macro mAP.
 
-    Both are scored on the same draws (Efron, 1979). Gives `share` of draws won, the mean
-    `difference` and its 95 % `interval`; macro over the genres with at least 5 positives.
+    `labels`, `better` and `worse` are `(n, genres)`; both tables are scored on the same draws
+    (Efron, 1979), macro over the genres with at least 5 positives. Returns the `share` of draws
+    that `better` wins, the mean `difference` and its 95 % `interval`, all `None` where no genre has
+    5 positives.
     """
     rng = np.random.default_rng(seed)
     counted = labels.sum(axis=0) >= FEW_POSITIVES
@@ -210,7 +223,7 @@ def comparison(results: dict[str, dict]) -> pd.DataFrame:
 
 
 def headline(result: dict) -> dict:
-    """Keep of a result what fits in a line: no genre's own figures."""
+    """Return a result of `evaluate` without `per_genre`, each genre's own figures."""
     return {key: value for key, value in result.items() if key != "per_genre"}
 
 
@@ -218,7 +231,7 @@ def in_words(result: dict, prior: dict) -> str:
     """Say what a result on test means, beside the genre prior's."""
     if result["macro_map_interval"] is None:
         return (
-            f"The {result['posters']} test posters are too few to judge by: no genre is on "
+            f"The {result['posters']} test posters are too few to say: no genre is on "
             f"{FEW_POSITIVES} of them."
         )
     low, high = result["macro_map_interval"]
@@ -236,7 +249,7 @@ def in_words(result: dict, prior: dict) -> str:
 def paired_in_words(paired: dict, better: str, worse: str) -> str:
     """Say what `paired_bootstrap` found."""
     if paired["share"] is None:
-        return "The posters are too few to compare by."
+        return "The posters are too few to compare."
     low, high = paired["interval"]
     return (
         f"In {paired['share']:.1%} of the draws {better} has a higher macro mAP than {worse}, by "
@@ -245,45 +258,53 @@ def paired_in_words(paired: dict, better: str, worse: str) -> str:
 
 
 def macro_average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Mean average precision over the genres with at least 5 positives (all, if none has)."""
+    """Return the mean average precision, 0 to 1, over the genres with at least 5 positives.
+
+    Where none has as many, over those with the most. `labels` and `scores` are `(n, genres)`;
+    scores may be logits, since only their order counts.
+    """
     support = labels.sum(axis=0)
     counted = support >= min(FEW_POSITIVES, support.max())
     return _mean(_average_precision(labels, scores)[counted & (support > 0)])
 
 
-def surest(labels: np.ndarray, scores: np.ndarray, count: int) -> dict[str, list[tuple[int, int]]]:
-    """List the answers that a model was surest of, as (poster, genre); each poster once a list.
+def most_confident(
+    labels: np.ndarray, scores: np.ndarray, count: int
+) -> dict[str, list[tuple[int, int]]]:
+    """List a model's most confident predictions as (poster, genre); each poster once a list.
 
-    `labels` and `scores` are `(n, genres)`. `"hits"` are the highest scores that came true,
-    `"false alarms"` the highest that did not, and `"overlooked"` the lowest of true genres.
+    `labels` and `scores` are `(n, genres)`. `"true positives"` are the highest scores that came
+    true, `"false positives"` the highest that did not, and `"false negatives"` the lowest of true
+    genres; each list has `count` entries or fewer.
     """
     true = labels.astype(bool)
     return {
-        "hits": _first(np.where(true, -scores, np.inf), count),
-        "false alarms": _first(np.where(true, np.inf, -scores), count),
-        "overlooked": _first(np.where(true, scores, np.inf), count),
+        "true positives": _first(np.where(true, -scores, np.inf), count),
+        "false positives": _first(np.where(true, np.inf, -scores), count),
+        "false negatives": _first(np.where(true, scores, np.inf), count),
     }
 
 
-def taken_for(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Say how often each genre is missed and another guessed in its place: `(genres, genres)`.
+def confusion(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return how often each genre is missed and another predicted in its place.
 
-    A poster is given as many guesses as it has genres, its highest scores. Row and column: of the
-    row's posters, the share on which it is not guessed and the column's genre, wrongly, is. A genre
-    that is on no poster has a row of NaN.
+    The answer is `(genres, genres)`, shares from 0 to 1. The predictions of a poster are its
+    highest scores, as many as it has genres. Row and column: of the row's posters, the share on
+    which its genre is not predicted and the column's, wrongly, is. A genre that is on no poster
+    has a row of NaN. `labels` and `scores` are `(n, genres)`.
     """
     rank = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
-    guessed = rank < labels.sum(axis=1, keepdims=True)
+    predicted = rank < labels.sum(axis=1, keepdims=True)
     true = labels.astype(bool)
-    instead = (true & ~guessed).astype(float).T @ (guessed & ~true).astype(float)
+    instead = (true & ~predicted).astype(float).T @ (predicted & ~true).astype(float)
     support = labels.sum(axis=0)
     return instead / np.where(support, support, np.nan)[:, None]
 
 
 def recall(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Give the share of each poster's genres, at most 3 counted, among its three highest scores.
+    """Return each poster's top-3 recall, `(n,)`: the share of its genres among its three highest.
 
-    NaN for a poster without a genre.
+    Of more than three genres three are counted. NaN for a poster without a genre.
     """
     best = np.argsort(-scores, axis=1, kind="stable")[:, :GUESSES]
     count = labels.sum(axis=1).astype(float)
@@ -291,15 +312,15 @@ def recall(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.take_along_axis(labels, best, 1).sum(axis=1) / np.minimum(count, GUESSES)
 
 
-def by_amount(
+def recall_by_word_count(
     amounts: Sequence[int], recalls: dict[str, np.ndarray], parts: int = 4
 ) -> pd.DataFrame:
     """Average posters' recalls by how many words stand on them.
 
-    `amounts` are the words of each poster and `recalls` a figure a poster for each system. Posters
-    without words are a part of their own, the others are cut into parts of about equal size.
-    Columns: `words`, a range, `system`, `recall`, `error`, half the width of the 95 % interval
-    of that mean, and `posters`.
+    `amounts`, `(n,)`, is the number of words of each poster; `recalls` has the posters' recalls,
+    `(n,)`, by system, as `recall` returns them. Posters without words are a part of their own, the
+    others are cut into `parts` of about equal size. Columns: `words`, a range, `system`, `recall`,
+    `error`, half the width of the 95 % interval of that mean, and `posters`.
     """
     amounts = np.asarray(amounts)
     some = amounts[amounts > 0]
@@ -370,7 +391,7 @@ def _bootstrap(labels, scores, counted, resamples: int, seed: int) -> dict:
 
 
 def _first(keys: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """Give the places of the smallest finite keys, each row once."""
+    """Return the places of the smallest finite keys, each row once."""
     genres = keys.argmin(axis=1)
     least = keys[np.arange(len(keys)), genres]
     rows = [row for row in np.argsort(least, kind="stable")[:count] if np.isfinite(least[row])]

@@ -58,7 +58,7 @@ class PosterError(ValueError):
 
 
 def poster_size(img_size: int, img_shape: str) -> tuple[int, int]:
-    """Give the network's input size as (height, width) in pixels.
+    """Return the network's input size as (height, width) in pixels.
 
     `img_size` is the width, 64 to 1024. `img_shape` is `"square"`, or `"portrait"`: 1.47 times
     as high as wide, the height a multiple of 16. Raises `ValueError` for anything else.
@@ -76,7 +76,7 @@ def poster_size(img_size: int, img_shape: str) -> tuple[int, int]:
 
 
 def enlarged(size: tuple[int, int]) -> tuple[int, int]:
-    """Give the size (height, width) at which a network trained on crops is shown whole posters.
+    """Return the size (height, width) at which a network trained on crops is shown whole posters.
 
     Crops blow up what is on a poster; shown at the size of training, all of it is smaller than what
     the network has learned from (Touvron et al., "Fixing the train-test resolution discrepancy",
@@ -202,7 +202,7 @@ def _count_scans(content: bytes) -> int:
 
 
 def _factors(image: Image.Image) -> tuple[int, int]:
-    """Give by how much to shrink a picture's width and height as soon as it is decoded."""
+    """Return by how much to shrink a picture's width and height as soon as it is decoded."""
     both = math.isqrt(image.width * image.height // KEPT_PIXELS)
     across, down = (max(1, both, math.ceil(side / LONGEST_SIDE)) for side in image.size)
     return across, down

@@ -1,4 +1,4 @@
-"""The figures: one style for all, a title that says the finding, a note on what the data were."""
+"""The figures: one style for all, a title that says the finding, a subtitle on the data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
         figure.savefig(folder / f"{name}.{suffix}", bbox_inches="tight")
 
 
-def genre_counts(labels: np.ndarray, genres: Sequence[str], note: str = "") -> Figure:
+def genre_counts(labels: np.ndarray, genres: Sequence[str], subtitle: str = "") -> Figure:
     """Show how many posters carry each genre; `labels` is multi-hot `(n, len(genres))`."""
     counts = pd.Series(labels.sum(axis=0), index=list(genres)).sort_values()
     figure, axes = plt.subplots(figsize=(8, 0.28 * len(genres) + 1.5), layout="constrained")
@@ -47,10 +47,10 @@ def genre_counts(labels: np.ndarray, genres: Sequence[str], note: str = "") -> F
     axes.margins(y=0.01)
     axes.grid(visible=False)  # the bars have their numbers; lines would run through them
     share = counts.iloc[-1] / max(1, len(labels))
-    return _titled(figure, f"{counts.index[-1]} is on {share:.0%} of the posters", note)
+    return _titled(figure, f"{counts.index[-1]} is on {share:.0%} of the posters", subtitle)
 
 
-def labels_per_poster(labels: np.ndarray, note: str = "") -> Figure:
+def labels_per_poster(labels: np.ndarray, subtitle: str = "") -> Figure:
     """Show how many genres a poster has; `labels` is multi-hot."""
     counts = pd.Series(labels.sum(axis=1)).value_counts().sort_index()
     figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
@@ -59,10 +59,10 @@ def labels_per_poster(labels: np.ndarray, note: str = "") -> Figure:
     axes.set(xlabel="genres of a poster", ylabel="posters", ylim=(0, counts.max() * 1.12))
     axes.grid(visible=False)
     mean = labels.sum(axis=1).mean()
-    return _titled(figure, f"A poster has {mean:.2f} genres on average", note)
+    return _titled(figure, f"A poster has {mean:.2f} genres on average", subtitle)
 
 
-def co_occurrence(labels: np.ndarray, genres: Sequence[str], note: str = "") -> Figure:
+def co_occurrence(labels: np.ndarray, genres: Sequence[str], subtitle: str = "") -> Figure:
     """Show, of the posters with the row's genre, the share that also has the column's.
 
     The row of a genre that is on no poster is blank. The title names the largest share among
@@ -75,11 +75,11 @@ def co_occurrence(labels: np.ndarray, genres: Sequence[str], note: str = "") -> 
     rows = [f"{genre} ({count})" for genre, count in zip(genres, counts, strict=True)]
     figure, axes = _share_table(pd.DataFrame(share, rows, list(genres)), vmax=1, square=True)
     axes.set(ylabel="of the posters with …", xlabel="… this share also has …")
-    return _titled(figure, _closest_pair(share, counts, genres), note)
+    return _titled(figure, _closest_pair(share, counts, genres), subtitle)
 
 
 def poster_grid(
-    posters: np.ndarray, captions: Sequence[str], title: str, note: str = "", columns: int = 8
+    posters: np.ndarray, captions: Sequence[str], title: str, subtitle: str = "", columns: int = 8
 ) -> Figure:
     """Show one or more pictures `(n, height, width, 3)`, uint8, a caption over each."""
     columns = min(columns, len(posters))
@@ -98,20 +98,20 @@ def poster_grid(
     for ax, poster, caption in zip(np.ravel(axes), posters, captions, strict=False):
         ax.imshow(poster)
         ax.set_title(caption, fontsize=font, loc="center", parse_math=False)
-    return _titled(figure, title, note)
+    return _titled(figure, title, subtitle)
 
 
-def genre_posters(posters: dict[str, np.ndarray], title: str, note: str = "") -> Figure:
+def genre_posters(posters: dict[str, np.ndarray], title: str, subtitle: str = "") -> Figure:
     """Show a few posters of each genre side by side, four genres a row.
 
     A value is uint8 `(k, height, width, 3)`; k may differ between genres, height and width not.
     """
     places = max(len(few) for few in posters.values())
     strips = np.stack([_strip(few, places) for few in posters.values()])
-    return poster_grid(strips, list(posters), title, note, columns=4)
+    return poster_grid(strips, list(posters), title, subtitle, columns=4)
 
 
-def picture_sizes(sizes: np.ndarray, note: str = "") -> Figure:
+def picture_sizes(sizes: np.ndarray, subtitle: str = "") -> Figure:
     """Show the pictures' own sizes; `sizes` is `(n, 2)`: height and width in pixels."""
     aspect = np.median(sizes[:, 0] / sizes[:, 1])
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
@@ -121,10 +121,10 @@ def picture_sizes(sizes: np.ndarray, note: str = "") -> Figure:
     axes.plot(width, aspect * width, color=ORANGE, label=f"height = {aspect:.2f} × width")
     axes.set(xlabel="width (pixels)", ylabel="height (pixels)", xlim=(0, None), ylim=(0, None))
     axes.legend(loc="upper left")
-    return _titled(figure, f"The median poster is {aspect:.2f} times as high as wide", note)
+    return _titled(figure, f"The median poster is {aspect:.2f} times as high as wide", subtitle)
 
 
-def history_curves(history: pd.DataFrame, title: str, note: str = "") -> Figure:
+def history_curves(history: pd.DataFrame, title: str, subtitle: str = "") -> Figure:
     """Show loss and validation macro mAP by epoch; columns `epoch, loss, val_macro_map`."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), sharex=True, layout="constrained")
     left.plot(history["epoch"], history["loss"], color=BLUE, marker="o", markersize=4)
@@ -135,10 +135,12 @@ def history_curves(history: pd.DataFrame, title: str, note: str = "") -> Figure:
     right.scatter(best["epoch"], best["val_macro_map"], s=90, color=ORANGE, zorder=3, label="kept")
     right.set(xlabel="epoch", ylabel="validation macro mAP")
     right.legend()
-    return _titled(figure, title, note)
+    return _titled(figure, title, subtitle)
 
 
-def genre_precision(per_genre: dict[str, dict], prior: dict[str, dict], note: str = "") -> Figure:
+def genre_precision(
+    per_genre: dict[str, dict], prior: dict[str, dict], subtitle: str = ""
+) -> Figure:
     """Show each genre's average precision with its 95 % interval, beside the prior's.
 
     Both arguments are the `per_genre` parts of what `evaluation.evaluate` returns.
@@ -161,15 +163,16 @@ def genre_precision(per_genre: dict[str, dict], prior: dict[str, dict], note: st
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     beaten = int((low > chance).sum())
     title = f"{beaten} of {len(order)} genres are surely told better than by their frequency"
-    return _titled(figure, title, note)
+    return _titled(figure, title, subtitle)
 
 
 def reliability(
-    bins: tuple[np.ndarray, np.ndarray, np.ndarray], error: float, note: str = ""
+    bins: tuple[np.ndarray, np.ndarray, np.ndarray], error: float, subtitle: str = ""
 ) -> Figure:
-    """Show what share of the scores of a size came true; `bins` as `evaluation.reliability` gives.
+    """Show what share of the scores of a size came true.
 
-    `error` is the expected calibration error, 0 to 1.
+    `bins` is what `evaluation.reliability` returns, and `error` the expected calibration error,
+    0 to 1.
     """
     predicted, observed, _ = bins
     figure, axes = plt.subplots(figsize=(5, 4.4), layout="constrained")
@@ -178,7 +181,7 @@ def reliability(
     top = min(1, 1.1 * max(predicted.max(), observed.max()))
     axes.set(xlim=(0, top), ylim=(0, top), xlabel="mean score", ylabel="share that came true")
     axes.legend(loc="lower right")
-    return _titled(figure, f"Scores are off by {error:.3f} on average", note)
+    return _titled(figure, f"Scores are off by {error:.3f} on average", subtitle)
 
 
 def prediction(
@@ -186,14 +189,14 @@ def prediction(
     genres: Sequence[str],
     scores: Sequence[float],
     title: str = "",
-    note: str = "",
-    moved: Sequence[float] | None = None,
+    subtitle: str = "",
+    text_effect: Sequence[float] | None = None,
     words: str = "",
 ) -> Figure:
     """Show a poster `(height, width, 3)` beside bars of its top genres, the likeliest on top.
 
-    Where words were read, `words` stand under the title, and `moved` says how much they added to
-    each score or took from it.
+    Where words were read, `words` stand under the title, and `text_effect` says how much they
+    added to each score or took from it.
     """
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(7.5, 3.6), width_ratios=(1, 1.6), layout="constrained"
@@ -201,22 +204,24 @@ def prediction(
     left.imshow(poster)
     left.axis("off")
     if words:
-        genres = [f"{genre}\n{by:+.2f} by words" for genre, by in zip(genres, moved, strict=True)]
+        genres = [
+            f"{genre}\n{by:+.2f} by words" for genre, by in zip(genres, text_effect, strict=True)
+        ]
     bars = right.barh(list(genres)[::-1], list(scores)[::-1], color=BLUE, height=0.6)
     right.bar_label(bars, fmt="%.2f", padding=4)
     right.set(xlim=(0, 1.2), xlabel="score (0 to 1)", xticks=np.arange(0, 1.1, 0.2))
     right.set_ylim(len(genres) - 0.5 - max(3, len(genres)), len(genres) - 0.5)
     right.grid(visible=False)
     read = f"read: {textwrap.shorten(words, 150, placeholder=' …')}" if words else ""
-    return _titled(figure, title, note, read)
+    return _titled(figure, title, subtitle, read)
 
 
 def precision_recall(
-    labels: np.ndarray, scores: np.ndarray, genres: Sequence[str], note: str = ""
+    labels: np.ndarray, scores: np.ndarray, genres: Sequence[str], subtitle: str = ""
 ) -> Figure:
     """Show each genre's precision by recall; both tables are `(n, len(genres))`.
 
-    A genre's caption has its average precision; the dashed line is what guessing would give.
+    A genre's caption has its average precision; the dashed line is what chance would give.
     Genres that are on no poster are left out.
     """
     shown = np.flatnonzero(labels.any(axis=0))
@@ -251,13 +256,14 @@ def precision_recall(
     enough = enough or precision
     best, worst = max(enough, key=enough.get), min(enough, key=enough.get)
     title = f"{genres[best]} is told best, {genres[worst]} worst; dashed: by chance"
-    return _titled(figure, title, note)
+    return _titled(figure, title, subtitle)
 
 
-def taken_for(
-    instead: np.ndarray, support: Sequence[int], genres: Sequence[str], note: str = ""
+def confusion(
+    instead: np.ndarray, support: Sequence[int], genres: Sequence[str], subtitle: str = ""
 ) -> Figure:
-    """Show which genre is guessed where another is missed; `instead` as in `mistakes.taken_for`.
+    """Show which genre is predicted where another is missed; `instead` is what
+    `evaluation.confusion` returns.
 
     `support`, posters a genre, decides which rows are shown: those with at least five.
     """
@@ -265,23 +271,23 @@ def taken_for(
     share = instead[rows]
     names = [f"{genres[g]} ({support[g]})" for g in rows]
     figure, axes = _share_table(pd.DataFrame(share, names, list(genres)))
-    axes.set(ylabel="missed genre (posters)", xlabel="genre guessed in its place")
+    axes.set(ylabel="missed genre (posters)", xlabel="genre predicted in its place")
     counts = np.asarray(support)[rows]
     # On few posters one mistake would make the largest share.
     enough = np.where((counts >= min(20, counts.max()))[:, None], share, 0)
     enough = enough if enough.any() else share
     row, column = np.unravel_index(enough.argmax(), share.shape)
     title = (
-        f"{genres[rows[row]]} is most often taken for another: {genres[column]} is guessed in its "
-        f"place on {enough[row, column]:.0%} of its posters"
+        f"{genres[rows[row]]} is most often taken for another: {genres[column]} is predicted in "
+        f"its place on {enough[row, column]:.0%} of its posters"
         if enough.any()
         else "No genre is taken for another"
     )
-    return _titled(figure, title, note)
+    return _titled(figure, title, subtitle)
 
 
-def recall_by_words(table: pd.DataFrame, note: str = "") -> Figure:
-    """Show how well posters with few and many words are judged; as `mistakes.by_amount` gives."""
+def recall_by_words(table: pd.DataFrame, subtitle: str = "") -> Figure:
+    """Show recall by number of words; `table` is what `evaluation.recall_by_word_count` returns."""
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
     ranges = list(dict.fromkeys(table["words"]))
     systems = list(dict.fromkeys(table["system"]))
@@ -295,11 +301,11 @@ def recall_by_words(table: pd.DataFrame, note: str = "") -> Figure:
     axes.set(xlabel="words read on the poster (posters)", ylabel="top-3 recall", ylim=(0, 1))
     axes.legend(loc="lower right")
     best = table.loc[table[table["system"] == systems[0]]["recall"].idxmax()]
-    return _titled(figure, f"Posters with {best['words']} words are judged best", note)
+    return _titled(figure, f"Posters with {best['words']} words are predicted best", subtitle)
 
 
 def overlay(rgb: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Lay a heat map `(height, width)`, 0 to 1, over a poster of any size; gives uint8 RGB.
+    """Lay a heat map `(height, width)`, 0 to 1, over a poster of any size; returns uint8 RGB.
 
     Cold places are dimmed, hot ones glow in colours that get brighter with the heat, so that
     they are told apart in grey and with any colour blindness.
@@ -312,16 +318,16 @@ def overlay(rgb: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return (rgb * 0.8 * (1 - share) + glow * share).round().astype(np.uint8)
 
 
-def looked(
-    poster: np.ndarray, heat: np.ndarray, genres: Sequence[str], title: str = "", note: str = ""
+def grad_cam(
+    poster: np.ndarray, heat: np.ndarray, genres: Sequence[str], title: str = "", subtitle: str = ""
 ) -> Figure:
     """Show a poster, and over it where the network looked for each genre.
 
-    `poster` is RGB of any size and `heat` as `GradCam.heat` gives it, a map a genre.
+    `poster` is RGB of any size and `heat` as `GradCam.heat` returns it, a map a genre.
     """
     pictures = [poster, *(overlay(poster, of_genre) for of_genre in heat)]
     captions = ["the poster", *genres]
-    return poster_grid(np.stack(pictures), captions, title, note, columns=4)
+    return poster_grid(np.stack(pictures), captions, title, subtitle, columns=4)
 
 
 def _share_table(share: pd.DataFrame, **options: Any) -> tuple[Figure, plt.Axes]:
@@ -338,9 +344,9 @@ def _share_table(share: pd.DataFrame, **options: Any) -> tuple[Figure, plt.Axes]
     return figure, axes
 
 
-def _titled(figure: Figure, title: str, *notes: str) -> Figure:
+def _titled(figure: Figure, title: str, *subtitles: str) -> Figure:
     columns = int(10.5 * figure.get_figwidth())  # letters of 12 points that fit the width
-    lines = [line for text in (title, *notes) for line in textwrap.wrap(text, columns)]
+    lines = [line for text in (title, *subtitles) for line in textwrap.wrap(text, columns)]
     # File names come here too, and a dollar sign in one is no formula.
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=12, parse_math=False)
     return figure

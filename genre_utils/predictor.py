@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from genre_utils import machine
-from genre_utils.fusion import blend
+from genre_utils.fusion import fuse
 from genre_utils.images import SUFFIXES, PosterError, read_poster, resize_poster
 from genre_utils.networks import RuntimeNetwork
 from genre_utils.ocr import Line, Reader, ReadingError, WordCache, hash_file, workers
 from genre_utils.saved_model import RELEASED, SavedModel, load_model
 from genre_utils.support import printable, progress
-from genre_utils.text import as_text
+from genre_utils.text import join_lines
 
 if TYPE_CHECKING:  # a command that writes no table starts without it
     import pandas as pd
@@ -164,11 +164,11 @@ class Predictor:
         Gives the scores `(n, genres)`, and by how much the words moved them. A poster without
         words gets what its picture says.
         """
-        texts = [as_text(found) for found in lines]
+        texts = [join_lines(found) for found in lines]
         towers = {"picture": picture_logits}
         if self.model.words and any(texts):
             towers |= self.model.words.logits(texts)
-        return blend(self.model.sums, towers, np.array([bool(text) for text in texts], bool))
+        return fuse(self.model.sums, towers, np.array([bool(text) for text in texts], bool))
 
     def picture_logits(self, pixels: np.ndarray) -> np.ndarray:
         """Run the picture's network over decoded posters: float64 `(n, genres)`."""

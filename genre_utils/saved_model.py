@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genre_utils import fusion
-from genre_utils.fusion import LogitSum
+from genre_utils.fusion import LogisticFusion
 from genre_utils.genres import RESERVED
 from genre_utils.networks import (
     MAX_WEIGHTS,
@@ -95,7 +95,7 @@ class SavedModel:
 
     network: keras.Model | RuntimeNetwork
     words: WordsModel | None
-    sums: dict[str, LogitSum]
+    sums: dict[str, LogisticFusion]
     genres: tuple[str, ...]
     thresholds: np.ndarray
     image_size: tuple[int, int]
@@ -111,7 +111,7 @@ def save_model(
     folder: Path,
     network: keras.Model,
     words: WordsModel | None,
-    sums: Mapping[str, LogitSum],
+    sums: Mapping[str, LogisticFusion],
     genres: Sequence[str],
     thresholds: Sequence[float],
     training_ids: Iterable[str],

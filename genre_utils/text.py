@@ -1,6 +1,6 @@
-"""From a poster's lines to logits, the plain way: n-grams and a linear model.
+"""From a poster's lines to text, and from text to logits by n-grams and a linear model.
 
-What an encoder understands, this one knows by heart: the names of actors, studios and festivals.
+The n-grams know what a sentence encoder does not: names of actors, studios and festivals.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from genre_utils.support import progress
 if TYPE_CHECKING:  # two seconds of imports that a prediction need not wait for
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-# Pieces of words, which survive a reader's slips and missing spaces, have so many letters.
-SHORTEST_PIECE, LONGEST_PIECE = 2, 5
+# Letters of a character n-gram: short ones survive a reader's slips and missing spaces.
+SHORTEST_NGRAM, LONGEST_NGRAM = 2, 5
 OPTIONS = {"sublinear_tf": True, "min_df": 2, "dtype": np.float32}
 
 DROPPED = 0.2
@@ -39,25 +39,25 @@ SHORTEST_PIECES = 3
 FEWEST = 3
 
 
-def as_text(lines: Sequence[Line]) -> str:
+def join_lines(lines: Sequence[Line]) -> str:
     """Join the lines of a poster, the highest letters first: the title, then what is smaller.
 
     Readers lose spaces in the wide and narrow letters of posters; they are put back.
     """
     by_size = sorted(lines, key=_height, reverse=True)
-    return split_glued(" ".join(line.text for line in by_size).strip())
+    return segment_words(" ".join(line.text for line in by_size).strip())
 
 
 def _height(line: Line) -> float:
-    """Give how high a line is, left and right edge together; equal ones stay as they were."""
+    """Return how high a line is, left and right edge together, in twice the picture's height."""
     (_, top), (_, right_top), (_, right_bottom), (_, bottom) = line.corners
     return abs(bottom - top) + abs(right_bottom - right_top)
 
 
-def split_glued(text: str) -> str:
-    """Part words that stand glued together: "THELAST EXORCISM" becomes "THE LAST EXORCISM".
+def segment_words(text: str) -> str:
+    """Put lost spaces back: "THELAST EXORCISM" becomes "THE LAST EXORCISM".
 
-    `wordninja` finds the likeliest English words by their frequency. A word that it would part
+    `wordninja` finds the most likely English words by their frequency. A word that it would split
     into scraps is taken for a name, and stays.
     """
     return ENGLISH.sub(lambda found: _split_word(found.group()), text)
@@ -83,35 +83,40 @@ def drop_lines(lines: Sequence[Line], key: int) -> list[Line]:
     return [line for line, keep in zip(lines, kept, strict=True) if keep] or list(lines)
 
 
-def pieces_of(text: str) -> list[str]:
-    """List the pieces of 2 to 5 letters of each word, with a space where the word ends.
+def char_ngrams(text: str) -> list[str]:
+    """List the 2 to 5 neighbouring letters of each word, with a space at its ends.
 
-    >>> pieces_of("War")
+    They are those of scikit-learn's `analyzer="char_wb"`.
+
+    >>> char_ngrams("War")
     [' w', 'wa', 'ar', 'r ', ' wa', 'war', 'ar ', ' war', 'war ', ' war ']
     """
     padded = [f" {word} " for word in text.lower().split()]
     return [
         word[start : start + length]
         for word in padded
-        for length in range(SHORTEST_PIECE, min(LONGEST_PIECE, len(word)) + 1)
+        for length in range(SHORTEST_NGRAM, min(LONGEST_NGRAM, len(word)) + 1)
         for start in range(len(word) - length + 1)
     ]
 
 
-def phrases_of(text: str) -> list[str]:
-    """List the words of two letters or more, and each with the one after it."""
+def word_ngrams(text: str) -> list[str]:
+    """List the words of two letters or more, and each pair of neighbours.
+
+    They are those of scikit-learn's `analyzer="word"` with `ngram_range=(1, 2)`.
+    """
     found = re.findall(r"\b\w\w+\b", text.lower())
     return found + [f"{first} {second}" for first, second in pairwise(found)]
 
 
-ANALYZERS = (pieces_of, phrases_of)
+ANALYZERS = (char_ngrams, word_ngrams)
 
 
 @dataclass(frozen=True)
 class Tfidf:
     """The n-grams of one kind that count: `column` of each, and its inverse frequency `idf`.
 
-    Weighs as scikit-learn's `TfidfVectorizer` does, by which it is learned (logarithm of counts,
+    Weighs as scikit-learn's `TfidfVectorizer` does, by which it is fitted (logarithm of counts,
     length 1), without its imports, which take longer than reading a poster.
     """
 
@@ -120,7 +125,7 @@ class Tfidf:
     idf: np.ndarray
 
     @classmethod
-    def learn(cls, analyzer: Callable[[str], list[str]], texts: Sequence[str]) -> Tfidf:
+    def fit(cls, analyzer: Callable[[str], list[str]], texts: Sequence[str]) -> Tfidf:
         """Take the n-grams that stand in two texts or more; in one, should none be in two."""
         vectorizer = _vectorizer(analyzer=analyzer, **OPTIONS)
         try:
@@ -131,7 +136,7 @@ class Tfidf:
         return cls(analyzer, column, vectorizer.idf_.astype(np.float32))
 
     def weigh(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        """Give the columns of a text's n-grams, int `(k,)`, and their weights, float32 `(k,)`."""
+        """Return the columns of a text's n-grams, int `(k,)`, and their weights, float32 `(k,)`."""
         counts = Counter(self.column[name] for name in self.analyzer(text) if name in self.column)
         columns = np.fromiter(counts, np.int64, len(counts))
         weights = 1 + np.log(np.fromiter(counts.values(), np.float32, len(counts)))
@@ -140,7 +145,11 @@ class Tfidf:
 
 
 class NgramModel:
-    """Tf-idf of n-grams and a logistic regression a genre: texts in, logits `(n, genres)` out."""
+    """Tf-idf of n-grams and a logistic regression a genre: texts in, logits `(n, genres)` out.
+
+    `tables` has one `Tfidf` an analyzer. `weights` is float16 `(n-grams, genres)`, the n-grams of
+    all tables one after the other, and `bias` float32 `(genres,)`.
+    """
 
     def __init__(self, tables: Sequence[Tfidf], weights: np.ndarray, bias: np.ndarray):
         self.tables = list(tables)
@@ -149,15 +158,16 @@ class NgramModel:
 
     @classmethod
     def fit(cls, texts: Sequence[str], labels: np.ndarray) -> NgramModel:
-        """Learn from texts and multi-hot labels `(n, genres)`.
+        """Fit on `n` texts and multi-hot labels `(n, genres)`.
 
-        A genre on fewer than 3 posters gets its frequency as a constant.
+        A genre on fewer than 3 posters, or on all but 2, gets the log-odds of its frequency as a
+        constant.
         """
         from scipy import sparse
         from sklearn.linear_model import LogisticRegression
 
         kinds = progress.bar(ANALYZERS, desc="counting n-grams")
-        tables = [Tfidf.learn(analyzer, texts) for analyzer in kinds]
+        tables = [Tfidf.fit(analyzer, texts) for analyzer in kinds]
         cells = [cls._weigh(tables, text) for text in texts]
         ends = np.cumsum([0, *(len(columns) for columns, _ in cells)])
         columns, values = (np.concatenate(part) for part in zip(*cells, strict=True))
@@ -174,7 +184,7 @@ class NgramModel:
         return cls(tables, weights.astype(np.float16), bias)
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
-        """Give one logit a genre for each text, float32 `(n, genres)`."""
+        """Return one logit a genre for each text, float32 `(n, genres)`."""
         logits = np.tile(self.bias.astype(np.float32), (len(texts), 1))
         for row, text in zip(logits, texts, strict=True):
             columns, values = self._weigh(self.tables, text)
@@ -223,8 +233,8 @@ class NgramModel:
             return cls(tables, weights, bias)
 
 
-def learn_ngrams(texts: Sequence[str], labels: np.ndarray) -> Callable[[Sequence[str]], np.ndarray]:
-    """Fit the n-grams; gives what answers other texts with logits `(n, genres)`."""
+def fit_ngrams(texts: Sequence[str], labels: np.ndarray) -> Callable[[Sequence[str]], np.ndarray]:
+    """Fit an `NgramModel` on texts and multi-hot labels `(n, genres)`; returns its `logits`."""
     return NgramModel.fit(texts, labels).logits
 
 
@@ -234,7 +244,8 @@ def typical_words(
     """Find the words that stand on a genre's posters far more often than on the others.
 
     The measure is the log-odds ratio with an informative Dirichlet prior (Monroe, Colaresi and
-    Quinn, "Fightin' Words", 2008), counted in posters; genres without a poster give no words.
+    Quinn, "Fightin' Words", 2008), counted in posters. `labels` is multi-hot `(n, genres)`.
+    Returns at most `top` words a genre, the most typical first; none for a genre without a poster.
     """
     vectorizer = _vectorizer(
         binary=True, use_idf=False, norm=None, min_df=5, token_pattern=r"(?u)\b[^\W\d_]{3,}\b"

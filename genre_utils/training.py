@@ -261,7 +261,7 @@ def predict_logits(
 
 def _evenly(count: int, batch: int) -> tuple[np.ndarray, int]:
     """Fill up rows, with the first ones, and a batch's size to what devices can share evenly."""
-    devices = machine.replicas() // machine.place()[1]
+    devices = machine.replicas() // machine.process_count()
     rows = np.resize(np.arange(count), -(-count // devices) * devices)
     return rows, -(-batch // devices) * devices
 

@@ -289,7 +289,7 @@ print(
 # that takes too long, the table below stays empty:
 
 # %%
-word_cache = ocr.WordCache(machine.lasting(WORDS))
+word_cache = ocr.WordCache(machine.persistent_path(WORDS))
 read_text, why = ocr.decide(READ_TEXT, train["path"].tolist(), word_cache)
 print(why)
 found = ocr.read_posters(train["path"].tolist(), word_cache).lines if read_text else {}
@@ -299,7 +299,7 @@ lines = [found.get(path, []) for path in train["path"]]
 # The words that stand on a genre's training posters far more often than on the others:
 
 # %%
-texts = [text.as_text(read) for read in lines]
+texts = [text.join_lines(read) for read in lines]
 typical = text.typical_words(texts, data.labels(train), data.genres)
 listed = {genre: ", ".join(names) for genre, names in typical.items() if names}
 pd.Series(listed, name="typical words", dtype=str).rename_axis("genre").to_frame()

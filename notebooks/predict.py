@@ -80,7 +80,7 @@ from genre_utils import evaluation, images, plots, runs, sample, saved_model
 from genre_utils.apps import grad_cam
 from genre_utils.predictor import Predictor, check_top, highest, list_posters
 from genre_utils.support import write_csv
-from genre_utils.text import as_text
+from genre_utils.text import join_lines
 
 check_top(TOP)
 runs.check_writable(OUTPUT_DIR)
@@ -150,7 +150,7 @@ for number, one in enumerate(good[:SHOWN], start=1):
     rgb = images.read_poster(pictures[one.poster], one.poster)
     best = highest(one.scores, TOP)
     names = [predictor.genres[g] for g in best]
-    read = {"moved": one.moved[best], "words": as_text(one.lines)}
+    read = {"text_effect": one.moved[best], "words": join_lines(one.lines)}
     figure = plots.prediction(rgb, names, one.scores[best], one.poster, note, **read)
     plots.save_figure(figure, folder / "figures", f"{number:03d}-{Path(one.poster).stem}")
     plt.show()
@@ -168,7 +168,7 @@ for number, one in enumerate(good[:SHOWN], start=1):
     best = highest(one.scores, min(TOP, 3))
     heat = cam.heat(images.resize_poster(rgb, predictor.model.image_size), best)
     names = [predictor.genres[g] for g in best]
-    figure = plots.looked(rgb, heat, names, f"Where the network looked in {one.poster}", note)
+    figure = plots.grad_cam(rgb, heat, names, f"Where the network looked in {one.poster}", note)
     plots.save_figure(figure, folder / "figures", f"{number:03d}-{Path(one.poster).stem}-looked")
     plt.show()
 

@@ -151,7 +151,7 @@ print(f"{'#' * 72}\n{note.upper()}\n{'#' * 72}\n{source.how}" if note else sourc
 settings = {"model": MODEL, "image_size": list(size), "epochs": epochs, "batch_size": batch}
 settings |= {"second_model": SECOND_MODEL, "seed": SEED, "limit": LIMIT}
 settings["data"] = dataset.fingerprint(data)
-output = runs.own_folder(machine.lasting(OUTPUT_DIR))
+output = runs.own_folder(machine.persistent_path(OUTPUT_DIR))
 choice = runs.choice_of_run(output, settings, READ_TEXT, RESTART)
 
 # %% [markdown]
@@ -159,7 +159,7 @@ choice = runs.choice_of_run(output, settings, READ_TEXT, RESTART)
 # hash of the picture, so that no poster is ever read twice. Is it worth the time here?
 
 # %%
-word_cache = ocr.WordCache(machine.lasting(WORDS))
+word_cache = ocr.WordCache(machine.persistent_path(WORDS))
 read_text, why = ocr.decide(choice, data.posters["path"].tolist(), word_cache)
 print(why)
 
@@ -402,7 +402,7 @@ if not run.finished:
 readings = ocr.read_posters(data.posters["path"].tolist(), word_cache) if read_text else None
 found = readings.lines if read_text else {}
 lines = {split: [found.get(path, []) for path in paths[split]] for split in paths}
-texts = {split: [text.as_text(read) for read in lines[split]] for split in lines}
+texts = {split: [text.join_lines(read) for read in lines[split]] for split in lines}
 with_words = {split: np.array([bool(text) for text in texts[split]]) for split in texts}
 pd.Series({split: marks.mean() for split, marks in with_words.items()}, name="share with words")
 
@@ -444,7 +444,7 @@ def texts_of(epoch: int, splits: tuple[str, ...] = ("train",)) -> batches.WordBa
     kept = [
         text.drop_lines(found.get(path, []), key + 1) for path, key in zip(files, keys, strict=True)
     ]
-    tokens = networks.tokenize([text.as_text(read) for read in kept])
+    tokens = networks.tokenize([text.join_lines(read) for read in kept])
     truth = np.concatenate([labels[split] for split in splits])
     return batches.WordBatches(tokens, files, truth, word_batch, SEED, epoch)
 
@@ -494,9 +494,9 @@ if read_text and frozen and not run.finished:
     cheap = {
         "picture": judge(training.unwatched_head, features["train"], labels["train"]),
         "sentence": judge(training.unwatched_head, vectors["train"], labels["train"]),
-        "ngrams": judge(text.learn_ngrams, texts["train"], labels["train"]),
+        "ngrams": judge(text.fit_ngrams, texts["train"], labels["train"]),
     }
-    ratios = fusion.genre_ratios(cheap, labels["train"])
+    ratios = fusion.fit_genre_weights(cheap, labels["train"])
 
 # %% [markdown]
 # How much each tower weighs on the whole, and the bias, are fitted on the validation posters, which
@@ -509,14 +509,14 @@ word_model, worded = None, with_words["validation"]
 if not run.finished:
     whole_posters = batches.PosterBatches(whole, *seen[1:], batch_size=32 * devices)
     towers = {"picture": training.predict_logits(picture, whole_posters)}
-    sums = {"picture": fusion.fit_sum(towers, labels["validation"])}
+    sums = {"picture": fusion.fit_fusion(towers, labels["validation"])}
 if read_text and not run.finished:
     word_model = WordsModel(word_network, ngrams)
     said = word_model.logits(texts["validation"])
-    sums["words"] = fusion.fit_sum(said, labels["validation"])
+    sums["words"] = fusion.fit_fusion(said, labels["validation"])
     towers |= said
     both = {name: logits[worded] for name, logits in towers.items()}
-    sums["both"] = fusion.fit_sum(both, labels["validation"][worded], ratios=ratios)
+    sums["both"] = fusion.fit_fusion(both, labels["validation"][worded], genre_weights=ratios)
 
 # %% [markdown]
 # A score can be read as yes or no with a threshold a genre, the one with the best F1 on validation,
@@ -524,7 +524,7 @@ if read_text and not run.finished:
 
 # %%
 if not run.finished:
-    judged, _ = fusion.blend(sums, towers, worded)
+    judged, _ = fusion.fuse(sums, towers, worded)
     thresholds = evaluation.tune_thresholds(labels["validation"], judged)
     chosen_at = evaluation.macro_average_precision(labels["validation"], judged)
     print(f"validation macro mAP of the sum, which was fitted on it: {chosen_at:.3f}")
@@ -697,7 +697,7 @@ plots.save_figure(figure, run.figures, "precision_recall")
 # wrong, on test posters; these figures are shown here and saved nowhere:
 
 # %%
-surest = evaluation.surest(truth, guess, count=8)
+surest = evaluation.most_confident(truth, guess, count=8)
 for kind, answers in surest.items():
     rows, genres = zip(*answers, strict=True)
     shown = cache.pixels(paths["test"][list(rows)])
@@ -710,8 +710,8 @@ for kind, answers in surest.items():
 # missed, another stands in its place:
 
 # %%
-instead = evaluation.taken_for(truth, guess)
-figure = plots.taken_for(instead, truth.sum(axis=0), data.genres, note)
+instead = evaluation.confusion(truth, guess)
+figure = plots.confusion(instead, truth.sum(axis=0), data.genres, note)
 plots.save_figure(figure, run.figures, "taken_for")
 
 # %% [markdown]
@@ -723,7 +723,7 @@ if read_text and with_words["test"].any():
     amounts = [len(text.split()) for text in texts["test"]]
     recalls = {name: evaluation.recall(truth, guess)}
     recalls["picture alone"] = evaluation.recall(truth, alone)
-    figure = plots.recall_by_words(evaluation.by_amount(amounts, recalls), note)
+    figure = plots.recall_by_words(evaluation.recall_by_word_count(amounts, recalls), note)
     plots.save_figure(figure, run.figures, "recall_by_words")
 
 # %% [markdown]

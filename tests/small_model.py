@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from genre_utils import models
-from genre_utils.fusion import LogitSum
+from genre_utils.fusion import LogisticFusion
 from genre_utils.networks import minilm
 from genre_utils.saved_model import WordsModel, save_model
 from genre_utils.text import NgramModel
@@ -26,8 +26,8 @@ def make_small_model(folder: Path) -> Path:
         minilm.LAYERS = deep
     towers = ("picture", "sentence", "ngrams")
     sums = {
-        "picture": LogitSum({"picture": np.ones(3)}, np.zeros(3)),
-        "both": LogitSum({tower: np.ones(3) for tower in towers}, np.zeros(3)),
+        "picture": LogisticFusion({"picture": np.ones(3)}, np.zeros(3)),
+        "both": LogisticFusion({tower: np.ones(3) for tower in towers}, np.zeros(3)),
     }
     save_model(
         folder,

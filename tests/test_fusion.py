@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 
 from genre_utils.evaluation import calibration_error, macro_average_precision
-from genre_utils.fusion import blend, fit_sum, from_card, genre_ratios, to_card
+from genre_utils.fusion import fit_fusion, fit_genre_weights, from_card, fuse, to_card
 
 GENRES = ("a", "b", "c")
 
@@ -23,7 +23,7 @@ def test_the_sum_finds_the_weights_and_is_calibrated(world):
     towers, labels = world
     train = {name: logits[:2000] for name, logits in towers.items()}
     test = {name: logits[2000:] for name, logits in towers.items()}
-    fitted = fit_sum(train, labels[:2000])
+    fitted = fit_fusion(train, labels[:2000])
     assert fitted.weights["picture"] == pytest.approx(0.25, abs=0.05)
     assert fitted.weights["words"] == pytest.approx(0.5, abs=0.07)
     assert calibration_error(labels[2000:], fitted.scores(test)) < 0.03
@@ -36,7 +36,7 @@ def test_a_genre_without_positives_gets_the_shared_weights_and_stays_finite(worl
     towers, labels = world
     labels = labels.copy()
     labels[:, 2] = 0
-    fitted = fit_sum(towers, labels)
+    fitted = fit_fusion(towers, labels)
     assert np.isfinite(fitted.bias).all() and fitted.bias[2] < fitted.bias[:2].min()
     assert fitted.weights["words"][2] > 0
 
@@ -47,13 +47,13 @@ def test_many_posters_teach_a_few_what_each_tower_is_worth_in_each_genre():
     towers = dict(zip(("picture", "words"), rng.normal(size=(2, 4000, 2)), strict=True))
     told = np.stack([towers["picture"][:, 0], towers["words"][:, 1]], axis=1)
     labels = (rng.random((4000, 2)) < expit(3 * told - 2)).astype(int)
-    ratios = genre_ratios(towers, labels)
+    ratios = fit_genre_weights(towers, labels)
     assert ratios["picture"][0] > 1.5 > 0.5 > ratios["picture"][1]
     assert ratios["words"][1] > 1.5 > 0.5 > ratios["words"][0]
     few = {name: logits[:40] for name, logits in towers.items()}
     rest = {name: logits[40:] for name, logits in towers.items()}
-    guided = fit_sum(few, labels[:40], ratios=ratios)
-    alone = fit_sum(few, labels[:40])
+    guided = fit_fusion(few, labels[:40], genre_weights=ratios)
+    alone = fit_fusion(few, labels[:40])
     reached, before = (
         macro_average_precision(labels[40:], fitted.scores(rest)) for fitted in (guided, alone)
     )
@@ -64,21 +64,21 @@ def test_many_posters_teach_a_few_what_each_tower_is_worth_in_each_genre():
 def test_posters_without_words_get_the_picture_s_answer(world):
     towers, labels = world
     sums = {
-        "picture": fit_sum({"picture": towers["picture"]}, labels),
-        "both": fit_sum(towers, labels),
+        "picture": fit_fusion({"picture": towers["picture"]}, labels),
+        "both": fit_fusion(towers, labels),
     }
     worded = np.arange(4000) % 2 == 0
-    scores, moved = blend(sums, towers, worded)
+    scores, moved = fuse(sums, towers, worded)
     alone = sums["picture"].scores(towers)
     np.testing.assert_array_equal(scores[~worded], alone[~worded])
     np.testing.assert_allclose(scores, alone + moved)
     assert np.abs(moved[worded]).mean() > 0.05 and not moved[~worded].any()
-    np.testing.assert_array_equal(blend(sums, {"picture": towers["picture"]}, worded)[0], alone)
+    np.testing.assert_array_equal(fuse(sums, {"picture": towers["picture"]}, worded)[0], alone)
 
 
 def test_a_card_gives_the_same_sum_and_refuses_other_genres(world):
     towers, labels = world
-    fitted = fit_sum(towers, labels)
+    fitted = fit_fusion(towers, labels)
     again = from_card(json.loads(json.dumps(to_card(fitted))), GENRES)
     np.testing.assert_allclose(again.logits(towers), fitted.logits(towers), atol=1e-4)
     with pytest.raises(ValueError, match="genres"):
@@ -88,5 +88,5 @@ def test_a_card_gives_the_same_sum_and_refuses_other_genres(world):
 def test_a_handful_of_posters_does_not_make_scores_sure():
     labels = np.array([[1, 0], [0, 1]] * 3)
     logits = np.where(labels == 1, 3.0, -3.0)
-    scores = fit_sum({"picture": logits}, labels).scores({"picture": logits})
+    scores = fit_fusion({"picture": logits}, labels).scores({"picture": logits})
     assert scores.min() > 0.001 and scores.max() < 0.999

@@ -82,17 +82,19 @@ def test_precision_recall_names_the_best_and_the_worst_and_skips_absent_genres()
 
 
 def test_taken_for_names_the_pair():
-    instead = evaluation.taken_for(LABELS, SCORES)
-    text = title(plots.taken_for(instead, LABELS.sum(axis=0), GENRES, NOTE))
+    instead = evaluation.confusion(LABELS, SCORES)
+    text = title(plots.confusion(instead, LABELS.sum(axis=0), GENRES, NOTE))
     assert "Drama is most often taken for another: War" in text and "50%" in text
-    nothing = plots.taken_for(np.zeros_like(instead), LABELS.sum(axis=0), GENRES, NOTE)
+    nothing = plots.confusion(np.zeros_like(instead), LABELS.sum(axis=0), GENRES, NOTE)
     assert "No genre is taken for another" in title(nothing)
 
 
 def test_recall_by_words_names_the_best_part():
     recalls = evaluation.recall(LABELS, SCORES)
-    table = evaluation.by_amount([0, 3, 9], {"both": recalls, "picture alone": recalls}, parts=2)
-    assert "words are judged best" in title(plots.recall_by_words(table, NOTE))
+    table = evaluation.recall_by_word_count(
+        [0, 3, 9], {"both": recalls, "picture alone": recalls}, parts=2
+    )
+    assert "words are predicted best" in title(plots.recall_by_words(table, NOTE))
 
 
 def test_the_overlay_glows_where_it_is_hot_and_fits_any_poster(picture):
@@ -102,5 +104,5 @@ def test_the_overlay_glows_where_it_is_hot_and_fits_any_poster(picture):
     assert laid.shape == picture.shape and laid.dtype == np.uint8
     top, bottom = laid[:20].mean() - picture[:20].mean(), laid[40:].mean() - picture[40:].mean()
     assert top > bottom and bottom < 0
-    figure = plots.looked(picture, heat[None], ["War"], "Where it looked", NOTE)
+    figure = plots.grad_cam(picture, heat[None], ["War"], "Where it looked", NOTE)
     assert [ax.get_title() for ax in figure.axes] == ["the poster", "War"]

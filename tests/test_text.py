@@ -9,11 +9,11 @@ from genre_utils.ocr import Line
 from genre_utils.text import (
     NgramModel,
     Tfidf,
-    as_text,
-    phrases_of,
-    pieces_of,
-    split_glued,
+    char_ngrams,
+    join_lines,
+    segment_words,
     typical_words,
+    word_ngrams,
 )
 
 CORNERS = ((0, 0), (1, 0), (1, 0.1), (0, 0.1))
@@ -27,8 +27,10 @@ def ngrams():
 
 
 def test_lines_become_one_text():
-    assert as_text([Line("HEAT", 0.9, CORNERS), Line("and dust", 0.9, CORNERS)]) == "HEAT and dust"
-    assert as_text([]) == ""
+    assert (
+        join_lines([Line("HEAT", 0.9, CORNERS), Line("and dust", 0.9, CORNERS)]) == "HEAT and dust"
+    )
+    assert join_lines([]) == ""
 
 
 def test_the_highest_letters_come_first():
@@ -37,9 +39,9 @@ def test_the_highest_letters_come_first():
         return Line(text, 0.9, ((0.1, top), (0.9, top), (0.9, bottom), (0.1, bottom)))
 
     small, next_small = line("one summer", 0.1, 0.03), line("one beach", 0.2, 0.03)
-    assert as_text([small, next_small, line("HEAT", 0.7, 0.12)]) == "HEAT one summer one beach"
+    assert join_lines([small, next_small, line("HEAT", 0.7, 0.12)]) == "HEAT one summer one beach"
     steep = Line("GO", 0.9, ((0.1, 0.5), (0.9, 0.3), (0.9, 0.35), (0.1, 0.55)))
-    assert as_text([steep, line("HEAT", 0.7, 0.12)]) == "HEAT GO"
+    assert join_lines([steep, line("HEAT", 0.7, 0.12)]) == "HEAT GO"
 
 
 def test_words_decide_and_slips_of_the_reader_are_forgiven(ngrams):
@@ -50,8 +52,8 @@ def test_words_decide_and_slips_of_the_reader_are_forgiven(ngrams):
 @pytest.mark.parametrize(
     "analyzer, options",
     [
-        (pieces_of, {"analyzer": "char_wb", "ngram_range": (2, 5)}),
-        (phrases_of, {"analyzer": "word", "ngram_range": (1, 2)}),
+        (char_ngrams, {"analyzer": "char_wb", "ngram_range": (2, 5)}),
+        (word_ngrams, {"analyzer": "word", "ngram_range": (1, 2)}),
     ],
 )
 def test_n_grams_are_weighed_as_scikit_learn_weighs_them(analyzer, options):
@@ -64,7 +66,7 @@ def test_n_grams_are_weighed_as_scikit_learn_weighs_them(analyzer, options):
     ]
     theirs = TfidfVectorizer(**options, sublinear_tf=True, min_df=2, dtype=np.float32)
     theirs.fit(texts[:3] * 2)
-    ours = Tfidf.learn(analyzer, texts[:3] * 2)
+    ours = Tfidf.fit(analyzer, texts[:3] * 2)
     assert list(ours.column) == theirs.get_feature_names_out().tolist()
     for text, row in zip(texts, theirs.transform(texts).toarray(), strict=True):
         columns, weights = ours.weigh(text)
@@ -76,7 +78,7 @@ def test_n_grams_are_weighed_as_scikit_learn_weighs_them(analyzer, options):
 def test_a_prediction_does_not_wait_for_scikit_learn(ngrams, tmp_path):
     ngrams.save(tmp_path / "ngrams.npz")
     script = (
-        "import sys; from pathlib import Path; from genre_utils.words import NgramModel; "
+        "import sys; from pathlib import Path; from genre_utils.text import NgramModel; "
         "NgramModel.load(Path(sys.argv[1])).logits(['haunted']); "
         "print([name for name in ('sklearn', 'scipy', 'pandas') if name in sys.modules])"
     )
@@ -143,4 +145,4 @@ def test_typical_words_are_the_genre_s_own():
     ],
 )
 def test_lost_spaces_come_back_and_nothing_else_changes(read, said):
-    assert split_glued(read) == said
+    assert segment_words(read) == said

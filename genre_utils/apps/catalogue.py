@@ -1,9 +1,9 @@
-"""Predictions of any number of posters: on disk as they come, gone on with, written as tables.
+"""Batch prediction of any number of posters, which can be stopped and resumed.
 
-While a command works, its predictions stand in a journal beside its result, JSON lines, one
-poster each. Killed and run again, it goes on behind the last whole line; done, it writes the
-tables from the journal and deletes it. Beside the names of a run before, nothing but the line at
-hand is in memory.
+While a command works, it writes its predictions to a log beside its result: JSON lines, one poster
+each. If it is killed and run again, it resumes after the last whole line. At the end it writes the
+tables from the log and deletes it. Only the names of an earlier run and the line at hand are in
+memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from genre_utils.predictor import Prediction, Predictor, highest, list_posters
 from genre_utils.support import harmless, naming_full_disks, printable, replacing
 
 
-class Journal:
+class ResumableLog:
     """The predictions of one command in a file; `done` counts those of a run before, by poster.
 
     A file of another model or other `inputs`, or of the words left out, or a damaged one is begun
@@ -41,7 +41,7 @@ class Journal:
     def fill(
         self, predictor: Predictor, images: Iterable[Any], count: int | None = None
     ) -> Iterator[Prediction]:
-        """Predict and write what the journal lacks of `count` posters; yields it as written."""
+        """Predict and write what the log lacks of `count` posters; yields it as written."""
         before = self.done.total()
         left = (item for item in list_posters(images) if not self._take(item[0]))
         predictions = predictor.stream_named(left, None if count is None else count - before)
@@ -102,13 +102,13 @@ class Journal:
             file.truncate(whole)
 
 
-def rows(journal: Journal, genres: Sequence[str], top: int | None) -> Iterator[dict[str, Any]]:
+def rows(log: ResumableLog, genres: Sequence[str], top: int | None) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table: the `top` genres of each poster, or with `None` all in one row.
 
     A poster that could not be read is one row with `poster` and `error` alone.
     """
     names = genres if top is None else ("rank", "genre", "score")
-    for poster, scores, error in journal.read():
+    for poster, scores, error in log.read():
         if error:
             yield {"poster": poster, **dict.fromkeys(names), "error": error}
         elif top is None:

@@ -1,4 +1,7 @@
-"""Where the picture's network looked: Grad-CAM, for all our networks on every Keras backend."""
+"""Grad-CAM, for all networks of this package on every Keras backend.
+
+Written by hand, because no library computes it on TensorFlow, JAX and PyTorch alike.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ POOLING = (layers.GlobalAveragePooling2D, layers.Flatten)
 
 
 class GradCam:
-    """Gives heat maps of what in a poster spoke for a genre (Grad-CAM, Selvaraju et al., 2017).
+    """Computes heat maps of what in a poster speaks for a genre (Selvaraju et al., ICCV 2017).
 
     The method looks at the last feature maps: a channel weighs as much as the genre's logit grows
     with it, and a place is as hot as its channels, so weighted, add up to. Our backbones pool
@@ -31,7 +34,7 @@ class GradCam:
         self._one_at_a_time = Lock()  # not every backend's network may run in two threads
 
     def heat(self, pixels: np.ndarray, genres: Sequence[int]) -> np.ndarray:
-        """Give a heat map a genre, float32 `(len(genres), height, width)`, from 0 to 1.
+        """Return a heat map a genre, float32 `(len(genres), height, width)`, from 0 to 1.
 
         `pixels` is one poster at the network's size, `(height, width, 3)` with values 0–255, and
         `genres` are positions in the network's output. The hottest place of a map is 1; a genre
@@ -40,25 +43,25 @@ class GradCam:
         heat = np.zeros((len(genres), *pixels.shape[:2]), np.float32)
         for half in self._halves:
             with self._one_at_a_time:
-                maps = keras.tree.flatten(half.looks.predict_on_batch(pixels[None]))
-                slopes = _slopes(half.judges, maps, genres)
-            for of_map, slope in zip(maps, slopes, strict=True):
+                maps = keras.tree.flatten(half.feature_extractor.predict_on_batch(pixels[None]))
+                gradients = _logit_gradients(half.classifier, maps, genres)
+            for of_map, gradient in zip(maps, gradients, strict=True):
                 # Summed over its area: the mean of the heat is then what it adds to the logit.
-                weights = slope.sum(axis=(1, 2))
+                weights = gradient.sum(axis=(1, 2))
                 heat += _enlarge(np.einsum("hwc,gc->ghw", of_map[0], weights), heat.shape[1:])
         heat = np.maximum(heat, 0)
         return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), 1e-12)
 
 
 class _Half(NamedTuple):
-    """A network cut in two: `looks` gives feature maps for pixels, `judges` logits for maps."""
+    """A network cut in two: from pixels to feature maps, and from these to logits."""
 
-    looks: keras.Model
-    judges: keras.Model
+    feature_extractor: keras.Model
+    classifier: keras.Model
 
 
 def _parts(network: keras.Model) -> list[keras.Model]:
-    """Give the networks that an averaged one consists of; else the network itself."""
+    """Return the networks that an averaged one consists of; else the network itself."""
     inner = [layer for layer in network.layers if isinstance(layer, keras.Model)]
     if not inner or "backbone" in {layer.name for layer in inner}:
         return [network]
@@ -76,7 +79,7 @@ def _halve(network: keras.Model) -> _Half:
 
 
 def _last_maps(backbone: keras.Model) -> list[keras.KerasTensor]:
-    """Give the fewest of the last feature maps that the backbone's output is computed from.
+    """Return the fewest of the last feature maps that the backbone's output is computed from.
 
     Earlier ones may be pooled as well, to weigh channels (squeeze and excitation), and come again.
     """
@@ -99,14 +102,14 @@ def _halve_chain(network: keras.Sequential) -> _Half:
     return _Half(keras.Model(pixels, maps), keras.Model(maps, x))
 
 
-def _slopes(
-    judges: keras.Model, maps: Sequence[np.ndarray], genres: Sequence[int]
+def _logit_gradients(
+    classifier: keras.Model, maps: Sequence[np.ndarray], genres: Sequence[int]
 ) -> list[np.ndarray]:
-    """Give how each logit in `genres` grows with each map: `(genres, height, width, channels)`."""
+    """Return each logit's gradient by each map, `(genres, height, width, channels)`."""
     # The poster stands in the batch once a genre, and each copy is asked for one logit.
-    chosen = np.eye(judges.output_shape[-1], dtype=np.float32)[list(genres)]
+    chosen = np.eye(classifier.output_shape[-1], dtype=np.float32)[list(genres)]
     copies = [np.repeat(of_map, len(chosen), axis=0) for of_map in maps]
-    return _gradient(lambda tensors: ops.sum(ops.multiply(judges(tensors), chosen)), copies)
+    return _gradient(lambda tensors: ops.sum(ops.multiply(classifier(tensors), chosen)), copies)
 
 
 def _gradient(function: Callable, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -121,16 +124,16 @@ def _gradient(function: Callable, arrays: Sequence[np.ndarray]) -> list[np.ndarr
         with tensorflow.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(tensors)
             value = function(tensors)
-        slopes = tape.gradient(value, tensors)
+        gradients = tape.gradient(value, tensors)
     elif keras.backend.backend() == "jax":
         import jax
 
-        slopes = jax.grad(function)(tensors)
+        gradients = jax.grad(function)(tensors)
     else:  # PyTorch's tensors differentiate themselves
         tensors = [tensor.requires_grad_() for tensor in tensors]
         function(tensors).backward()
-        slopes = [tensor.grad for tensor in tensors]
-    return [ops.convert_to_numpy(slope) for slope in slopes]
+        gradients = [tensor.grad for tensor in tensors]
+    return [ops.convert_to_numpy(gradient) for gradient in gradients]
 
 
 def _enlarge(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -47,7 +47,7 @@ their owners and are not part of it.
 
 
 def write_model_card(folder: Path) -> Path:
-    """Write `MODEL_CARD.md` into a model's folder; gives its path.
+    """Write `MODEL_CARD.md` into a model's folder; returns its path.
 
     Raises `ModelError` where there is no model.
     """
@@ -59,7 +59,7 @@ def write_model_card(folder: Path) -> Path:
 
 
 def model_card(folder: Path) -> str:
-    """Give the card as Markdown, from `model.json` and, where it is there, `metrics.json`.
+    """Return the card as Markdown, from `model.json` and, where it is there, `metrics.json`.
 
     The second adds the figures genre by genre. What was not measured is said to be missing.
     """
@@ -178,7 +178,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _per_genre(results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
-    """Give the genres' figures of the whole model on test, which stand first of all on test."""
+    """Return the genres' figures of the whole model on test, which stand first of all on test."""
     tests = [result["per_genre"] for name, result in results.items() if name.endswith(", test")]
     return tests[0] if tests else {}
 

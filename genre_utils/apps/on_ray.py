@@ -35,7 +35,7 @@ class PredictBatch:
         self.predictor = Predictor.load(model, read_text)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Give `poster`, a column of scores a genre, and `error`, one row a poster."""
+        """Return `poster`, a column of scores a genre, and `error`, one row a poster."""
         fetched, reasons = zip(*map(_fetch, batch["source"]), strict=True)
         posters = zip(batch["poster"], fetched, strict=True)
         found = list(self.predictor.stream_named(posters))
@@ -53,7 +53,7 @@ class ReadBatch:
         self.reader = Reader()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Give each `source`, its lines as JSON, and `error`, empty where there is none."""
+        """Return each `source`, its lines as JSON, and `error`, empty where there is none."""
         lines, errors = [], []
         for source in batch["source"]:
             try:
@@ -72,7 +72,7 @@ def predict(
 
     `images` are paths, folders, or addresses that fsspec knows, such as `s3://bucket/posters`. The
     columns are `poster`, one a genre, and `error`, empty where there is none. `address` is that of
-    a Ray cluster; without it, Ray starts on this machine. Gives the numbers of posters that were
+    a Ray cluster; without it, Ray starts on this machine. Returns the numbers of posters that were
     predicted and that could not be read.
     """
     start(address)
@@ -85,7 +85,7 @@ def predict(
 
 
 def read(paths: Sequence[str], cache: WordCache, address: str | None = None) -> Readings:
-    """Read the words on posters into `cache` as `reading.read_posters` does, on Ray's workers.
+    """Read the words on posters into `cache` as `ocr.read_posters` does, on Ray's workers.
 
     They must see the same files, under the same paths, as this machine.
     """
@@ -159,7 +159,7 @@ def _list(images: Iterable[str]) -> Iterable[tuple[str, str]]:
 
 
 def _fetch(source: str) -> tuple[Any, str | None]:
-    """Give a path as it is, and the bytes at an address, or none and the reason why."""
+    """Return a path as it is, and the bytes at an address, or none and the reason why."""
     if "://" not in source:
         return source, None
     try:

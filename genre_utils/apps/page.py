@@ -26,16 +26,16 @@ from genre_utils.apps import grad_cam
 from genre_utils.images import read_poster, resize_poster
 from genre_utils.predictor import Predictor, highest
 from genre_utils.support import write_csv
-from genre_utils.text import as_text
+from genre_utils.text import join_lines
 
 HERE = "127.0.0.1"
 MAX_FILE = 20 * 1024**2  # bytes
 MAX_POSTERS = 100  # a drop: the answer is one page
-AT_ONCE = 4  # drops that are judged at the same time; the others queue
-LOOKED = 3  # genres a poster for which is shown where the network looked
+AT_ONCE = 4  # drops that are predicted at the same time; the others queue
+EXPLAINED = 3  # genres a poster that are explained by Grad-CAM
 SHOWN_HEIGHT = 320  # pixels
 KEPT = 3600  # seconds that uploads and tables stay on disk
-# The slider shows answers again without judging anew; the oldest visitors' are forgotten.
+# The slider shows answers again without predicting anew; the oldest visitors' are forgotten.
 KEPT_VISITORS = 32
 
 # A browser guesses no types, tells no other page of this one, and gives it no camera. The page may
@@ -80,7 +80,7 @@ STYLE = """
 LABELS = """() => {
   const name = () => {
     document.querySelectorAll("#examples button").forEach(
-      (button, i) => button.setAttribute("aria-label", `Judge drawn example ${i + 1}`));
+      (button, i) => button.setAttribute("aria-label", `Predict drawn example ${i + 1}`));
     document.querySelectorAll('[aria-label="common.upload"]').forEach(
       (button) => button.setAttribute("aria-label", "Drop other posters"));
   };
@@ -106,7 +106,7 @@ class SafeHeaders:
         await self.app(scope, receive, send_more)
 
 
-class Judged(NamedTuple):
+class PosterResult(NamedTuple):
     """What the page knows of one poster; of a bad file only `name` and `error`.
 
     `pictures` are (caption, description, `data:` address): the poster, then one a top genre.
@@ -114,29 +114,29 @@ class Judged(NamedTuple):
 
     name: str
     scores: np.ndarray | None = None
-    moved: np.ndarray | None = None
+    text_effect: np.ndarray | None = None
     words: str = ""
     pictures: Sequence[tuple[str, str, str]] = ()
     error: str | None = None
 
 
-class Judge:
-    """Judges posters for the page: a predictor, and Grad-CAM on its picture's network."""
+class ExplainedPredictor:
+    """Predicts posters for the page; explains the top genres by Grad-CAM on the picture."""
 
     def __init__(self, predictor: Predictor):
         self.predictor = predictor
         self.genres = predictor.genres
         self.cam = grad_cam.GradCam(predictor.model.network)
 
-    def __call__(self, paths: Sequence[str]) -> Iterator[Judged]:
+    def __call__(self, paths: Sequence[str]) -> Iterator[PosterResult]:
         """Yield what is known of each poster, in order; a bad file gets a sentence."""
         for path, found in zip(paths, self.predictor.stream(list(paths)), strict=True):
             name = Path(path).name
             if found.error:
-                yield Judged(name, error=found.error)
+                yield PosterResult(name, error=found.error)
                 continue
-            pictures = self._pictures(read_poster(path), highest(found.scores, LOOKED), name)
-            yield Judged(name, found.scores, found.moved, as_text(found.lines), pictures)
+            pictures = self._pictures(read_poster(path), highest(found.scores, EXPLAINED), name)
+            yield PosterResult(name, found.scores, found.moved, join_lines(found.lines), pictures)
 
     def _pictures(self, rgb: np.ndarray, best: np.ndarray, name: str) -> list[tuple[str, str, str]]:
         heat = self.cam.heat(resize_poster(rgb, self.predictor.model.image_size), best)
@@ -149,20 +149,20 @@ class Judge:
         return pictures
 
 
-def cards(judged: Sequence[Judged], genres: Sequence[str], top: int) -> str:
+def cards(results: Sequence[PosterResult], genres: Sequence[str], top: int) -> str:
     """Write what is known of some posters as HTML; names and words in it are only text."""
-    if not judged:
+    if not results:
         return ""
-    bad = sum(bool(one.error) for one in judged)
-    told = f"{len(judged) - bad} judged" + (f", {bad} could not be read" if bad else "")
-    articles = "".join(_card(one, genres, top) for one in judged)
+    bad = sum(bool(one.error) for one in results)
+    told = f"{len(results) - bad} predicted" + (f", {bad} could not be read" if bad else "")
+    articles = "".join(_card(one, genres, top) for one in results)
     return f'<p role="status">Posters: {told}.</p><div class="posters">{articles}</div>'
 
 
-def _card(one: Judged, genres: Sequence[str], top: int) -> str:
+def _card(one: PosterResult, genres: Sequence[str], top: int) -> str:
     title = f"<h2>{escape(one.name)}</h2>"
     if one.error:
-        return f'<article role="alert">{title}<p>Not judged: {escape(one.error)}.</p></article>'
+        return f'<article role="alert">{title}<p>Not predicted: {escape(one.error)}.</p></article>'
     figures = "".join(
         f'<figure><img src="{address}" alt="{escape(about)}"><figcaption>{escape(caption)}'
         "</figcaption></figure>"
@@ -178,8 +178,8 @@ def _card(one: Judged, genres: Sequence[str], top: int) -> str:
     )
 
 
-def _row(genre: str, one: Judged, g: int) -> str:
-    score, by_words = one.scores[g], f"{one.moved[g]:+.2f}" if one.words else ""
+def _row(genre: str, one: PosterResult, g: int) -> str:
+    score, by_words = one.scores[g], f"{one.text_effect[g]:+.2f}" if one.words else ""
     return (
         f'<tr><th scope="row">{escape(genre)}</th>'
         f'<td><meter min="0" max="1" value="{score:.3f}" aria-label="{escape(genre)}"></meter></td>'
@@ -187,10 +187,10 @@ def _row(genre: str, one: Judged, g: int) -> str:
     )
 
 
-def table(judged: Sequence[Judged], genres: Sequence[str], top: int) -> pd.DataFrame:
+def table(results: Sequence[PosterResult], genres: Sequence[str], top: int) -> pd.DataFrame:
     """Lay the `top` genres of some posters out as `predict` does: a row a poster and rank."""
     rows = []
-    for one in judged:
+    for one in results:
         if one.error:
             rows.append((one.name, None, None, None, one.error))
             continue
@@ -203,22 +203,24 @@ def table(judged: Sequence[Judged], genres: Sequence[str], top: int) -> pd.DataF
 def build_page(predictor: Predictor, folder: Path) -> gr.Blocks:
     """Lay out the page; everything that it writes and serves is below `folder`."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # Gradio's own is shared by all its pages
-    judge = Judge(predictor)
+    predict = ExplainedPredictor(predictor)
 
-    def show(judged: list[Judged], top: int):
-        if not judged:
+    def show(results: list[PosterResult], top: int):
+        if not results:
             return "", gr.DownloadButton(visible=False)
         file = Path(tempfile.mkdtemp(dir=folder)) / "genres.csv"
-        write_csv(file, table(judged, judge.genres, top))
-        return cards(judged, judge.genres, top), gr.DownloadButton(value=str(file), visible=True)
+        write_csv(file, table(results, predict.genres, top))
+        return cards(results, predict.genres, top), gr.DownloadButton(value=str(file), visible=True)
 
     def answer(paths: list[str] | None, top: int, progress=gr.Progress()):  # noqa: B008
         paths = paths or []
         if len(paths) > MAX_POSTERS:
-            gr.Warning(f"The first {MAX_POSTERS} of {len(paths)} posters are judged.")
+            gr.Warning(f"The first {MAX_POSTERS} of {len(paths)} posters are predicted.")
         kept = paths[:MAX_POSTERS]
-        judged = list(progress.tqdm(judge(kept), total=len(kept), desc="judging", unit="posters"))
-        return judged, *show(judged, top)
+        results = list(
+            progress.tqdm(predict(kept), total=len(kept), desc="predicting", unit="posters")
+        )
+        return results, *show(results, top)
 
     with gr.Blocks(
         title="Poster Genres", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)
@@ -233,7 +235,11 @@ def build_page(predictor: Predictor, folder: Path) -> gr.Blocks:
             )
             with gr.Column():
                 top = gr.Slider(
-                    1, len(judge.genres), value=3, step=1, label="How many genres to show a poster"
+                    1,
+                    len(predict.genres),
+                    value=3,
+                    step=1,
+                    label="How many genres to show a poster",
                 )
                 examples = gr.Dataset(
                     label="Or try a drawn example",
@@ -244,8 +250,8 @@ def build_page(predictor: Predictor, folder: Path) -> gr.Blocks:
         shown = gr.HTML(label="Genres", elem_id="genres")
         download = gr.DownloadButton("Download the table as CSV", visible=False)
         asked = {"outputs": [known, shown, download], "concurrency_limit": AT_ONCE}
-        asked |= {"concurrency_id": "judge"}
-        gr.on([files.upload, files.clear], answer, [files, top], **asked, api_name="judge")
+        asked |= {"concurrency_id": "predict"}
+        gr.on([files.upload, files.clear], answer, [files, top], **asked, api_name="predict")
         examples.click(answer, [examples, top], **asked, api_visibility="private")
         again = {"outputs": [shown, download], "api_visibility": "private"}
         top.change(show, [known, top], **again, trigger_mode="always_last")

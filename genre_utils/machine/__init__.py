@@ -14,9 +14,9 @@ __getattr__ = lazy_names(
             "connect",
             "replicas",
             "accelerated",
-            "lasting",
+            "persistent_path",
             "upload",
         ),
-        "processes": ("place",),
+        "processes": ("process_index", "process_count"),
     },
 )

@@ -171,7 +171,7 @@ def connect() -> str:
 
 
 def replicas() -> int:
-    """Give the number of devices, on all hosts, that share the batch of a training step."""
+    """Return the number of devices, on all hosts, that share the batch of a training step."""
     import keras
 
     if keras.backend.backend() == "tensorflow":
@@ -256,15 +256,15 @@ def has_tpu() -> bool:
 
 
 def nvidia_capability() -> float:
-    """Give the compute capability of the weakest NVIDIA GPU, such as 8.0; 0 where there is none."""
+    """Return the compute capability of the weakest NVIDIA GPU, such as 8.0; 0 without one."""
     try:
         return min(map(float, _nvidia("compute_cap").split()))
     except ValueError:
         return 0.0
 
 
-def lasting(path: str) -> Path:
-    """Give a path of outputs in Colab's Drive, where it outlives a disconnect; elsewhere itself.
+def persistent_path(path: str) -> Path:
+    """Return a path of outputs in Colab's Drive, where it outlives a disconnect; elsewhere itself.
 
     Absolute paths stay as they are. Colab asks once whether Drive may be used; where it may not, a
     sentence says what that means.
@@ -280,7 +280,7 @@ def lasting(path: str) -> Path:
 
 @functools.cache
 def _mount_drive() -> str:
-    """Mount Colab's Drive; gives why not, or an empty text."""
+    """Mount Colab's Drive; returns why not, or an empty text."""
     if not DRIVE.is_dir():
         try:
             from google.colab import drive

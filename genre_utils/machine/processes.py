@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 
-def place() -> tuple[int, int]:
-    """Give this host's number, from 0, and how many hosts train together."""
+def process_index() -> int:
+    """Return the number of this process, from 0; several train together on JAX only."""
     import keras
 
     if keras.backend.backend() != "jax":
-        return 0, 1
+        return 0
     import jax
 
-    return jax.process_index(), jax.process_count()
+    return jax.process_index()
+
+
+def process_count() -> int:
+    """Return how many processes, one a host, train together."""
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return 1
+    import jax
+
+    return jax.process_count()

@@ -71,7 +71,7 @@ def build_encoder(dropout: float = 0.1) -> keras.Model:
 
 
 def load_encoder() -> tuple[keras.Model, str]:
-    """Build the encoder with its weights; gives it and one sentence on where they were found.
+    """Build the encoder with its weights; returns it and one sentence on where they were found.
 
     The places: `model.safetensors` in the user's cache (where `weights.fetch_encoder` puts
     it), the Hugging Face hub, the encoder of the released model, which has seen posters already.
@@ -101,7 +101,7 @@ def load_encoder() -> tuple[keras.Model, str]:
 
 
 def cached_weights() -> Path:
-    """Give the place in the user's cache where the weights lie, or would."""
+    """Return the place in the user's cache where the weights lie, or would."""
     return cache_folder() / "minilm" / WEIGHTS_FILE
 
 
@@ -115,7 +115,7 @@ def check_weights(file: Path) -> None:
 
 
 def set_weights(encoder: keras.Model, file: Path) -> None:
-    """Give an encoder the weights in a `model.safetensors` of all-MiniLM-L6-v2."""
+    """Set the weights of an encoder to those in a `model.safetensors` of all-MiniLM-L6-v2."""
     from safetensors.numpy import load_file
 
     arrays = load_file(file)

@@ -206,7 +206,7 @@ class WordCache:
         return len(self._lines)
 
     def get(self, sha256: str) -> list[Line] | None:
-        """Give the lines of a picture, from top to bottom; `None` when it was never read."""
+        """Return the lines of a picture, from top to bottom; `None` when it was never read."""
         return self._lines.get(sha256)
 
     def put(self, sha256: str, lines: Sequence[Line], reader: str) -> None:
@@ -255,7 +255,7 @@ def read_posters(
 ) -> Readings:
     """Read the words on posters into `cache` on all cores, each picture once.
 
-    `read_all` reads `{hash: path}` elsewhere instead, and gives `{hash: reason}` of the unreadable.
+    `read_all` reads `{hash: path}` elsewhere instead, and returns `{hash: reason}` of what failed.
 
     Stopped at any moment, it goes on where it was. What cannot be read is in the answer's
     `unreadable`. Raises `ReadingError` if a poster is left to read and RapidOCR is missing.
@@ -279,7 +279,7 @@ def check_choice(choice: str) -> None:
 
 
 def decide(choice: str, paths: Sequence[str], cache: WordCache) -> tuple[bool, str]:
-    """Decide whether to read the words on posters; gives the answer and a sentence that says why.
+    """Decide whether to read the words on posters, with a sentence that says why.
 
     `choice` is `"yes"`, `"no"`, or `"auto"`: read when all words are in `cache` or the rest takes
     less than 10 minutes here. Raises `ValueError` for another word, and `ReadingError` for `"yes"`
@@ -333,7 +333,7 @@ def import_readings(
     """Take readings that were made elsewhere into `cache`; returns how many were new to it.
 
     `file` is JSONL, plain or gzipped, one poster a line: `{"id": …, "t": [[text, confidence,
-    [[x, y] × 4 corners in pixels]], …]}`. `paths` gives the picture of each id; others' readings
+    [[x, y] × 4 corners in pixels]], …]}`. `paths` has the picture of each id; others' readings
     and posters that cannot be opened are passed over. Damaged lines are left out and named on
     standard error. Raises `ReadingError` when no line is a reading.
     """
@@ -364,7 +364,7 @@ def import_readings(
 
 
 def hash_file(path: str | os.PathLike) -> str:
-    """Give the SHA-256 of a file's bytes; raises `PosterError` for what is no readable file."""
+    """Return the SHA-256 of a file's bytes; raises `PosterError` for what is no readable file."""
     with suppress(OSError, ValueError):
         if os.path.isfile(path):
             with open(path, "rb") as file:
@@ -374,7 +374,7 @@ def hash_file(path: str | os.PathLike) -> str:
 
 
 def _fit(rgb: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-    """Give a poster as it is read, and its (height, width) in that, without the border."""
+    """Return a poster as it is read, and its (height, width) in that, without the border."""
     height, width = rgb.shape[:2]
     longer, shorter = max(height, width), min(height, width)
     pixels = longer * max(shorter, longer / MAX_ASPECT)
@@ -413,7 +413,7 @@ def _hash_all(paths: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _unread(hashes: dict[str, str], cache: WordCache) -> dict[str, str]:
-    """Give `{hash: path}` of the pictures to read; of identical ones the last stands for all."""
+    """Return `{hash: path}` of the pictures to read; of identical ones the last stands for all."""
     return {sha256: path for path, sha256 in hashes.items() if cache.get(sha256) is None}
 
 
@@ -456,7 +456,7 @@ def _read_all(pictures: dict[str, str], cache: WordCache, reader: Reader | None)
 
 
 def workers() -> int:
-    """Give the number of posters to read side by side: as many as cores, at most 8."""
+    """Return the number of posters to read side by side: as many as cores, at most 8."""
     return min(os.cpu_count() or 1, MAX_WORKERS)
 
 

@@ -36,8 +36,8 @@ def fine_tune(
     Several hosts train together; raises `hosts.HostError` when one of them ends.
     """
     seeded = SeededDropout(run.settings["seed"])
-    several = epochs and hosts.place()[1] > 1
-    with hosts.Together(model) if several else nullcontext() as together:
+    several = epochs and hosts.process_count() > 1
+    with hosts.MultiHostFit(model) if several else nullcontext() as together:
         for epoch in epochs:
             if any(hosts.gather(run.patience_is_out(patience))):
                 break

@@ -118,7 +118,7 @@ class Run:
                     "give RESTART=True on all hosts."
                 )
             loaded, done = self._load(kept) or (model, 0)
-        if hosts.place()[1] > 1:
+        if hosts.process_count() > 1:
             self._forget_after(done)
         return loaded, done
 

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from genre_utils.batches import Batches
-from genre_utils.machine import place
+from genre_utils.machine import process_count, process_index
 
 # What is said when a host has gone; each host knows how many epochs it has finished.
 GONE = (
@@ -40,17 +40,17 @@ class HostError(RuntimeError):
 
 
 def own_folder(folder: str | os.PathLike) -> Path:
-    """Give this host's part of an output folder: the folder itself on the first host."""
-    number, _ = place()
+    """Return this host's part of an output folder: the folder itself on the first host."""
+    number = process_index()
     return Path(folder) / f"host-{number}" if number else Path(folder)
 
 
 def gather(value: int) -> list[int]:
-    """Ask all hosts for a whole number and give the answers in the hosts' order.
+    """Ask all hosts for a whole number and return the answers in the hosts' order.
 
     Each host waits here for the others; raises `HostError` when one has ended.
     """
-    if place()[1] == 1:
+    if process_count() == 1:
         return [value]
     from jax.experimental import multihost_utils
 
@@ -58,23 +58,23 @@ def gather(value: int) -> list[int]:
         return np.ravel(multihost_utils.process_allgather(np.asarray(value))).tolist()
 
 
-class Together:
+class MultiHostFit:
     """A compiled network that all hosts train, beside the copy that each host keeps to itself.
 
-    Predictions, checkpoints and their files are the business of `near`, the copy; it has the
+    Predictions, checkpoints and their files are the business of `local_model`, the copy; it has the
     weights and the optimizer's state of `model` after each call of `fit`. Use it in `with`.
     """
 
-    def __init__(self, near: keras.Model):
-        self.near = near
-        self.everywhere = keras.distribution.DataParallel(auto_shard_dataset=False)
+    def __init__(self, local_model: keras.Model):
+        self.local_model = local_model
+        self.data_parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
         # Through a file, as from a checkpoint: it holds the optimizer's state as well.
-        near.optimizer.build(near.trainable_variables)
-        with tempfile.TemporaryDirectory() as folder, _spread_over(self.everywhere):
-            near.save(Path(folder) / "network.keras")
+        local_model.optimizer.build(local_model.trainable_variables)
+        with tempfile.TemporaryDirectory() as folder, _spread_over(self.data_parallel):
+            local_model.save(Path(folder) / "network.keras")
             self.model = keras.saving.load_model(Path(folder) / "network.keras")
 
-    def __enter__(self) -> Together:
+    def __enter__(self) -> MultiHostFit:
         command = [sys.executable, "-c", WATCHER, GONE]
         self.watcher = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
         return self
@@ -91,19 +91,20 @@ class Together:
     ) -> None:
         """Train one epoch on this host's share of each batch; `options` are those of Keras' `fit`.
 
-        The `common` callbacks act on the network that all train, this host's `own` on `near`.
+        The `common` callbacks act on the network that all train, this host's `own` on
+        `local_model`.
         """
-        batches.share = place()
-        own = keras.callbacks.CallbackList([*own], model=self.near)
+        batches.share = process_index(), process_count()
+        own = keras.callbacks.CallbackList([*own], model=self.local_model)
         own.on_train_begin()
         own.on_epoch_begin(options["initial_epoch"])
-        with _spread_over(self.everywhere), _ends_in_a_sentence():
+        with _spread_over(self.data_parallel), _ends_in_a_sentence():
             history = self.model.fit(batches, callbacks=[*common], **options).history
             # JAX only promises results: a host that has gone is felt when they are fetched.
             weights = self.model.get_weights()
             state = [np.asarray(variable) for variable in self.model.optimizer.variables]
-        self.near.set_weights(weights)
-        for variable, value in zip(self.near.optimizer.variables, state, strict=True):
+        self.local_model.set_weights(weights)
+        for variable, value in zip(self.local_model.optimizer.variables, state, strict=True):
             variable.assign(value)
         logs = {name: values[-1] for name, values in history.items()}
         own.on_epoch_end(options["initial_epoch"], logs)

@@ -11,7 +11,7 @@ from small_model import make_small_model
 from genre_utils import images
 from genre_utils import predictor as predictor_module
 from genre_utils.__main__ import main
-from genre_utils.apps.catalogue import Journal, write_csv
+from genre_utils.apps.catalogue import ResumableLog, write_csv
 from genre_utils.images import PosterError
 from genre_utils.predictor import Predictor, list_posters
 from genre_utils.sample import draw_poster
@@ -52,12 +52,12 @@ def test_an_interrupted_command_goes_on_and_ends_the_same(
 ):
     arguments = ["predict", str(posters), "--model", str(model), "--no-text", "--all-genres"]
     assert main([*arguments, "--csv", str(tmp_path / "whole.csv")]) == 0
-    journal = Journal(tmp_path / "cut.csv.partial", predictor, [str(posters)])
-    predictions = journal.fill(predictor, [posters])
+    log = ResumableLog(tmp_path / "cut.csv.partial", predictor, [str(posters)])
+    predictions = log.fill(predictor, [posters])
     for _ in range(35):
         next(predictions)
     predictions.close()
-    with open(journal.file, "a") as file:
+    with open(log.file, "a") as file:
         file.write('["torn.jpg", [0.')
     seen = []
     stream = Predictor.stream_named
@@ -75,30 +75,30 @@ def test_an_interrupted_command_goes_on_and_ends_the_same(
     for genre in predictor.genres:
         figures = [[float(row[genre] or -1) for row in rows] for rows in (cut, whole)]
         np.testing.assert_allclose(*figures, atol=1e-5)
-    assert not journal.file.exists()
+    assert not log.file.exists()
 
 
 def test_another_model_begins_anew(posters, predictor, tmp_path, capsys):
     file = tmp_path / "cut.csv.partial"
-    predictions = Journal(file, predictor).fill(predictor, [posters])
+    predictions = ResumableLog(file, predictor).fill(predictor, [posters])
     next(predictions)
     predictions.close()
-    assert Journal(file, predictor).done.total() == 1
+    assert ResumableLog(file, predictor).done.total() == 1
     card = predictor.model.card
     other = Predictor(type(predictor.model)(**{**vars(predictor.model), "card": {"sha256": {}}}))
-    assert card["sha256"] and Journal(file, other).done.total() == 0
+    assert card["sha256"] and ResumableLog(file, other).done.total() == 0
     assert "begun anew" in capsys.readouterr().err
 
 
-def test_a_journal_of_other_posters_or_a_damaged_one_begins_anew(posters, predictor, tmp_path):
+def test_a_log_of_other_posters_or_a_damaged_one_begins_anew(posters, predictor, tmp_path):
     file = tmp_path / "cut.csv.partial"
-    predictions = Journal(file, predictor, [str(posters)]).fill(predictor, [posters])
+    predictions = ResumableLog(file, predictor, [str(posters)]).fill(predictor, [posters])
     next(predictions)
     predictions.close()
-    assert Journal(file, predictor, ["elsewhere"]).done.total() == 0
-    file.write_bytes(b"\xff\xfeno journal\n")
-    assert Journal(file, predictor, [str(posters)]).done.total() == 0
-    assert list(Journal(file, predictor, [str(posters)]).read()) == []
+    assert ResumableLog(file, predictor, ["elsewhere"]).done.total() == 0
+    file.write_bytes(b"\xff\xfeno log\n")
+    assert ResumableLog(file, predictor, [str(posters)]).done.total() == 0
+    assert list(ResumableLog(file, predictor, [str(posters)]).read()) == []
 
 
 def test_parquet_needs_ray(posters, model, capsys):

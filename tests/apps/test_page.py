@@ -30,17 +30,17 @@ def visit(page):
     """Come to a page; gives what asks it for the top genres of some files: HTML and the table."""
     asking = client.Client(page.local_url, verbose=False)
 
-    def judge(*files, top: int = 3) -> tuple[str, pd.DataFrame]:
+    def predict(*files, top: int = 3) -> tuple[str, pd.DataFrame]:
         handed = [client.handle_file(str(file)) for file in files]
-        shown, download = asking.predict(handed, top, api_name="/judge")
+        shown, download = asking.predict(handed, top, api_name="/predict")
         file = download["value"] if isinstance(download, dict) else download
         return shown, pd.read_csv(file)
 
-    return judge
+    return predict
 
 
 @pytest.fixture(scope="module")
-def judge(page):
+def predict(page):
     return visit(page)
 
 
@@ -70,29 +70,29 @@ def poster(tmp_path):
     return file
 
 
-def test_a_poster_and_a_bad_file_are_answered_as_predict_does(judge, predictor, poster, tmp_path):
+def test_a_poster_and_a_bad_file_are_answered_as_predict_does(predict, predictor, poster, tmp_path):
     bad = tmp_path / "bad.jpg"
     bad.write_text("no picture")
-    shown, table = judge(poster, bad)
+    shown, table = predict(poster, bad)
     expected = predictor.predict(poster)
     assert table["genre"].tolist()[:3] == expected["genre"].tolist()
     assert table["score"].to_numpy()[:3] == pytest.approx(expected["score"], abs=1e-5)
     assert table["poster"].tolist() == ["'-night.jpg"] * 3 + ["bad.jpg"], "no formula in the CSV"
-    assert "Not judged: not a picture in a known format" in shown
+    assert "Not predicted: not a picture in a known format" in shown
     # The poster itself, and where the network looked for each of its three genres.
     addresses = re.findall(r'src="([^"]{30})', shown)
     assert len(addresses) == 4 and all(a.startswith("data:image/jpeg") for a in addresses)
 
 
-def test_the_slider_says_how_many_genres(judge, predictor, poster):
-    shown, table = judge(poster, top=5)
+def test_the_slider_says_how_many_genres(predict, predictor, poster):
+    shown, table = predict(poster, top=5)
     assert shown.count("<meter") == len(table) == 5
 
 
-def test_fifty_at_once_queue_and_are_all_answered(judge, poster, monkeypatch):
+def test_fifty_at_once_queue_and_are_all_answered(predict, poster, monkeypatch):
     from genre_utils.apps import page as page_module
 
-    at_work, most, whole = [], [0], page_module.Judge.__call__
+    at_work, most, whole = [], [0], page_module.ExplainedPredictor.__call__
 
     def counted(self, paths):
         at_work.append(paths)
@@ -100,9 +100,9 @@ def test_fifty_at_once_queue_and_are_all_answered(judge, poster, monkeypatch):
         yield from whole(self, paths)
         at_work.pop()
 
-    monkeypatch.setattr(page_module.Judge, "__call__", counted)
+    monkeypatch.setattr(page_module.ExplainedPredictor, "__call__", counted)
     with ThreadPoolExecutor(50) as visitors:
-        answers = list(visitors.map(lambda _: judge(poster), range(50)))
+        answers = list(visitors.map(lambda _: predict(poster), range(50)))
     for shown, table in answers:
         assert shown == answers[0][0] and table.equals(answers[0][1])
     assert 1 < most[0] <= AT_ONCE
@@ -112,22 +112,24 @@ def test_names_and_words_are_text_and_no_markup():
     from genre_utils.apps import page as page_module
 
     scores = np.array([0.9, 0.1])
-    one = page_module.Judged(
+    one = page_module.PosterResult(
         "<b>.jpg", scores, scores, "<script>x</script>", [("A", "<i>", "data:,")]
     )
-    html = page_module.cards([one, page_module.Judged("<u>.jpg", error="<s>")], ["<A>", "B"], 2)
+    html = page_module.cards(
+        [one, page_module.PosterResult("<u>.jpg", error="<s>")], ["<A>", "B"], 2
+    )
     assert not re.search("<(b|i|u|s|A|script)>", html)
 
 
-def test_no_file_outside_its_own_folder_is_read_or_served(page, judge, poster, tmp_path):
-    judge(poster)  # the page does answer
+def test_no_file_outside_its_own_folder_is_read_or_served(page, predict, poster, tmp_path):
+    predict(poster)  # the page does answer
     for path in (poster, "/etc/passwd", tmp_path / ".." / poster.name):
         answer = httpx.get(f"{page.local_url}gradio_api/file={path}")
         assert answer.status_code in (403, 404), path
     named = {"path": str(poster), "meta": {"_type": "gradio.FileData"}}
-    asked = httpx.post(f"{page.local_url}gradio_api/call/judge", json={"data": [[named], 3]})
+    asked = httpx.post(f"{page.local_url}gradio_api/call/predict", json={"data": [[named], 3]})
     told = httpx.get(
-        f"{page.local_url}gradio_api/call/judge/{asked.json()['event_id']}", timeout=60
+        f"{page.local_url}gradio_api/call/predict/{asked.json()['event_id']}", timeout=60
     )
     assert "event: error" in told.text and "meter" not in told.text
 
@@ -147,17 +149,17 @@ def test_a_file_over_the_limit_is_refused(page):
     assert answer.status_code == 413
 
 
-def test_files_of_other_kinds_are_not_judged(judge, tmp_path):
+def test_files_of_other_kinds_are_not_judged(predict, tmp_path):
     (tmp_path / "poster.html").write_text("<script>alert(1)</script>")
     with pytest.raises(client.exceptions.AppError, match="Invalid file type"):
-        judge(tmp_path / "poster.html")
+        predict(tmp_path / "poster.html")
 
 
-def test_of_too_many_posters_the_first_are_judged(judge, poster, monkeypatch):
+def test_of_too_many_posters_the_first_are_judged(predict, poster, monkeypatch):
     from genre_utils.apps import page as page_module
 
     monkeypatch.setattr(page_module, "MAX_POSTERS", 2)
-    _, table = judge(poster, poster, poster, top=1)
+    _, table = predict(poster, poster, poster, top=1)
     assert len(table) == 2
 
 

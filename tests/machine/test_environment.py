@@ -216,7 +216,7 @@ EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 
 def test_eight_devices_share_a_batch_on_jax():
     code = (
-        "from genre_utils import environment; print(environment.connect());"
+        "from genre_utils.machine import environment; print(environment.connect());"
         "import keras; model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]);"
         "print(environment.replicas(), len(model.weights[0].value.sharding.device_set))"
     )
@@ -246,17 +246,20 @@ def refuse(*_):
 
 def test_outputs_go_to_colab_s_drive_or_a_sentence_says_that_they_are_lost(colab, capsys):
     colab.drive.mount = lambda where: environment.DRIVE.mkdir(parents=True)
-    assert environment.lasting("outputs/model") == environment.DRIVE / "poster-genres/outputs/model"
-    assert environment.lasting("/tmp/model").as_posix() == "/tmp/model"
+    assert (
+        environment.persistent_path("outputs/model")
+        == environment.DRIVE / "poster-genres/outputs/model"
+    )
+    assert environment.persistent_path("/tmp/model").as_posix() == "/tmp/model"
     environment.DRIVE.rmdir()
     environment._mount_drive.cache_clear()
     colab.drive.mount = refuse
-    assert environment.lasting("outputs/model").as_posix() == "outputs/model"
+    assert environment.persistent_path("outputs/model").as_posix() == "outputs/model"
     assert "mount failed" in capsys.readouterr().out
 
 
 def test_elsewhere_outputs_stay_where_they_are():
-    assert environment.lasting("outputs/model").as_posix() == "outputs/model"
+    assert environment.persistent_path("outputs/model").as_posix() == "outputs/model"
 
 
 def test_posters_are_uploaded_in_colab_and_a_blocked_upload_has_a_fallback(colab, tmp_path, capsys):
@@ -271,7 +274,7 @@ def test_posters_are_uploaded_in_colab_and_a_blocked_upload_has_a_fallback(colab
 
 
 def test_importing_keras_is_quiet_and_a_failure_is_not(tmp_path):
-    code = "from genre_utils import environment; environment.choose_backend();"
+    code = "from genre_utils.machine import environment; environment.choose_backend();"
     code += "environment.import_keras()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")

@@ -131,7 +131,7 @@ from pathlib import Path
 import keras, numpy as np
 from genre_utils import fusion, models, saved_model
 network = models.build_model("seed_cnn", 80, ("a", "b"))
-sums = {"picture": fusion.LogitSum({"picture": np.ones(2)}, np.zeros(2))}
+sums = {"picture": fusion.LogisticFusion({"picture": np.ones(2)}, np.zeros(2))}
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 try:
     saved_model.save_model(
