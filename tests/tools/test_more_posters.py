@@ -1,0 +1,76 @@
+"""The table of more posters: what may not be seen is left out, and everything left out is named."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+TEST_ID = (ROOT / "genre_utils/splits/imdb_test_ids.txt").read_text().split()[0]
+
+
+def noise(seed: int) -> Image.Image:
+    small = np.random.default_rng(seed).integers(0, 255, (12, 8, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((182, 268), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def clones(tmp_path):
+    """Clones with ten posters, one of them the enlarged twin of a test poster, and a bad one."""
+    folder = tmp_path / "clones" / "spoon" / "posters"
+    folder.mkdir(parents=True)
+    for n in range(10):
+        noise(n).save(folder / f"{n}.jpg")
+    for n in range(20, 24):
+        noise(99).save(folder / f"{n}.jpg")  # a placeholder
+    (folder / "30.jpg").write_text("<html>")
+    beside = tmp_path / "public"
+    beside.mkdir()
+    noise(0).resize((300, 441)).save(beside / f"{TEST_ID}.jpg")
+    return tmp_path
+
+
+def run(folder, rows, header=("Id", "file", "Genre")):
+    with open(folder / "labels.csv", "w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    (folder / "off.txt").write_text("tt0000001\n")
+    options = ["--labels", "labels.csv", "--clones", "clones", "--off-limits", "off.txt"]
+    command = [sys.executable, str(ROOT / "tools/more_posters.py"), *options]
+    command += ["--beside", "public", "--out", "out"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def row(n: int) -> tuple[str, str, str]:
+    return f"tt{n:07d}", f"somebody/spoon:posters/{n}.jpg", "Drama|War"
+
+
+def test_what_may_not_be_seen_is_left_out_and_named(clones):
+    outside = ("tt0000040", "somebody/spoon:../../public/" + f"{TEST_ID}.jpg", "Drama")
+    rows = [*map(row, [*range(10), *range(20, 24), 30, 31, 5]), outside]
+    rows.append((TEST_ID, "somebody/spoon:posters/6.jpg", "Drama"))
+    done = run(clones, rows)
+    assert done.returncode == 0, done.stderr
+    with open(clones / "out" / "train.csv") as table:
+        kept = [line["Id"] for line in csv.DictReader(table)]
+    assert kept == [f"tt{n:07d}" for n in range(2, 10)]
+    assert sorted(file.stem for file in (clones / "out" / "Images").iterdir()) == kept
+    names = json.loads((clones / "out" / "report.json").read_text())["names"]
+    assert names["off limits, by id"] == ["tt0000001", TEST_ID]
+    assert names["twins of a poster that is off limits"] == ["tt0000000"]
+    assert names["labels without a picture in the clones"] == ["tt0000031", "tt0000040"]
+    assert names["ids that stood before"] == ["tt0000005"]
+    assert names["pictures that cannot be read"][0].startswith("30.jpg: ")
+    (placeholders,) = [value for key, value in names.items() if key.startswith("placeholders")]
+    assert len(placeholders) == 4
+
+
+def test_another_table_and_missing_clones_get_a_sentence(clones):
+    done = run(clones, [("tt1", "Drama")], header=("imdbId", "Genre"))
+    assert done.returncode == 1 and "no column 'Id'" in done.stderr
+    done = run(clones, [("tt0000050", "somebody/other:posters/1.jpg", "Drama")])
+    assert done.returncode == 1 and "clone the repositories" in done.stderr
