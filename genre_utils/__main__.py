@@ -114,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument(
         "--import", metavar="FILE", dest="readings", help="take readings made elsewhere first"
     )
+    read.add_argument(
+        "--anew", action="store_true", help="read again what was read with other settings"
+    )
     read.set_defaults(run=_read)
 
     app = _command(commands, "app", "open a web page to drop posters on")
@@ -380,9 +383,9 @@ def _read(options: argparse.Namespace) -> int:
     if options.ray or options.ray_address:
         from genre_utils.apps import on_ray
 
-        done = on_ray.read(paths, cache, options.ray_address)
+        done = on_ray.read(paths, cache, options.ray_address, options.anew)
     else:
-        done = ocr.read_posters(paths, cache)
+        done = ocr.read_posters(paths, cache, anew=options.anew)
     for path, reason in done.unreadable.items():
         print(f"not read: {printable(Path(path).name)}: {printable(reason)}", file=sys.stderr)
     print(

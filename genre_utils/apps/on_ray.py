@@ -25,6 +25,7 @@ from genre_utils.predictor import Predictor, list_posters
 BATCH = 32  # posters that a worker has in hand, and does again should it die
 # Shares of a core: were all cores the workers', no task could write what they have done.
 WORKER, WRITER = 0.8, 0.2
+READ_COLUMNS = ("lines", "settings", "error")
 PATIENCE = 10  # seconds for a cluster to answer
 
 
@@ -53,16 +54,16 @@ class ReadBatch:
         self.reader = Reader()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Return each `source`, its lines as JSON, and `error`, empty where there is none."""
-        lines, errors = [], []
+        """Return `source`, its lines as JSON, the `settings` of reading, and `error` or `""`."""
+        rows = []
         for source in batch["source"]:
             try:
-                lines.append(json.dumps(self.reader.read(read_poster(source))))
-                errors.append("")
+                rgb = read_poster(source)
+                rows.append((json.dumps(self.reader.read(rgb)), self.reader.settings(rgb), ""))
             except PosterError as error:
-                lines.append("[]")
-                errors.append(error.reason)
-        return {"source": batch["source"], "lines": np.array(lines), "error": np.array(errors)}
+                rows.append(("[]", "", error.reason))
+        columns = map(np.array, zip(*rows, strict=True))
+        return {"source": batch["source"]} | dict(zip(READ_COLUMNS, columns, strict=True))
 
 
 def predict(
@@ -84,7 +85,9 @@ def predict(
     return len(items) - bad, bad
 
 
-def read(paths: Sequence[str], cache: WordCache, address: str | None = None) -> Readings:
+def read(
+    paths: Sequence[str], cache: WordCache, address: str | None = None, anew: bool = False
+) -> Readings:
     """Read the words on posters into `cache` as `ocr.read_posters` does, on Ray's workers.
 
     They must see the same files, under the same paths, as this machine.
@@ -99,10 +102,10 @@ def read(paths: Sequence[str], cache: WordCache, address: str | None = None) -> 
             else:
                 read = json.loads(row["lines"])
                 found = [Line(text, sure, tuple(map(tuple, box))) for text, sure, box in read]
-                cache.put(hashes[row["source"]], found, reader.name)
+                cache.put(hashes[row["source"]], found, row["settings"])
         return failed
 
-    return read_posters(paths, cache, read_all=read_all)
+    return read_posters(paths, cache, read_all=read_all, anew=anew)
 
 
 def start(address: str | None) -> None:

@@ -34,9 +34,13 @@ NEEDED = ("rapidocr", "onnxruntime")
 # small print, which theirs does not show, would be words that no training has seen, and its
 # reading would take longer.
 MAX_PIXELS = 150_000
-# The text detector enlarges the shorter side to 736 pixels, so that a strip of 10 × 10,000 would
-# need gigabytes. Longer pictures (the longest public poster has 2.7) get a black border.
+# The text detector enlarges the shorter side, so that a strip of 10 × 10,000 would need gigabytes.
+# Longer pictures (the longest public poster has 2.7) get a black border.
 MAX_ASPECT = 3
+# By how much it enlarges: RapidOCR's own 736 pixels show nothing more of a poster of 300, and take
+# twice the time (`benchmarks/experiments.md`). The side is a multiple of 32, as its network needs.
+ENLARGED = 1.4
+SMALLEST_SIDE, LARGEST_SIDE = 320, 736
 
 # Each reads with a thread of its own: about 150 MB.
 MAX_WORKERS = 8
@@ -105,7 +109,7 @@ class Reader:
         try:
             canvas, (height, width) = _fit(rgb)
             # RapidOCR takes arrays for OpenCV's, which are BGR.
-            found = engine(np.ascontiguousarray(canvas[..., ::-1]))
+            found = engine(np.ascontiguousarray(canvas[..., ::-1]), detector_side(rgb))
             if getattr(found, "txts", None) is None or found.boxes is None:
                 return []
             boxes = np.asarray(found.boxes, float) / (width, height)
@@ -119,7 +123,12 @@ class Reader:
         finally:
             self._idle.append(engine)
 
-    def _engine(self) -> Any:
+    def settings(self, rgb: np.ndarray) -> str:
+        """Return with what a poster is read, such as `"rapidocr 3.10.0, detector 416"`."""
+        return f"{self.name}, detector {detector_side(rgb)}"
+
+    def _engine(self) -> Callable[[np.ndarray, int], Any]:
+        """Start RapidOCR; returns what reads a BGR picture with the detector at a size."""
         try:
             import rapidocr
             from omegaconf import OmegaConf
@@ -135,7 +144,14 @@ class Reader:
                 # A network that is given is neither searched nor downloaded.
                 given = {**engine.cfg[part], "session": network}
                 engine.cfg[part] = OmegaConf.create(given, flags={"allow_objects": True})
-            return engine
+
+            def recognise(bgr: np.ndarray, side: int) -> Any:
+                engine.cfg.Det.limit_side_len = side  # taken over when the detector is made
+                if engine.text_det is not None:
+                    engine.text_det.limit_side_len = side
+                return engine(bgr)
+
+            return recognise
         except Exception as error:  # an import may fail by the system's libraries, too
             raise ReadingError(
                 f"The words on the posters are not read, because {self.name} does not start: "
@@ -153,6 +169,12 @@ class Reader:
         run = partial(network.run, run_options=each)
         network.run = _line_by_line(run) if model == _RECOGNIZER else run
         return network
+
+
+def detector_side(rgb: np.ndarray) -> int:
+    """Return the shorter side, in pixels, at which the text detector sees a poster."""
+    shorter = min(_fit(rgb)[0].shape[:2])
+    return int(np.clip(ENLARGED * shorter // 32 * 32, SMALLEST_SIDE, LARGEST_SIDE))
 
 
 class _Best(NamedTuple):
@@ -194,6 +216,7 @@ class WordCache:
         self.file = Path(file)
         self.damaged: list[int] = []
         self._lines: dict[str, list[Line]] = {}
+        self._settings: dict[str, str] = {}
         if self.file.is_dir():
             raise ReadingError(
                 f"The words cannot be kept in {os.fspath(file)!r}: give the name of a file, such "
@@ -209,8 +232,16 @@ class WordCache:
         """Return the lines of a picture, from top to bottom; `None` when it was never read."""
         return self._lines.get(sha256)
 
+    def settings(self, sha256: str) -> str:
+        """Return with what a picture was read; empty when it never was, or nobody noted it."""
+        return self._settings.get(sha256, "")
+
     def put(self, sha256: str, lines: Sequence[Line], reader: str) -> None:
-        """Keep the lines of a picture, on disk before this returns. `reader`: name and version."""
+        """Keep the lines of a picture, on disk before this returns.
+
+        `reader` says with what they were read, as `Reader.settings` does. Of two readings of one
+        picture the later counts.
+        """
         packed = [
             [text, score, [c for xy in corners for c in xy]] for text, score, corners in lines
         ]
@@ -227,7 +258,7 @@ class WordCache:
                     line = b"\n" + line
             if file.write(line) < len(line):
                 raise OSError(f"{self.file} cannot be written: the disk is full.")
-        self._lines[sha256] = list(lines)
+        self._lines[sha256], self._settings[sha256] = list(lines), reader
 
     def _load(self) -> None:
         rows = self.file.read_bytes().split(b"\n")
@@ -240,6 +271,7 @@ class WordCache:
                 if len(sha256) != 64 or not isinstance(sha256, str):
                     raise ValueError(sha256)
                 self._lines[sha256] = [_unpack(line) for line in entry["lines"]]
+                self._settings[sha256] = str(entry.get("reader", ""))
             except _MALFORMED:
                 self.damaged.append(number)
         if self.damaged and not self._lines and not rows[0].startswith(b"{"):
@@ -252,16 +284,21 @@ def read_posters(
     cache: WordCache,
     reader: Reader | None = None,
     read_all: Callable[[dict[str, str], WordCache, Reader], dict[str, str]] | None = None,
+    anew: bool = False,
 ) -> Readings:
     """Read the words on posters into `cache` on all cores, each picture once.
 
     `read_all` reads `{hash: path}` elsewhere instead, and returns `{hash: reason}` of what failed.
+    With `anew` also those are read that were read with other settings than today's.
 
     Stopped at any moment, it goes on where it was. What cannot be read is in the answer's
     `unreadable`. Raises `ReadingError` if a poster is left to read and RapidOCR is missing.
     """
     hashes, unreadable = _hash_all(paths)
     new = _unread(hashes, cache)
+    if anew:
+        reader = reader or _reader_for(hashes)
+        new |= _read_otherwise(hashes, cache, reader)
     failed = (read_all or _read_all)(new, cache, reader or _reader_for(new)) if new else {}
     lines = {}
     for path, sha256 in hashes.items():
@@ -417,6 +454,18 @@ def _unread(hashes: dict[str, str], cache: WordCache) -> dict[str, str]:
     return {sha256: path for path, sha256 in hashes.items() if cache.get(sha256) is None}
 
 
+def _read_otherwise(
+    hashes: dict[str, str], cache: WordCache, reader: Reader | None
+) -> dict[str, str]:
+    """Return `{hash: path}` of the pictures that were read with other settings than `reader`'s."""
+    others = {}
+    for path, sha256 in hashes.items():
+        with suppress(PosterError):
+            if reader and cache.settings(sha256) != reader.settings(read_poster(path)):
+                others[sha256] = path
+    return others
+
+
 def _reader_for(pictures: Mapping[str, str]) -> Reader | None:
     """Start a reader; `None` where RapidOCR is missing and not one picture can be decoded."""
     try:
@@ -436,7 +485,7 @@ def _read_all(pictures: dict[str, str], cache: WordCache, reader: Reader | None)
     def read(sha256: str, path: str) -> None:
         rgb = read_poster(path)
         # Kept before the next is begun, whatever becomes of the process.
-        cache.put(sha256, reader.read(rgb), reader.name)
+        cache.put(sha256, reader.read(rgb), reader.settings(rgb))
 
     # ONNX Runtime computes outside Python's global lock, and 95 % of the time is spent there:
     # threads fill all cores as processes would, in half the memory.

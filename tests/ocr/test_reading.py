@@ -16,7 +16,7 @@ from genre_utils.__main__ import main
 from genre_utils.images import PosterError
 from genre_utils.ocr import reading
 from genre_utils.ocr.line import Line, ReadingError
-from genre_utils.ocr.reading import Reader, WordCache, read_posters
+from genre_utils.ocr.reading import Reader, WordCache, detector_side, read_posters
 
 CORNERS = ((0.1, 0.2), (0.9, 0.2), (0.9, 0.3), (0.1, 0.3))
 LINE = Line("LET US PREY", 0.987, CORNERS)
@@ -44,6 +44,9 @@ class FakeReader:
     def __init__(self, stop_after: int | None = None):
         self.given: list[int] = []
         self.stop_after = stop_after
+
+    def settings(self, rgb: np.ndarray) -> str:
+        return self.name
 
     def read(self, rgb: np.ndarray, name: str = "poster") -> list[Line]:
         if self.stop_after is not None and len(self.given) >= self.stop_after:
@@ -155,7 +158,7 @@ def test_strange_texts_are_read(reader):
 
 
 def test_what_the_library_raises_becomes_a_named_reason(reader, monkeypatch):
-    def fail(picture):
+    def fail(picture, side):
         raise RuntimeError("Traceback\nassertion failed")
 
     monkeypatch.setattr(reader, "_idle", [fail])
@@ -312,6 +315,8 @@ import os, sys
 from genre_utils.ocr import reading
 class Killed:
     name, left = "fake 1", 3
+    def settings(self, rgb):
+        return self.name
     def read(self, rgb, name="poster"):
         Killed.left -= 1
         if Killed.left < 0:
@@ -506,7 +511,7 @@ def test_the_command_s_exit_codes(data, tmp_path, capsys, monkeypatch):
 def spy_on(reader: Reader, monkeypatch) -> list[np.ndarray]:
     """Put an engine in the reader's hands that finds nothing; gives what it is shown."""
     seen: list[np.ndarray] = []
-    monkeypatch.setattr(reader, "_idle", [seen.append])
+    monkeypatch.setattr(reader, "_idle", [lambda bgr, side: seen.append(bgr)])
     return seen
 
 
@@ -556,3 +561,33 @@ def test_a_broken_reader_stops_only_those_who_insist(tmp_path, monkeypatch):
         reading.decide("yes", ["a.jpg"], cache)
     with pytest.raises(ValueError, match="READ_TEXT is 'maybe'"):
         reading.decide("maybe", [], cache)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "side"),
+    [(440, 300, 416), (268, 182, 320), (89, 60, 320), (3000, 2000, 416), (16, 2000, 320)],
+)
+def test_the_detector_sees_a_poster_little_larger_than_it_is(height, width, side):
+    assert detector_side(np.zeros((height, width, 3), np.uint8)) == side
+
+
+def test_a_reading_says_with_which_settings_it_was_made(reader, tmp_path):
+    draw("THE GRAVE").save(tmp_path / "a.png")
+    cache = WordCache(tmp_path / "words.jsonl")
+    read_posters([str(tmp_path / "a.png")], cache, reader)
+    (row,) = (tmp_path / "words.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(row)["reader"] == f"{reader.name}, detector 416"
+
+
+def test_readings_of_other_settings_stay_until_they_are_made_anew(posters, tmp_path):
+    paths = posters[:2]
+    cache = WordCache(tmp_path / "words.jsonl")
+    old = FakeReader()
+    read_posters(paths, cache, old)
+
+    new = FakeReader()
+    new.name = "fake 2"
+    assert read_posters(paths, cache, new).new == 0 and new.given == []
+    assert read_posters(paths, cache, new, anew=True).new == 2 and sorted(new.given) == [0, 1]
+    again = WordCache(tmp_path / "words.jsonl")
+    assert read_posters(paths, again, new, anew=True).new == 0
