@@ -25,7 +25,8 @@ if TYPE_CHECKING:  # two seconds of imports that a prediction need not wait for
 
 # Letters of a character n-gram: short ones survive a reader's slips and missing spaces.
 SHORTEST_NGRAM, LONGEST_NGRAM = 2, 5
-OPTIONS = {"sublinear_tf": True, "min_df": 2, "dtype": np.float32}
+OPTIONS = {"sublinear_tf": True, "dtype": np.float32}
+FEWEST_TEXTS = 2
 
 DROPPED = 0.2
 LARGEST = 500_000_000  # bytes of tables; those of the public posters have 12 million
@@ -125,12 +126,17 @@ class Tfidf:
     idf: np.ndarray
 
     @classmethod
-    def fit(cls, analyzer: Callable[[str], list[str]], texts: Sequence[str]) -> Tfidf:
-        """Take the n-grams that stand in two texts or more; in one, should none be in two."""
-        vectorizer = _vectorizer(analyzer=analyzer, **OPTIONS)
+    def fit(
+        cls,
+        analyzer: Callable[[str], list[str]],
+        texts: Sequence[str],
+        fewest_texts: int = FEWEST_TEXTS,
+    ) -> Tfidf:
+        """Take the n-grams that stand in `fewest_texts` or more; in one, should there be none."""
+        vectorizer = _vectorizer(analyzer=analyzer, min_df=fewest_texts, **OPTIONS)
         try:
             vectorizer.fit(texts)
-        except ValueError:  # not one n-gram stands on two posters
+        except ValueError:  # not one n-gram stands on so many posters
             vectorizer.set_params(min_df=1).fit([*texts, "poster"])
         column = {name: i for i, name in enumerate(vectorizer.get_feature_names_out())}
         return cls(analyzer, column, vectorizer.idf_.astype(np.float32))
@@ -157,31 +163,39 @@ class NgramModel:
         self.bias = bias
 
     @classmethod
-    def fit(cls, texts: Sequence[str], labels: np.ndarray) -> NgramModel:
-        """Fit on `n` texts and multi-hot labels `(n, genres)`.
+    def fit(
+        cls,
+        texts: Sequence[str],
+        labels: np.ndarray,
+        weights: np.ndarray | None = None,
+        fewest_texts: int = FEWEST_TEXTS,
+    ) -> NgramModel:
+        """Learn from texts and multi-hot labels `(n, genres)`.
 
-        A genre on fewer than 3 posters, or on all but 2, gets the log-odds of its frequency as a
-        constant.
+        `weights`, `(n, genres)`, say how much each label counts: 1 by default, 0 where it is not
+        known. A genre on fewer than 3 posters gets its frequency as a constant.
         """
         from scipy import sparse
         from sklearn.linear_model import LogisticRegression
 
         kinds = progress.bar(ANALYZERS, desc="counting n-grams")
-        tables = [Tfidf.fit(analyzer, texts) for analyzer in kinds]
+        tables = [Tfidf.fit(analyzer, texts, fewest_texts) for analyzer in kinds]
         cells = [cls._weigh(tables, text) for text in texts]
         ends = np.cumsum([0, *(len(columns) for columns, _ in cells)])
         columns, values = (np.concatenate(part) for part in zip(*cells, strict=True))
         shape = len(texts), sum(len(table.idf) for table in tables)
         features = sparse.csr_matrix((values, columns, ends), shape)
-        weights = np.zeros((features.shape[1], labels.shape[1]), np.float32)
-        frequency = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)
+        counted = np.ones(labels.shape) if weights is None else weights
+        frequency = ((labels * counted).sum(axis=0) + 0.5) / (counted.sum(axis=0) + 1)
         bias = np.log(frequency / (1 - frequency)).astype(np.float32)
+        coefficients = np.zeros((features.shape[1], labels.shape[1]), np.float32)
         for g in progress.bar(range(labels.shape[1]), desc="n-grams", unit=" genres"):
-            if FEWEST <= labels[:, g].sum() <= len(labels) - FEWEST:
+            known = np.flatnonzero(counted[:, g])
+            if FEWEST <= labels[known, g].sum() <= len(known) - FEWEST:
                 model = LogisticRegression(C=4, solver="liblinear", random_state=0)
-                model.fit(features, labels[:, g])
-                weights[:, g], bias[g] = model.coef_[0], model.intercept_[0]
-        return cls(tables, weights.astype(np.float16), bias)
+                model.fit(features[known], labels[known, g], counted[known, g])
+                coefficients[:, g], bias[g] = model.coef_[0], model.intercept_[0]
+        return cls(tables, coefficients.astype(np.float16), bias)
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Return one logit a genre for each text, float32 `(n, genres)`."""

@@ -146,3 +146,15 @@ def test_typical_words_are_the_genre_s_own():
 )
 def test_lost_spaces_come_back_and_nothing_else_changes(read, said):
     assert segment_words(read) == said
+
+
+def test_a_label_of_no_weight_teaches_nothing():
+    texts = ["war at sea", "war on land", "love at sea", "love on land"] * 5
+    truth = np.array([[1], [1], [0], [0]] * 5)
+    wrong = np.concatenate([truth, 1 - truth])
+    weights = np.concatenate([np.ones_like(truth), np.zeros_like(truth)])
+    alone = NgramModel.fit(texts, truth).logits(["war", "love"])
+    both = NgramModel.fit(texts * 2, wrong, weights).logits(["war", "love"])
+    confused = NgramModel.fit(texts * 2, wrong).logits(["war", "love"])
+    assert both[0, 0] - both[1, 0] > 0.8 * (alone[0, 0] - alone[1, 0]) > 0
+    assert abs(confused[0, 0] - confused[1, 0]) < 0.01

@@ -55,7 +55,7 @@ def build_efficientnet_lite(name: str, image_size: tuple[int, int]) -> keras.Mod
         # The first and the last stage keep their depth, as in the authors' `fix_head_stem`.
         if 0 < stage < len(STAGES) - 1:
             repeats = math.ceil(repeats * depth)
-        channels = _round_channels(channels * width)
+        channels = round_channels(channels * width)
         for repeat in range(repeats):
             stride_here = stride if repeat == 0 else 1
             x = _mbconv(x, f"block{block}", kernel, stride_here, expansion, channels)
@@ -99,7 +99,7 @@ def _normalise(x, name: str, activate: bool = True):
     return layers.ReLU(max_value=6, name=f"{name}_relu6")(x) if activate else x
 
 
-def _round_channels(channels: float, divisor: int = 8) -> int:
+def round_channels(channels: float, divisor: int = 8) -> int:
     """Round to a multiple of 8, never below nine tenths of the wish (the authors' rule)."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded

@@ -1,0 +1,169 @@
+"""Put the released model together: networks from their stages, the sum, thresholds, the report.
+
+    python tools/release/model.py --posters DIR --more DIR --films DIR --off-limits FILE --out DIR
+
+OUT holds `picture.npz`, `text.safetensors` with `text_head.npz`, and `ngrams.npz`, as the other
+stages wrote them, and gets the folder `model`. The sum is fitted, and the thresholds are tuned, on
+the validation posters, which no part has learned from. With `--test` the public test posters are
+scored, once, and the figures stand in `model/metrics.json`; without it no test poster is looked at.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+from data import SPLITS, ReleaseData, arguments, load, read_ids, read_lines, targets, texts
+
+from genre_utils import evaluation, fusion, images, models, saved_model, text
+from genre_utils.genres import IMDB_GENRES, multi_hot, parse_genres
+from genre_utils.networks import build_encoder, set_weights
+from genre_utils.predictor import Predictor
+
+PICTURE = "efficientnet_lite0"
+NAME = f"{PICTURE} and words, test"
+SIZE = images.enlarged(images.poster_size(272, "portrait"))
+FOLDS, REPEATS = 5, 4
+
+
+def picture_network(file: Path) -> keras.Model:
+    """Build the picture model with the weights that `picture.py` wrote."""
+    network = models.build_model(PICTURE, SIZE, IMDB_GENRES)
+    with np.load(file) as arrays:
+        for layer in network.get_layer("backbone").layers:
+            if layer.weights:
+                layer.set_weights([arrays[f"{layer.name}/{i}"] for i in range(len(layer.weights))])
+        network.get_layer("head").set_weights([arrays[f"head/{i}"] for i in range(4)])
+    return network
+
+
+def text_network(folder: Path) -> keras.Model:
+    """Build the text model with the weights that `text.py` wrote."""
+    encoder = build_encoder()
+    set_weights(encoder, folder / "text.safetensors")
+    network = models.build_words_model(encoder, IMDB_GENRES)
+    with np.load(folder / "text_head.npz") as arrays:
+        network.get_layer("head").set_weights([arrays[f"head/{i}"] for i in range(4)])
+    return network
+
+
+def picture_logits(network: keras.Model, files: list[Path]) -> np.ndarray:
+    """Return the logits of whole posters, `(n, 24)`."""
+    parts = []
+    for start in range(0, len(files), 16):
+        batch = [
+            images.resize_poster(images.read_poster(file), SIZE)
+            for file in files[start : start + 16]
+        ]
+        parts.append(np.asarray(network.predict_on_batch(np.stack(batch))))
+    return np.concatenate(parts).astype(np.float64)
+
+
+def cross_validated(logits: dict[str, np.ndarray], labels: np.ndarray, l2: float) -> float:
+    """Return the mean macro mAP of sums fitted on four fifths and scored on the whole."""
+    figures = []
+    for repeat in range(REPEATS):
+        fold = np.random.default_rng(repeat).permutation(len(labels)) % FOLDS
+        scores = np.empty(labels.shape)
+        for held_out in range(FOLDS):
+            rest, here = fold != held_out, fold == held_out
+            fitted = fusion.fit_fusion({k: v[rest] for k, v in logits.items()}, labels[rest], l2)
+            scores[here] = fitted.scores({k: v[here] for k, v in logits.items()})
+        figures.append(evaluation.macro_average_precision(labels, scores))
+    return float(np.mean(figures))
+
+
+def learned_ids(data: ReleaseData) -> list[str]:
+    """Return the ids of all posters and films that any part has learned from."""
+    return sorted({*data.train, *(film.id for film in data.films if film.id)})
+
+
+def main() -> None:
+    """Fit the sum on validation, save, and with `--test` report."""
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--test", action="store_true", help="score the public test posters")
+    options = parser.parse_args()
+    data = load(options)
+    labels = targets(data, data.validation)
+    picture, network = picture_network(options.out / "picture.npz"), text_network(options.out)
+    words = saved_model.WordsModel(network, text.NgramModel.load(options.out / "ngrams.npz"))
+    some = texts(data, data.validation)
+    hjoin_lines = np.array([bool(one) for one in some])
+    logits = {"picture": picture_logits(picture, [data.pictures[p] for p in data.validation])}
+    of_text = words.logits(some)
+    for name, part in (logits | of_text).items():
+        print(f"{name}: {evaluation.macro_average_precision(labels, part):.4f}")
+    worded = {name: part[hjoin_lines] for name, part in (logits | of_text).items()}
+    tried = {
+        l2: cross_validated(worded, labels[hjoin_lines], l2)
+        for l2 in (fusion.L2_WEIGHTS, 100.0, fusion.ALL_SHARE)
+    }
+    l2 = max(tried, key=tried.get)
+    print("sum in five folds, by l2:", {k: round(v, 4) for k, v in tried.items()})
+    sums = {
+        "picture": fusion.fit_fusion(logits, labels, l2),
+        "words": fusion.fit_fusion(of_text, labels, l2),
+        "both": fusion.fit_fusion(worded, labels[hjoin_lines], l2),
+    }
+    scores, _ = fusion.fuse(sums, logits | of_text, hjoin_lines)
+    thresholds = evaluation.tune_thresholds(labels, scores)
+    folder = options.out / "model"
+    folder.mkdir(exist_ok=True)
+    training = {
+        "model": PICTURE,
+        "image_size": list(SIZE),
+        "read_text": True,
+        "sample": False,
+        "validation_macro_map": round(tried[l2], 4),
+        "posters": len(data.train),
+        "films": len(data.films),
+    }
+    saved_model.save_model(
+        folder, picture, words, sums, IMDB_GENRES, thresholds, learned_ids(data), training
+    )
+    if options.test:
+        report(folder, data, options.posters)
+
+
+def report(folder: Path, data: ReleaseData, posters: Path) -> None:
+    """Score the public test posters as the train notebook does, and write the figures."""
+    with open(posters / "train.csv", encoding="utf-8") as file:
+        rows = {row["Id"]: row["Genre"] for row in csv.DictReader(file)}
+    test = [poster for poster in rows if poster in read_ids(SPLITS / "imdb_test_ids.txt")]
+    named = [
+        [genre for genre in parse_genres(rows[poster]) or [] if genre in IMDB_GENRES]
+        for poster in test
+    ]
+    truth = multi_hot(named, IMDB_GENRES)
+    lines = read_lines(posters / "poster_text.jsonl.gz")
+    predictor = Predictor(saved_model.load_model(folder))
+    model = predictor.model
+    logits = picture_logits(model.network, [posters / "Images" / f"{p}.jpg" for p in test])
+    found = [lines.get(poster, []) for poster in test]
+    both, _ = predictor.combine(logits, found)
+    alone, _ = predictor.combine(logits, [[]] * len(test))
+    words = model.sums["words"].scores(model.words.logits([text.join_lines(one) for one in found]))
+    systems = {NAME: both, "picture alone, test": alone, "words alone, test": words}
+    results = {
+        name: evaluation.evaluate(truth, scores, IMDB_GENRES, predictor.thresholds, True)
+        for name, scores in systems.items()
+    }
+    guessed = evaluation.baselines(
+        targets(data, data.train).astype(np.int8), truth, IMDB_GENRES, True
+    )
+    results |= {f"{name}, test": result for name, result in guessed.items()}
+    paired = evaluation.paired_bootstrap(truth, both, alone)
+    metrics = {"sample": False, "settings": model.card["training"], "results": results}
+    metrics["both against picture alone"] = paired
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
+    saved_model.add_metrics(
+        folder, {name: evaluation.headline(result) for name, result in results.items()}
+    )
+    print(evaluation.comparison(results).round(4).to_string())
+
+
+if __name__ == "__main__":
+    main()
