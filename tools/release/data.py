@@ -1,9 +1,9 @@
 """What the released model learns from: posters, their words, and films, less what is off limits.
 
-Three folders are given on the command line of each stage: `--posters` (the public data:
-`train.csv`, `Images/`, `poster_text.jsonl.gz`), `--more` (what `tools/more_posters.py` wrote, with readings of
-those posters as `poster_text.jsonl.gz`) and `--films` (tables of films with the columns of
-`read_films`). `--off-limits` names further ids that nothing may learn from.
+Three folders are given on the command line of each stage: `--posters` (the public data, that is
+`train.csv`, `Images/`, `poster_text.jsonl.gz`), `--more` (what `tools/more_posters.py` wrote, with
+readings of those posters as `poster_text.jsonl.gz`) and `--films` (tables of films with the columns
+of `read_films`). `--off-limits` names further ids that nothing may learn from.
 """
 
 from __future__ import annotations

@@ -3,12 +3,12 @@
     python tools/release/picture.py --posters DIR --more DIR --films DIR --off-limits FILE \\
         --out DIR --start FILE
 
-Written in PyTorch with a depthwise convolution of its own (`depthwise.cpp`, compiled at the start).
-`--start` is an archive of the weights to go on from, in Keras' names (`<layer>/<position>`, the head
-as `head/0` to `head/3`). Batch normalisation is folded into the convolutions and stays as ImageNet
-left it. OUT gets a checkpoint each 200 steps, from which the same command goes on, and at the end
-`picture.npz`, an average of the weights over the last few hundred steps, with its logits of the
-validation posters as `picture_validation.npy`.
+Written in PyTorch with a depthwise convolution of its own (`depthwise.cpp`, compiled at the
+start). `--start` is an archive of the weights to go on from, in Keras' names
+(`<layer>/<position>`, the head as `head/0` to `head/3`). Batch normalisation is folded into the
+convolutions and stays as ImageNet left it. OUT gets a checkpoint each 200 steps, from which the
+same command goes on, and at the end `picture.npz`, an average of the weights over the last few
+hundred steps, with its logits of the validation posters as `picture_validation.npy`.
 """
 
 from __future__ import annotations
