@@ -25,7 +25,7 @@ from torch import nn
 from genre_utils.evaluation import macro_average_precision
 from genre_utils.genres import IMDB_GENRES
 from genre_utils.networks import TOKENIZER, cached_weights
-from genre_utils.text import join_lines, drop_lines
+from genre_utils.text import drop_lines, join_lines
 
 TOKENS = 56  # more than the words of most posters, and half the time of 128
 FROZEN_LAYERS = 2  # the vectors of words and the first layers stay as they were
