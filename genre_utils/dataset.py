@@ -1,14 +1,12 @@
-"""From a CSV and a folder of pictures to one checked table, split by poster identity."""
+"""From a table and a folder of pictures to one checked table, split by poster identity."""
 
 from __future__ import annotations
 
-import codecs
-import csv
 import hashlib
-import re
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,29 +14,32 @@ import pandas as pd
 from PIL import Image
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from genre_utils.genres import (
-    IMDB_GENRES,
-    RESERVED,
-    is_missing,
-    multi_hot,
-    order_genres,
-    parse_genres,
+from genre_utils.genres import multi_hot
+from genre_utils.images import FORMATS
+from genre_utils.sources import (
+    DataError,
+    Pictures,
+    Source,
+    Table,
+    begins_as,
+    find_data,
+    find_id_columns,
+    normal_id,
+    read_labels,
+    read_table,
+    tables_in,
 )
-from genre_utils.images import FORMATS, SUFFIXES
-from genre_utils.sources import DataError, Source
 
-# Compared without "_", "-" and spaces, in small letters. Should several be there, the one that
-# finds most pictures counts.
-ID_COLUMNS = (
-    *("id", "imdbid", "tconst", "movieid", "posterid", "imageid", "filename", "file", "image"),
-    *("img", "poster", "path", "filepath", "imagepath", "posterpath", "imagefile", "posterfile"),
-)
-GENRE_COLUMNS = ("genre", "genres", "label", "labels", "tags")
-ZEROS, ONES = ("0", "0.0", "false", ""), ("1", "1.0", "true")
 SPLITS = ("train", "validation", "test")
 FEW_POSTERS = 20
 PUBLIC_SHARE = 0.05
-LONGEST_HEADER = 1_000_000  # characters
+UNREADABLE = "unreadable pictures"
+MANY_UNLIKE = 0.1  # share of posters whose rows have other genres
+PLACEHOLDER = 3  # sets of genres of one picture
+WHAT_TO_DO = {
+    "HTML page": "of them are HTML pages with a picture's name: download the pictures again.",
+    "HEIC picture": "of them are HEIC pictures, which are not read: save them as JPEG.",
+}
 
 # Not the seed of a training: runs with different seeds stay comparable, and `evaluate` finds the
 # test set again.
@@ -58,9 +59,14 @@ class Audit:
         self.findings.setdefault(finding, []).extend(names)
 
     def table(self) -> pd.DataFrame:
-        """Give one row a finding: `finding`, `count`, and the `names` as one text."""
+        """Return one row a finding: `finding`, `count`, and the `names` as one text."""
         rows = [(what, len(names), ", ".join(names)) for what, names in self.findings.items()]
         return pd.DataFrame(rows, columns=["finding", "count", "names"])
+
+    def summary(self) -> str:
+        """Return what was found, with counts, in one line; empty when nothing was."""
+        found = [f"{len(names)} {what}" for what, names in self.findings.items() if names]
+        return "Found in the data: " + "; ".join(found) + "." if found else ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class Dataset:
     audit: Audit
     source: Source
     has_missing_column: bool
+    limit: int = 0  # the number that was asked for, 0 for all
 
     def part(self, split: str) -> pd.DataFrame:
         """Give the rows of one split; without the unlabelled ones unless it is the test set."""
@@ -90,15 +97,20 @@ class Dataset:
         """Raise `DataError` unless there are posters to train on, to choose by and to test on."""
         for split in SPLITS:
             if not len(self.part(split)):
+                why = "give more posters"
+                if broken := self.audit.findings.get(UNREADABLE):
+                    why = f"{len(broken)} pictures cannot be read, such as {broken[0]}: mend those"
+                elif self.limit:
+                    why = "raise LIMIT, or give more posters"
                 raise DataError(
                     f"No labelled poster is left for {split}: of {len(self.posters)} posters, too "
-                    "few can be used. Raise LIMIT, or give more posters."
+                    f"few can be used; {why}. {self.audit.summary()}".rstrip()
                 )
 
     def without(self, unreadable: dict[str, str]) -> Dataset:
         """Leave out the pictures that could not be decoded, `{path: reason}`, and audit them."""
         audit = Audit({**self.audit.findings})
-        audit.findings["unreadable pictures"] = [
+        audit.findings[UNREADABLE] = [
             f"{Path(path).name} ({reason})" for path, reason in unreadable.items()
         ]
         kept = self.posters[~self.posters["path"].isin(list(unreadable))]
@@ -109,49 +121,55 @@ class Dataset:
                 f"the first is {Path(path).name}: {reason}. Check that they are whole JPEG, PNG, "
                 "WebP, GIF or BMP files."
             )
-        return Dataset(
-            kept.reset_index(drop=True), self.genres, audit, self.source, self.has_missing_column
-        )
+        return replace(self, posters=kept.reset_index(drop=True), audit=audit)
 
 
-def load_dataset(source: Source, limit: int = 0, seed: int = 0) -> Dataset:
-    """Read, check and split the posters that `sources.find_data` found.
+def load_dataset(source: Source | str | Path = "", limit: int = 0, seed: int = 0) -> Dataset:
+    """Read, check and split posters: those of a path (folder or table), or of a `Source`.
 
-    The CSV needs an id or file-name column and either one 0/1 column a genre or one column of
+    The table needs an id or file-name column and either one 0/1 column a genre or one column of
     genre lists. `limit` above 0 keeps a random sample of that many posters, drawn with `seed`.
-    Pictures are not decoded here. Raises `DataError` when nothing can be made of the CSV.
+    Pictures are not decoded here. Raises `DataError` where the genres would have to be guessed.
     """
+    source = source if isinstance(source, Source) else find_data(str(source))
     audit = Audit()
-    rows = _read_csv(source.csv)
-    ids = rows[_find_id_column(rows, source)].str.strip()
-    lists, genres, has_missing_column = _read_labels(rows, source.csv, audit)
+    rows = read_table(source.csv)
+    pictures = Pictures(source.images)
+    id_columns = find_id_columns(rows, pictures)
+    found = read_labels(rows, id_columns, audit.add)
+    ids = rows.columns[id_columns[0]]
+    paths = pictures.find(ids, audit.add)
+    lists = _merge_rows(rows, ids, paths, found.lists, audit)
+    others = [f"{name!r}" for name in rows.columns if name not in found.used | {id_columns[0]}]
+    audit.add("columns not used", others)
+    beside = [table.name for table in tables_in(source.csv.parent) if table != source.csv]
+    audit.add("other tables beside it (not read)", beside)
 
-    table = pd.DataFrame({"id": ids, "genre_list": lists})
-    table["path"] = _find_pictures(table["id"], source.images, audit)
-    repeated = table["id"].duplicated()
-    audit.add("rows whose id stood before (left out)", table.loc[repeated, "id"])
-    table = table[~repeated & table["path"].notna()].reset_index(drop=True)
+    table = pd.DataFrame(
+        [(ids[i], paths[i], names) for i, names in lists.items()], columns=["id", "path", "names"]
+    )
+    if not any(paths):
+        pictures.refuse(rows, id_columns)
     if not len(table):
-        raise DataError(
-            f"No row of {source.csv} has a picture in {source.images}. The column "
-            f"{ids.name!r} must hold the pictures' names, with or without their ending."
-        )
-    table["unlabelled"] = [not names for names in table["genre_list"]]
+        raise DataError(f"No row of {source.csv} is left: each was left out. {audit.summary()}")
+    _check_pictures(table["path"], source)
+    table["unlabelled"] = [not names for names in table["names"]]
     audit.add("posters without a real genre (not trained on)", table.loc[table.unlabelled, "id"])
 
-    table["identity"] = _identities(table["path"], table["id"], audit)
-    labels = multi_hot(table["genre_list"], genres)
+    table["identity"] = _identities(table["path"], table["id"], table["names"], audit)
+    labels = multi_hot(table["names"], found.genres)
     table["split"] = split_posters(table["id"], table["identity"], labels)
     if 0 < limit < len(table):
         kept = np.random.default_rng(seed).permutation(len(table))[:limit]
         table, labels = table.iloc[np.sort(kept)], labels[np.sort(kept)]
-    few = [f"{g} ({n})" for g, n in zip(genres, labels.sum(axis=0), strict=True) if n < FEW_POSTERS]
+    counts = zip(found.genres, labels.sum(axis=0), strict=True)
+    few = [f"{genre} ({n})" for genre, n in counts if n < FEW_POSTERS]
     audit.add(f"genres with fewer than {FEW_POSTERS} posters", few)
 
     table = table[["id", "path", "split", "unlabelled"]].reset_index(drop=True)
-    one_hot = pd.DataFrame(labels, columns=list(genres))
+    one_hot = pd.DataFrame(labels, columns=list(found.genres))
     posters = pd.concat([table, one_hot], axis=1)
-    return Dataset(posters, genres, audit, source, has_missing_column)
+    return Dataset(posters, found.genres, audit, source, found.has_missing_column, limit)
 
 
 def fingerprint(data: Dataset) -> str:
@@ -167,7 +185,7 @@ def split_posters(ids: Sequence[str], identities: Sequence[str], labels: np.ndar
     data set gets its public test ids and this project's fixed validation ids, both shipped
     with the package; other data get a tenth each, stratified by `stratify_rare`.
     """
-    ids = np.asarray(ids, dtype=str)
+    ids = np.array([normal_id(poster) for poster in ids], dtype=str)
     shipped = {split: _shipped_ids(split) for split in ("test", "validation")}
     split = np.full(len(ids), "train", dtype=object)
     # A fifth of the public data; of a copy that lacks pictures about as much, of others hardly any.
@@ -227,140 +245,77 @@ def _spread_over_identities(split: np.ndarray, identities: Sequence[str]) -> np.
     return np.array(SPLITS, dtype=object)[strictest.to_numpy()]
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    # Everything as text: pandas would turn the genre "N/A" into NaN and ids into numbers.
-    options = {"dtype": str, "keep_default_na": False}
-    with open(path, "rb") as file:
-        spreadsheet = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    for encoding in ("utf-16",) if spreadsheet else ("utf-8-sig", "cp1252"):
-        try:
-            with open(path, encoding=encoding, newline="") as file:
-                header = file.readline(LONGEST_HEADER)
-            comma = max(",;\t", key=header.count)
-            _check_header(next(csv.reader([header], delimiter=comma), []), path)
-            return pd.read_csv(path, sep=comma, encoding=encoding, **options)
-        except UnicodeError:
-            continue
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
-            raise DataError(f"{path} cannot be read as a CSV: {error}.") from None
-    raise DataError(f"{path} is neither UTF-8 nor Windows-1252 text; save it as UTF-8.")
+def _merge_rows(
+    rows: Table, ids: Sequence[str], paths: Sequence[str | None], lists: Sequence, audit: Audit
+) -> dict[int, list[str]]:
+    """Return the genres of each poster by its first row; rows of one picture are one poster.
 
-
-def _check_header(names: list[str], path: Path) -> None:
-    """Refuse two columns of one name, of which pandas would make two names."""
-    counts = Counter(name.strip().lower() for name in names if name.strip())
-    if doubled := [name for name, count in counts.items() if count > 1]:
-        raise DataError(f"{path} has two columns named {doubled[0]!r}: rename or delete one.")
-
-
-def _find_id_column(rows: pd.DataFrame, source: Source) -> str:
-    columns = {re.sub("[-_ ]", "", name.lower()): name for name in rows.columns}
-    found = [columns[wanted] for wanted in ID_COLUMNS if wanted in columns]
-    if not found:
-        raise DataError(
-            f"{source.csv} has no column of ids or file names. Name it one of "
-            f"{', '.join(ID_COLUMNS)}; its columns are "
-            f"{', '.join(map(repr, rows.columns[:10]))}."
-        )
-    names = {name for file in source.images.iterdir() for name in (file.name, file.stem)}
-
-    def pictures(column: str) -> int:
-        return sum(_plain_name(name.strip(), source.images) in names for name in rows[column])
-
-    return max(found, key=pictures) if len(found) > 1 else found[0]
-
-
-def _read_labels(
-    rows: pd.DataFrame, path: Path, audit: Audit
-) -> tuple[list[list[str]], tuple[str, ...], bool]:
-    """Read genre lists, the genres in order, and whether a 0/1 column stands for having none."""
-    columns = {name.strip().lower(): name for name in rows.columns}
-    marks = {name for name in rows.columns if _is_zero_one(rows[name])}
-    has_missing_column = any(is_missing(name) for name in marks)
-    marks = {name for name in marks if not is_missing(name)}
-    column = next((columns[name] for name in GENRE_COLUMNS if name in columns), None)
-    if column is not None:
-        lists = _read_lists(rows[column], audit)
-        # A genre that no row has still is one if it has a column; other 0/1 columns are not.
-        named = {name for names in lists for name in names} | (marks & set(IMDB_GENRES))
-    elif len(marks) > 1 and len(rows):
-        blank = [f"row {i + 2}" for i in np.flatnonzero(rows[list(marks)].eq("").any(axis=1))]
-        audit.add("rows with a blank 0/1 cell (taken as 0)", blank)
-        named, on = marks, {name: rows[name].str.strip().str.lower().isin(ONES) for name in marks}
-        lists = [[name for name in marks if on[name].iloc[i]] for i in range(len(rows))]
-    else:
-        raise DataError(
-            f"{path} has neither 0/1 columns nor a column named one of "
-            f"{', '.join(GENRE_COLUMNS)}; its columns are "
-            f"{', '.join(map(repr, rows.columns[:10]))}."
-        )
-    if reserved := sorted(named & set(RESERVED)):
-        raise DataError(f"{path} has a genre named {reserved[0]!r}, which is reserved: rename it.")
-    if len(named) < 2:
-        example = repr(rows[column].iloc[0]) if column and len(rows) else "no row"
-        raise DataError(
-            f"{path} gives {len(named)} genres; the model needs two or more. Write a cell as "
-            f"['Drama', 'War'], Drama|War or 'Drama, War'; found {example}."
-        )
-    return lists, order_genres(named), has_missing_column
-
-
-def _is_zero_one(column: pd.Series) -> bool:
-    values = set(column.str.strip().str.lower())
-    return values <= {*ZEROS, *ONES} and values != {""}
-
-
-def _read_lists(column: pd.Series, audit: Audit) -> list[list[str]]:
-    parsed = [parse_genres(cell) for cell in column]
-    broken = [i for i, names in enumerate(parsed) if names is None]
-    audit.add("genre cells that cannot be read", [repr(column.iloc[i]) for i in broken])
-    if len(broken) > len(column) / 2:
-        raise DataError(
-            f"Most cells of the column {column.name!r} cannot be read, such as "
-            f"{column.iloc[broken[0]]!r}. Write ['Drama', 'War'], Drama|War or 'Drama, War'."
-        )
-    return [names or [] for names in parsed]
-
-
-def _find_pictures(ids: pd.Series, folder: Path, audit: Audit) -> list[str | None]:
-    """Match ids to files by name or by name without ending; note what has no partner."""
-    files = {file.name: file for file in sorted(folder.iterdir()) if file.is_file()}
-    pictures = {name: file for name, file in files.items() if file.suffix.lower() in SUFFIXES}
-    by_stem = {file.stem: file for file in reversed(pictures.values())}
-    plain = [_plain_name(name, folder) for name in ids]
-    refused = [name for name, file in zip(ids, plain, strict=True) if file is None]
-    audit.add("ids that lead out of the folder or are hidden (left out)", dict.fromkeys(refused))
-    paths = [files.get(name) or by_stem.get(name) if name else None for name in plain]
-    missing = [
-        name
-        for name, file, path in zip(ids, plain, paths, strict=True)
-        if file is not None and not path
-    ]
-    audit.add("rows without a picture (left out)", dict.fromkeys(missing))
-    used = {path for path in paths if path}
-    audit.add(
-        "pictures without a row", [name for name, file in pictures.items() if file not in used]
-    )
-    return [str(path) if path else None for path in paths]
-
-
-def _plain_name(name: str, folder: Path) -> str | None:
-    """Give an id as a file's name in the folder of pictures; `None` when it is none.
-
-    The only path that it may be is one into that folder, such as `Images/tt1.jpg`.
+    Where every row has one genre and many posters have several rows, as after a join in SQL, the
+    rows are put together. Else rows of a poster must agree: nobody knows which of them is right.
     """
-    name = name.removeprefix("./").removeprefix(f"{folder.name}/")
-    return None if name.startswith(".") or set(name) & set("/\\") else name
+    of_poster: defaultdict[str, list[int]] = defaultdict(list)
+    for row, path in enumerate(paths):
+        if path and lists[row] is not None:
+            of_poster[path].append(row)
+    unlike = {
+        path: several
+        for path, several in of_poster.items()
+        if len(several) > 1 and len({frozenset(lists[row]) for row in several if lists[row]}) > 1
+    }
+    single = all(len(names or ()) < 2 for names in lists)
+    is_join = single and len(unlike) > MANY_UNLIKE * len(of_poster)
+    if not is_join and len(unlike) > max(2, MANY_UNLIKE * len(of_poster)):
+        a, b, *_ = next(iter(unlike.values()))
+        raise DataError(
+            f"{rows.path}: {len(unlike)} posters have several rows with other genres, such as "
+            f"{ids[a]!r} in line {rows.lines[a]} ({_listed(lists[a])}) and line {rows.lines[b]} "
+            f"({_listed(lists[b])}). Delete the wrong rows."
+        )
+    merged, repeated, contradicting = {}, [], []
+    for path, several in of_poster.items():
+        first, *more = several
+        if path in unlike and not is_join:
+            said = " / ".join(dict.fromkeys(_listed(lists[row]) for row in several))
+            contradicting.append(f"{ids[first]}: {said}")
+            continue
+        merged[first] = list(dict.fromkeys(name for row in several for name in lists[row]))
+        repeated += [] if path in unlike else [ids[row] for row in more]
+    audit.add("rows whose id stood before (left out)", repeated)
+    audit.add("posters whose rows contradict each other (left out)", contradicting)
+    audit.add(
+        "posters of several rows (their genres joined)",
+        [ids[r[0]] for r in unlike.values()] if is_join else [],
+    )
+    return merged
 
 
-def _identities(paths: Sequence[str], ids: Sequence[str], audit: Audit) -> list[str]:
-    """Give byte-identical pictures one identity: the id of the first of them."""
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "no genre"
+
+
+def _check_pictures(paths: Iterable[str], source: Source) -> None:
+    """Refuse pictures of which none is one, when it is clear what they are instead."""
+    kinds: Counter[str] = Counter()
+    for path in paths:
+        if (kind := begins_as(path)) == "picture":
+            return
+        kinds[kind] += 1
+    kind, count = kinds.most_common(1)[0]
+    if kind:
+        raise DataError(f"No picture can be read in {source.images}: {count} {WHAT_TO_DO[kind]}")
+
+
+def _identities(
+    paths: Sequence[str], ids: Sequence[str], lists: Sequence[list[str]], audit: Audit
+) -> list[str]:
+    """Return one identity for byte-identical pictures: the id of the first of them."""
     by_size = defaultdict(list)
     for i, path in enumerate(paths):
-        by_size[Path(path).stat().st_size].append(i)
+        by_size[os.stat(path).st_size].append(i)
     identities = list(ids)
     first: dict[str, int] = {}
     twins = []
+    genre_sets = defaultdict(set)
     # Only files of equal length can be equal, so that few are read.
     for i in sorted(i for same in by_size.values() if len(same) > 1 for i in same):
         digest = hashlib.sha256(Path(paths[i]).read_bytes()).hexdigest()
@@ -368,5 +323,9 @@ def _identities(paths: Sequence[str], ids: Sequence[str], audit: Audit) -> list[
             identities[i] = identities[first[digest]]
             twins.append(f"{ids[i]} = {ids[first[digest]]}")
         first.setdefault(digest, i)
+        genre_sets[digest].add(frozenset(lists[i]))
     audit.add("byte-identical pictures (kept on one side of the split)", twins)
+    many = {ids[first[d]]: len(sets) for d, sets in genre_sets.items() if len(sets) >= PLACEHOLDER}
+    shown = [f"{poster} ({n} sets)" for poster, n in many.items()]
+    audit.add('pictures with many different sets of genres (a "no poster" picture?)', shown)
     return identities

@@ -76,9 +76,10 @@ SHARE: bool = False  # True: the page gets a public link, for whoever has it
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from genre_utils import evaluation, images, plots, runs, sample, saved_model
+from genre_utils import evaluation, images, plots, runs, saved_model
 from genre_utils.apps import grad_cam
 from genre_utils.predictor import Predictor, check_top, highest, list_posters
+from genre_utils.sources import draw_sample
 from genre_utils.support import write_csv
 from genre_utils.text import join_lines
 
@@ -100,7 +101,7 @@ folder = Path(OUTPUT_DIR)
 folder.mkdir(parents=True, exist_ok=True)
 posters = POSTERS or machine.upload(folder / "uploads")
 note = "" if posters else "Drawn example posters, not real ones"
-posters = posters or sample.draw_sample(folder / "examples", posters=8) / "Images"
+posters = posters or draw_sample(folder / "examples", posters=8) / "Images"
 print(note or f"Posters from {posters}")
 
 # %% [markdown]

@@ -35,7 +35,7 @@ def run_notebook(name: str, folder: Path, **parameters) -> str:
 
 @pytest.fixture(scope="session")
 def sample_folder(tmp_path_factory) -> Path:
-    from genre_utils.sample import draw_sample
+    from genre_utils.sources.sample import draw_sample
 
     return draw_sample(tmp_path_factory.mktemp("data") / "sample")
 

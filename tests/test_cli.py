@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from genre_utils.__main__ import main
-from genre_utils.sample import draw_poster
+from genre_utils.sources.sample import draw_poster
 
 
 @pytest.fixture

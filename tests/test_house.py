@@ -9,7 +9,7 @@ import genre_utils
 ROOT = Path(genre_utils.__file__).parent
 FLOORS = (
     {"genres", "images", "support", "machine"},
-    {"sources", "sample", "ocr", "networks"},
+    {"sources", "ocr", "networks"},
     {"dataset", "batches", "text", "models", "training", "fusion", "evaluation"}
     | {"saved_model", "predictor", "plots"},
     {"runs"},

@@ -11,7 +11,7 @@ from genre_utils import networks, saved_model
 from genre_utils.images import PosterError
 from genre_utils.ocr import Line, WordCache, hash_file
 from genre_utils.predictor import Predictor
-from genre_utils.sample import MUSIC_MARK, draw_poster
+from genre_utils.sources.sample import MUSIC_MARK, draw_poster
 from genre_utils.saved_model import ModelError, load_model
 from genre_utils.text import NgramModel
 

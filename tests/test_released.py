@@ -13,7 +13,7 @@ from genre_utils.genres import IMDB_GENRES
 from genre_utils.images import resize_poster
 from genre_utils.ocr import Line, Reader
 from genre_utils.predictor import Predictor
-from genre_utils.sample import draw_poster
+from genre_utils.sources.sample import draw_poster
 from genre_utils.saved_model import RELEASED, load_model
 
 DATA = os.environ.get("POSTER_GENRES_DATA")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genre_utils import sample
 from genre_utils.genres import IMDB_GENRES
-from genre_utils.sample import MUSIC_MARK, SAMPLE_GENRES, draw_poster, draw_sample
+from genre_utils.sources import sample
+from genre_utils.sources.sample import MUSIC_MARK, SAMPLE_GENRES, draw_poster, draw_sample
 
 OTHERS = [genre for genre in SAMPLE_GENRES if genre != "Music"]
 COLUMNS = sorted([*SAMPLE_GENRES, "N/A"])

@@ -18,9 +18,16 @@ from pathlib import Path
 
 import pytest
 
-import genre_utils
 from genre_utils import sources
-from genre_utils.sources import DataError, extract_posters, find_data, find_layout, has_internet
+from genre_utils.sources import (
+    DataError,
+    download,
+    extract_posters,
+    find,
+    find_data,
+    find_layout,
+    has_internet,
+)
 
 HEADER = "Id,Genre,Action,Drama\n"
 
@@ -51,16 +58,16 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv(sources.VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(sources, "KAGGLE_INPUT", tmp_path / "kaggle")
-    monkeypatch.setattr(sources, "DRIVE", tmp_path / "drive")
-    monkeypatch.setattr(sources, "has_internet", lambda: False)
+    monkeypatch.setattr(find, "KAGGLE_INPUT", tmp_path / "kaggle")
+    monkeypatch.setattr(find, "DRIVE", tmp_path / "drive")
+    monkeypatch.setattr(find, "has_internet", lambda: False)
     monkeypatch.setitem(sys.modules, "kagglehub", None)
 
-    drawing = types.ModuleType("genre_utils.sample")
+    drawing = types.ModuleType("genre_utils.sources.sample")
     drawing.__file__ = __file__
     drawing.draw_sample = lambda folder, posters=320, seed=0: make_posters(folder)
-    monkeypatch.setitem(sys.modules, "genre_utils.sample", drawing)
-    monkeypatch.setattr(genre_utils, "sample", drawing, raising=False)
+    monkeypatch.setitem(sys.modules, "genre_utils.sources.sample", drawing)
+    monkeypatch.setattr(sources, "sample", drawing, raising=False)
     return tmp_path
 
 
@@ -93,9 +100,9 @@ def serve(monkeypatch: pytest.MonkeyPatch):
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         url = f"http://127.0.0.1:{server.server_port}/master.zip"
-        monkeypatch.setattr(sources, "ARCHIVE_URL", url)
-        monkeypatch.setattr(sources, "PROBE_URL", url)
-        monkeypatch.setattr(sources, "has_internet", lambda: True)
+        monkeypatch.setattr(download, "ARCHIVE_URL", url)
+        monkeypatch.setattr(download, "PROBE_URL", url)
+        monkeypatch.setattr(find, "has_internet", lambda: True)
 
     yield start
     for server in servers:
@@ -155,7 +162,7 @@ def test_interrupted_drawing_does_not_pass_for_the_sample(cache, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(genre_utils.sample, "draw_sample", interrupted)
+        patch.setattr(sources.sample, "draw_sample", interrupted)
         with pytest.raises(KeyboardInterrupt):
             find_data("sample")
     assert list(cache.iterdir()) == []
@@ -310,7 +317,7 @@ def test_download_is_found_again_without_internet(machine, cache, serve, monkeyp
     out, err = capsys.readouterr()
     assert out == "" and "Downloading posters" in err
 
-    monkeypatch.setattr(sources, "has_internet", lambda: pytest.fail("asked for the internet"))
+    monkeypatch.setattr(find, "has_internet", lambda: pytest.fail("asked for the internet"))
     again = find_data()
     assert again.csv == first.csv and "earlier download" in again.how
 
@@ -333,7 +340,7 @@ def test_failed_download_leaves_nothing_and_falls_to_the_sample(machine, cache, 
     else:
         serve(make_zip(path, {"master/README.md": b""}).read_bytes())
     with pytest.raises(DataError):
-        sources.download(cache)
+        sources.download_posters(cache)
     assert list(cache.iterdir()) == []
     source = find_data()
     assert source.is_sample and "internet is unreachable" not in source.how
@@ -344,7 +351,7 @@ def test_cut_is_told_by_the_length_alone(machine, cache, serve):
     whole = make_zip(machine / "posters.zip", POSTERS).read_bytes()
     serve(whole, length=len(whole) + 1)
     with pytest.raises(DataError, match=f"cut after {len(whole)} of {len(whole) + 1} bytes"):
-        sources.download(cache)
+        sources.download_posters(cache)
 
 
 def test_interrupted_download_leaves_nothing(machine, cache, serve, monkeypatch):
@@ -354,9 +361,9 @@ def test_interrupted_download_leaves_nothing(machine, cache, serve, monkeypatch)
         extract_posters(archive, folder)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sources, "extract_posters", interrupted)
+    monkeypatch.setattr(download, "extract_posters", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        sources.download(cache)
+        sources.download_posters(cache)
     assert list(cache.iterdir()) == []
 
 
@@ -380,12 +387,12 @@ def test_leftovers_of_killed_downloads_are_removed_and_others_spared(machine, ca
     for path in (killed / "posters.zip", killed, at_work):
         os.utime(path, (yesterday, yesterday))
     serve(make_zip(machine / "posters.zip", POSTERS).read_bytes())
-    sources.download(cache)
+    sources.download_posters(cache)
     assert not killed.exists() and at_work.exists()
 
 
 def test_a_download_that_stalls_is_given_up(cache, monkeypatch):
-    monkeypatch.setattr(sources, "_STALLED_AFTER", 0.2)
+    monkeypatch.setattr(download, "_STALLED_AFTER", 0.2)
     over = threading.Event()
 
     def begin_and_stall():
@@ -397,9 +404,9 @@ def test_a_download_that_stalls_is_given_up(cache, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=begin_and_stall, daemon=True).start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        monkeypatch.setattr(sources, "ARCHIVE_URL", url)
+        monkeypatch.setattr(download, "ARCHIVE_URL", url)
         with pytest.raises(DataError, match="timed out"):
-            sources.download(cache)
+            sources.download_posters(cache)
         over.set()
     assert list(cache.iterdir()) == []
 
@@ -408,14 +415,14 @@ def test_what_stands_half_in_the_place_of_the_posters_gives_way(machine, cache, 
     (cache / "movies-poster-dataset" / "Images").mkdir(parents=True)
     (cache / "movies-poster-dataset" / "Images" / "tt1.jpg").write_bytes(b"half a pict")
     serve(make_zip(machine / "posters.zip", POSTERS).read_bytes())
-    assert (sources.download(cache) / "Images" / "tt1.jpg").read_bytes() == b"picture"
+    assert (sources.download_posters(cache) / "Images" / "tt1.jpg").read_bytes() == b"picture"
 
 
 def test_endless_download_is_stopped(cache, serve, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_UNPACKED", 1000)
+    monkeypatch.setattr(download, "MAX_UNPACKED", 1000)
     serve(bytes(2000))
     with pytest.raises(DataError, match="sends more than"):
-        sources.download(cache)
+        sources.download_posters(cache)
 
 
 def install_kagglehub(monkeypatch, dataset_download) -> None:
@@ -431,9 +438,9 @@ def test_kagglehub_comes_first_and_is_found_again(machine, cache, monkeypatch):
         return str(make_posters(machine / "hub" / "Multi_Label_dataset").parent)
 
     install_kagglehub(monkeypatch, dataset_download)
-    monkeypatch.setattr(sources, "has_internet", lambda: True)
+    monkeypatch.setattr(find, "has_internet", lambda: True)
     assert find_data().folder == machine / "hub" / "Multi_Label_dataset"
-    monkeypatch.setattr(sources, "has_internet", lambda: False)
+    monkeypatch.setattr(find, "has_internet", lambda: False)
     assert find_data().folder == machine / "hub" / "Multi_Label_dataset"
     assert asked == ["raman77768/movie-classifier"]
 
@@ -447,7 +454,7 @@ def test_github_steps_in_for_kagglehub(machine, cache, serve, monkeypatch, troub
 
     install_kagglehub(monkeypatch, dataset_download)
     serve(make_zip(machine / "posters.zip", POSTERS).read_bytes())
-    assert sources.download(cache) == cache / "movies-poster-dataset"
+    assert sources.download_posters(cache) == cache / "movies-poster-dataset"
 
 
 # Archives
@@ -531,7 +538,7 @@ def test_bomb_is_refused_by_its_ratio(tmp_path):
 def test_a_bomb_of_many_files_is_refused_by_its_sum(tmp_path, monkeypatch):
     bombs = {f"master/Images/tt{i}.jpg": bytes(9_000_000) for i in range(2, 6)}
     archive = make_zip(tmp_path / "a.zip", POSTERS | bombs)
-    monkeypatch.setattr(sources, "MAX_UNPACKED", 30_000_000)
+    monkeypatch.setattr(download, "MAX_UNPACKED", 30_000_000)
     refuse(archive, "would unpack to 36000029 bytes")
 
 
@@ -547,9 +554,9 @@ def test_small_file_may_shrink_as_it_likes(tmp_path):
 )
 def test_limits_on_size_and_number(tmp_path, monkeypatch, limit, value, message):
     archive = make_zip(tmp_path / "a.zip", POSTERS)
-    monkeypatch.setattr(sources, limit, value)
+    monkeypatch.setattr(download, limit, value)
     refuse(archive, message)
-    monkeypatch.setattr(sources, limit, value + 9)
+    monkeypatch.setattr(download, limit, value + 9)
     extract_posters(archive, tmp_path / "unpacked")
 
 
@@ -589,22 +596,22 @@ def test_proxy_is_used(serve, monkeypatch):
     serve(b"")
     monkeypatch.delenv("no_proxy")
     monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.setenv("http_proxy", sources.PROBE_URL.removesuffix("/master.zip"))
+    monkeypatch.setenv("http_proxy", download.PROBE_URL.removesuffix("/master.zip"))
     monkeypatch.setattr(urllib.request, "_opener", None)  # it remembers the proxies it began with
-    monkeypatch.setattr(sources, "PROBE_URL", "http://nowhere.invalid/")
+    monkeypatch.setattr(download, "PROBE_URL", "http://nowhere.invalid/")
     assert has_internet(timeout=5)
 
 
 def test_closed_port_is_no_internet(monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(sources, "PROBE_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        monkeypatch.setattr(download, "PROBE_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
         assert not has_internet(timeout=5)
 
 
 def test_server_that_never_answers_is_no_internet(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr(sources, "PROBE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(download, "PROBE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         start = time.monotonic()
         assert not has_internet(timeout=0.5)
         assert time.monotonic() - start < 5

@@ -21,10 +21,11 @@ import pandas as pd
 from PIL import Image
 from starlette.middleware import Middleware
 
-from genre_utils import plots, sample
+from genre_utils import plots
 from genre_utils.apps import grad_cam
 from genre_utils.images import read_poster, resize_poster
 from genre_utils.predictor import Predictor, highest
+from genre_utils.sources import draw_sample
 from genre_utils.support import write_csv
 from genre_utils.text import join_lines
 
@@ -306,7 +307,7 @@ def launch(
 
 
 def _draw_examples(folder: Path) -> list[Path]:
-    folder = sample.draw_sample(folder / "examples", posters=6, seed=1)
+    folder = draw_sample(folder / "examples", posters=6, seed=1)
     return sorted((folder / "Images").iterdir())
 
 

@@ -14,7 +14,7 @@ from genre_utils.__main__ import main
 from genre_utils.apps.catalogue import ResumableLog, write_csv
 from genre_utils.images import PosterError
 from genre_utils.predictor import Predictor, list_posters
-from genre_utils.sample import draw_poster
+from genre_utils.sources.sample import draw_poster
 
 COUNT = 40  # more than a batch
 

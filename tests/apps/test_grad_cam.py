@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from genre_utils import models, sample
+from genre_utils import models
 from genre_utils.apps import grad_cam
 from genre_utils.images import resize_poster
+from genre_utils.sources import sample
 
 GENRES = ("Drama", "War")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genre_utils.sample import draw_poster
+from genre_utils.sources.sample import draw_poster
 
 gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install -e '.[app]'")
 client = pytest.importorskip("gradio_client")

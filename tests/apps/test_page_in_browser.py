@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genre_utils.sample import draw_poster
+from genre_utils.sources.sample import draw_poster
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("gradio", reason="the page needs Gradio: pip install -e '.[app]'")

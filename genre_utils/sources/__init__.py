@@ -1,0 +1,27 @@
+"""Where the posters come from: places, downloads, tables, pictures, and the drawn sample.
+
+The modules go from `tables` (a file to columns), `labels` (columns to genres) and `pictures` (ids
+to files) over `layouts` (which table, which folder) and `download` to `find`.
+"""
+
+from genre_utils.support.lazy import lazy_names
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "tables": ("DataError", "Table", "read_table"),
+        "labels": ("read_labels",),
+        "pictures": ("Pictures", "begins_as", "find_id_columns", "normal_id"),
+        "layouts": ("find_layout", "tables_in"),
+        "download": (
+            "GITHUB_PAGE",
+            "KAGGLE_PAGE",
+            "cache_folder",
+            "download_posters",
+            "extract_posters",
+            "has_internet",
+        ),
+        "find": ("VARIABLE", "Source", "find_data"),
+        "sample": ("SAMPLE_GENRES", "MUSIC_MARK", "draw_poster", "draw_sample"),
+    },
+)

@@ -1,0 +1,298 @@
+"""From the columns of a table to a list of genres a row, or one sentence that says why not."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from genre_utils.genres import (
+    IMDB_GENRES,
+    RESERVED,
+    is_missing,
+    known_genre,
+    order_genres,
+    parse_genres,
+    squeeze,
+)
+from genre_utils.sources.tables import DataError, Note, Table
+
+Names = list[str] | None  # the genres of a row; `None`: they cannot be known
+
+# Columns of genres, compared as `squeeze` leaves them; `genre_1`, `genre_2`, … are one column.
+GENRE_COLUMNS = ("genre", "genres", "genrenames", "genrelist", "moviegenre", "moviegenres")
+GENRE_COLUMNS += ("listedin", "maingenre", "primarygenre")
+# These may hold anything: 0/1 columns come first unless most of it is well-known genres.
+TAG_COLUMNS = ("label", "labels", "tag", "tags", "category", "categories")
+# 0/1 columns that are no genres.
+FLAGS = {
+    *("adult", "isadult", "video", "isvideo", "color", "colour", "incolor", "incolour", "split"),
+    *("train", "istrain", "test", "istest", "val", "isval", "valid", "isvalid", "validation"),
+    *("isvalidation", "public", "ispublic", "released", "isreleased", "watched", "iswatched"),
+    *("hasposter", "remake", "isremake", "franchise", "isfranchise", "sequel", "issequel"),
+    *("blackandwhite", "silent", "issilent", "ismovie", "istv", "isseries", "isoriginaltitle"),
+    *("seen", "duplicate", "isduplicate", "deleted", "isdeleted", "belongstocollection"),
+}
+_MARKS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
+_PREFIX = re.compile(r"(?:genres?|labels?|is|has)[\W_]+", re.IGNORECASE)
+# What may part two genres or stand inside the name of one.
+_PERHAPS = re.compile(r"\s*[/>+]\s*|\s+[&–—-]\s+|(?<=\w\w)&(?=\w\w)")
+FEW = 0.05  # of the rows may be left out because they cannot be read
+MANY_UNKNOWN = 10
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The genres of each row of a table, and all of them in order.
+
+    `has_missing_column`: a 0/1 column stands for having no genre. `used`: the columns read.
+    """
+
+    lists: list[Names]
+    genres: tuple[str, ...]
+    has_missing_column: bool
+    used: set[str]
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A column of names, or several that belong together, as `parse_genres` reads the cells."""
+
+    columns: Sequence[str]
+    is_tags: bool
+    cells: list[str]
+    lists: list[Names]
+
+    @property
+    def title(self) -> str:
+        return " + ".join(self.columns)
+
+    def names(self) -> Iterator[str]:
+        return (name for names in self.lists for name in names or ())
+
+    def known(self) -> int:
+        return sum(known_genre(name) is not None for name in self.names())
+
+
+def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
+    """Read the genres of every row from 0/1 columns, or from a column of names, or both.
+
+    `ids` are columns of ids, which are left alone. Raises `DataError` where the genres would have
+    to be guessed.
+    """
+    columns = [name for name in table.columns if name not in {*ids}]
+    marks = {name: found for name in columns if (found := _read_marks(table, name))}
+    flags = sorted(name for name in marks if squeeze(name) in FLAGS)
+    missing = [name for name in marks if is_missing(name)]
+    genre_of = {name: _mark_name(name) for name in marks if name not in {*flags, *missing}}
+    texts = _text_columns(table, [name for name in columns if name not in marks])
+    text = max(texts, key=_Text.known, default=None)
+    vague = text and text.is_tags and 2 * text.known() < sum(1 for _ in text.names())
+    named = {*text.names()} if text and not vague else set()
+    known = [name for name, genre in genre_of.items() if known_genre(genre) or genre in named]
+    note("0/1 columns that are no genres (not used)", flags)
+    by_text = bool(text) and not (vague and len(genre_of) > 1)
+    if not by_text and len(genre_of) < 2:
+        raise DataError(
+            f"{table.path} has neither 0/1 columns nor a column named one of "
+            f"{', '.join((*GENRE_COLUMNS, *TAG_COLUMNS))}; its columns are "
+            f"{', '.join(map(repr, [*table.columns][:10]))}."
+        )
+    used = [*flags, *missing, *(text.columns if by_text else ())]
+    conflicts: set[int] = set()
+    if by_text:
+        lists = _settle(table, text, note)
+        if len(known) > 1:
+            marked = _combine(table, {name: marks[name] for name in known}, genre_of)
+            by_text, conflicts = _compare(table, text.title, lists, marked, note)
+    if by_text:
+        # A genre that no row has is one all the same if it has a column.
+        genres = {genre_of[name] for name in known}.union(*(names or () for names in lists))
+        used += known
+    else:
+        lists = _combine(table, {name: marks[name] for name in genre_of}, genre_of, note)
+        genres = {*genre_of.values()}
+        used += genre_of
+    strange = [name for name in genre_of if name in used and genre_of[name] not in IMDB_GENRES]
+    note("0/1 columns taken as genres that IMDb does not know", strange)
+    lists = [None if row in conflicts else names for row, names in enumerate(lists)]
+    _check_genres(table, lists, genres, text if by_text else None)
+    return Labels(lists, order_genres(genres), bool(missing), {*used})
+
+
+# 0/1 columns
+
+
+def _read_marks(table: Table, name: str) -> list[bool | None] | None:
+    """Return a 0/1 column as truth values, `None` for an odd cell; `None` if it is no such column.
+
+    A column with the name of a genre may hold a few odd cells, any other hardly one.
+    """
+    cells = table.columns[name]
+    values = Counter(cells)
+    on = {value: _MARKS.get(re.sub(r"(?<=^[01])[.,]0+$", "", value.lower())) for value in values}
+    if {value.lower() for value in values} == {"x", ""}:
+        on = {value: value != "" for value in values}
+    odd = sum(count for value, count in values.items() if on[value] is None)
+    sure = len(cells) - odd - values[""]
+    is_genre = known_genre(_mark_name(name)) is not None
+    if not sure or odd > (sure if is_genre else len(cells) / 50):
+        return None
+    if odd > max(1, FEW * len(cells)):
+        row = next(row for row, cell in enumerate(cells) if on[cell] is None)
+        raise DataError(
+            f"{table.path}, line {table.lines[row]}: the column {name!r} holds {cells[row]!r}, "
+            f"neither 0 nor 1, as {odd} of its cells do. Write 0 or 1, or delete the column."
+        )
+    return [on[cell] for cell in cells]
+
+
+def _mark_name(name: str) -> str:
+    """Return the genre that a 0/1 column stands for (`genre_Drama`: `Drama`)."""
+    return known_genre(name) or known_genre(_PREFIX.sub("", name, count=1)) or name
+
+
+def _combine(
+    table: Table,
+    marks: dict[str, list[bool | None]],
+    genre_of: dict[str, str],
+    note: Note | None = None,
+) -> list[Names]:
+    """Turn 0/1 columns into a list of genres a row; a row with an odd cell has none."""
+    lists: list[Names] = [[] for _ in table.lines]
+    odd, blank = defaultdict(list), set()
+    for name, column in marks.items():
+        cells, genre = table.columns[name], genre_of[name]
+        for row, on in enumerate(column):
+            if on:
+                lists[row].append(genre)
+            elif on is None:
+                odd[row].append(f"line {table.lines[row]}: {name} {cells[row]!r}")
+            elif not cells[row]:
+                blank.add(row)
+    if note:
+        joined = [f"{name} = {genre}" for name, genre in genre_of.items() if name != genre]
+        note("spellings of genres that were joined", joined)
+        note("0/1 cells that are neither (rows left out)", sum(odd.values(), []))
+        note(
+            "rows with a blank 0/1 cell (taken as 0)",
+            [f"line {table.lines[r]}" for r in sorted(blank)],
+        )
+    return [None if row in odd else [*dict.fromkeys(names)] for row, names in enumerate(lists)]
+
+
+# Columns of names
+
+
+def _text_columns(table: Table, columns: Sequence[str]) -> Iterator[_Text]:
+    for wanted in (*GENRE_COLUMNS, *TAG_COLUMNS):
+        series = [name for name in columns if squeeze(re.sub(r"\d+\W*$", "", name)) == wanted]
+        if series:
+            rows = [*zip(*(table.columns[name] for name in series), strict=True)]
+            parsed = {cell: parse_genres(cell) for cell in {cell for row in rows for cell in row}}
+            lists = [[parsed[cell] for cell in row] for row in rows]
+            lists = [None if None in found else sum(found, []) for found in lists]
+            yield _Text(series, wanted in TAG_COLUMNS, [" ".join(row) for row in rows], lists)
+
+
+def _settle(table: Table, text: _Text, note: Note) -> list[Names]:
+    """Return the rows' genres in one spelling each; refuses what may be one genre or several."""
+    where = f"the column {text.title!r}"
+    broken = [row for row, names in enumerate(text.lists) if names is None]
+    shown = [f"line {table.lines[row]}: {text.cells[row]!r}" for row in broken]
+    note("genre cells that cannot be read (rows left out)", shown)
+    if len(broken) > max(1, FEW * len(table)):
+        raise DataError(
+            f"{table.path}: {len(broken)} of {len(table)} cells of {where} cannot be read, such as "
+            f"line {table.lines[broken[0]]}, {text.cells[broken[0]]!r}. Write ['Drama', 'War'], "
+            "Drama|War or 'Drama, War'."
+        )
+    counts = Counter(text.names())
+    sides = {name: _PERHAPS.split(name) for name in counts if not known_genre(name)}
+    seen = Counter(squeeze(side) for parts in sides.values() for side in {*parts})
+    alone = {squeeze(name) for name in counts if len(sides.get(name, ())) < 2}
+    common: dict[str, str] = {}
+    for name, _ in counts.most_common():
+        for side in sides.get(name, ()):
+            common.setdefault(squeeze(side), known_genre(side) or side)
+    merged: dict[str, list[str]] = {}
+    for name in counts:
+        parts = sides.get(name, [name])
+        # Each side is a genre elsewhere, too: then it is one here.
+        if len(parts) > 1 and not all(
+            known_genre(part) or squeeze(part) in alone or seen[squeeze(part)] > 1 for part in parts
+        ):
+            row = next(row for row, names in enumerate(text.lists) if name in (names or ()))
+            raise DataError(
+                f"{table.path}, line {table.lines[row]}: {name!r} in {where} may be one genre or "
+                f"several. Write {'|'.join(parts)} for several, or a name without the mark for one."
+            )
+        merged[name] = [known_genre(part) or common[squeeze(part)] for part in parts]
+    joined = [f"{name} = {into[0]}" for name, into in merged.items() if into[0] != name]
+    note(
+        "spellings of genres that were joined",
+        [j for j in joined if len(merged[j.split(" = ")[0]]) == 1],
+    )
+    return [
+        names if names is None else list(dict.fromkeys(g for name in names for g in merged[name]))
+        for names in text.lists
+    ]
+
+
+def _compare(
+    table: Table, title: str, texts: list[Names], marks: list[Names], note: Note
+) -> tuple[bool, set[int]]:
+    """Compare a column of names with the 0/1 columns beside it, row by row.
+
+    Returns whether the names count, else the 0/1 columns, and the rows in which the two
+    contradict each other. Raises `DataError` where these are many.
+    """
+    columns = {name for names in marks for name in names or ()}
+    both = {
+        row: ({*names}, {*marked})
+        for row, (names, marked) in enumerate(zip(texts, marks, strict=True))
+        if names is not None and marked is not None
+    }
+    fewer = [row for row, (names, marked) in both.items() if names < marked]
+    is_main = bool(fewer) and all(len(names) < 2 for names, _ in both.values())
+    if is_main or (fewer and all(names <= marked for names, marked in both.values())):
+        by_text, crossed = False, [row for row, (names, m) in both.items() if not names <= m]
+    else:
+        by_text, fewer = True, []
+        crossed = [row for row, (names, m) in both.items() if names & columns != m]
+
+    def said(row: int) -> str:
+        listed = [", ".join(sorted(names)) or "nothing" for names in both[row]]
+        return f"line {table.lines[row]}: {listed[0]} / {listed[1]}"
+
+    if len(crossed) > max(1, FEW * len(table)):
+        raise DataError(
+            f"{table.path}: the column {title!r} and the 0/1 columns contradict each other in "
+            f"{len(crossed)} rows, such as {said(crossed[0])}. Delete the one that is wrong."
+        )
+    note(f"rows whose {title!r} contradicts the 0/1 columns (left out)", map(said, crossed))
+    less = f"rows whose {title!r} names fewer genres than the 0/1 columns (the columns count)"
+    note(less, [said(row) for row in fewer if both[row][0]])
+    return by_text, {*crossed}
+
+
+def _check_genres(table: Table, lists: list[Names], genres: set[str], text: _Text | None) -> None:
+    """Refuse genres that are too few, reserved, or so many that they are no genres."""
+    if reserved := sorted(genres & set(RESERVED)):
+        raise DataError(
+            f"{table.path} has a genre named {reserved[0]!r}, which is reserved: rename it."
+        )
+    if len(genres) < 2:
+        example = repr(text.cells[0]) if text and text.cells else "no row"
+        raise DataError(
+            f"{table.path} gives {len(genres)} genres; the model needs two or more. Write a "
+            f"cell as ['Drama', 'War'], Drama|War or 'Drama, War'; found {example}."
+        )
+    unknown = sorted(genre for genre in genres if not known_genre(genre))
+    if text and len(unknown) > MANY_UNKNOWN and 2 * len(unknown) > sum(map(bool, lists)):
+        raise DataError(
+            f"{table.path}: the column {text.title!r} gives {len(genres)} genres for "
+            f"{sum(map(bool, lists))} posters, such as {', '.join(map(repr, unknown[:3]))}. These "
+            "are no genres: name the right column 'Genre', and rename this one."
+        )

@@ -1,0 +1,230 @@
+"""Find the picture of each row: ids and paths in any spelling, in one folder and below it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import unquote
+
+from genre_utils.genres import squeeze
+from genre_utils.images import SUFFIXES
+from genre_utils.sources.tables import DataError, Note, Table
+
+# Compared as `squeeze` leaves them. Should several be there, the one that finds most pictures
+# counts.
+ID_COLUMNS = (
+    *("id", "imdbid", "tconst", "movieid", "posterid", "imageid", "filename", "file", "image"),
+    *("img", "poster", "path", "filepath", "imagepath", "posterpath", "imagefile", "posterfile"),
+    *("imagename", "imgname", "imgpath", "imgid", "postername", "imdb", "imdbtitleid", "titleid"),
+    *("imdblink", "imdburl", "imdbpath", "link", "url", "posterurl", "posterlink", "imageurl"),
+    *("tmdbid", "filmid", "movie", "film", "key", "uid"),
+)
+DEEPEST = 4  # folders below the pictures' own
+# What a picture's first bytes say, whatever its name.
+_PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF")
+_NUMBER = re.compile(r"(?:tt)?0*(\d+)(?:\.0+)?")
+_ENDING = re.compile(r"\.(?:jpe?g|png|webp|gif|bmp|tiff?|heic|avif)$")
+
+
+def walk(folder: Path, depth: int = DEEPEST) -> Iterator[os.DirEntry[str]]:
+    """Yield the files in a folder and below it, in order, without hidden ones.
+
+    Links to folders are not followed; links to files are yielded. What cannot be opened is passed
+    over: a search must outlive broken links and locked folders.
+    """
+    try:
+        with os.scandir(folder) as found:
+            # Archives made on a Mac carry a shadow of every file under these names.
+            entries = [e for e in found if not e.name.startswith((".", "__MACOSX"))]
+    except OSError:
+        return
+    below = []
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                below.append(entry)
+            elif entry.is_file():
+                yield entry
+        except OSError:
+            continue
+    for entry in below if depth else ():
+        yield from walk(Path(entry.path), depth - 1)
+
+
+def is_picture(entry: os.DirEntry[str]) -> bool:
+    """Say whether a file is a picture by its ending, or without one by its first bytes."""
+    ending = os.path.splitext(entry.name)[1].lower()
+    return ending in SUFFIXES or (not ending and begins_as(entry.path) == "picture")
+
+
+def begins_as(path: str | Path) -> str:
+    """Return what a file begins as: "picture", "HTML page", "HEIC picture", or "" for others."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(32)
+    except OSError:
+        return ""
+    if start.startswith(_PICTURES):
+        return "picture"
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
+        return "HTML page"
+    return "HEIC picture" if re.match(rb"....ftyp(?:hei|hev|mif|msf)", start, re.DOTALL) else ""
+
+
+def normal_id(name: str) -> str:
+    """Return what all spellings of an id share: `tt0086001` for 86001, 0086001.0 and a/TT86001.JPG.
+
+    The last part of a path or an address counts, without its ending, in small letters.
+    """
+    stem = _ENDING.sub("", last_part(name).lower())
+    number = _NUMBER.fullmatch(stem)
+    return f"tt{int(number[1]):07d}" if number else stem
+
+
+def last_part(name: str) -> str:
+    """Return the file's name in a path of any machine, or in an address on the internet."""
+    return _parts(name)[-1]
+
+
+def _parts(name: str) -> list[str]:
+    name = name.strip().strip("\"'")
+    if "://" in name:
+        name = unquote(re.split(r"[?#]", name)[0])
+    if "/" not in name and "\\" not in name:
+        return [name]
+    return [part for part in re.split(r"[/\\]+", name) if part] or [""]
+
+
+class Pictures:
+    """The pictures in a folder and below it, found by what a table calls them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.files: list[str] = []  # paths
+        self.outside: list[str] = []
+        self._named: dict[str, list[str]] = {}
+        self._exact: defaultdict[str, list[str]] = defaultdict(list)
+        self._number: defaultdict[str, list[str]] = defaultdict(list)
+        root = os.path.join(os.path.realpath(folder), "")
+        for entry in walk(folder):
+            if entry.is_symlink() and not os.path.realpath(entry.path).startswith(root):
+                self.outside.append(entry.name)
+                continue
+            name = entry.name.lower()
+            if not is_picture(entry):
+                self._exact[name].append(entry.path)  # where a table names the very file
+                continue
+            self.files.append(entry.path)
+            stem = os.path.splitext(name)[0] if name.endswith(SUFFIXES) else name
+            for key in {name, stem}:
+                self._exact[key].append(entry.path)
+            if number := _NUMBER.fullmatch(stem):
+                self._number[number[1]].append(entry.path)
+
+    def named(self, cell: str) -> list[str]:
+        """Return the pictures that a cell may mean: none, one, or several of one name."""
+        if cell not in self._named:
+            parts = _parts(cell)
+            stem = _ENDING.sub("", parts[-1].lower())
+            found = self._exact.get(parts[-1].lower()) or self._exact.get(stem)
+            if not found and (number := _NUMBER.fullmatch(stem)):
+                found = self._number.get(number[1])
+            self._named[cell] = _best(found, parts) if found and len(found) > 1 else found or []
+        return self._named[cell]
+
+    def find(self, cells: Sequence[str], note: Note) -> list[str | None]:
+        """Return each row's picture as a path; notes rows and pictures without a partner.
+
+        Of two pictures of one id in one folder the first counts. Where they lie in two folders,
+        they may be of two films: the row has none, unless one lies in the uppermost folder.
+        """
+        several, unsure, paths = {}, {}, []
+        for cell in cells:
+            found = self.named(cell)
+            if len(found) > 1:
+                several[cell] = " and ".join(map(self._shown, found))
+                top = [path for path in found if os.path.dirname(path) == str(self.folder)]
+                if len({*map(os.path.dirname, found)}) > 1 and len(top) != 1:
+                    unsure[cell], found = found, []
+                else:
+                    found = top or found
+            paths.append(found[0] if found else None)
+        if len(unsure) > max(1, len({*cells}) / 2):
+            cell, found = next(iter(unsure.items()))
+            places = sorted({*map(os.path.dirname, found)})
+            raise DataError(
+                f"{len(unsure)} ids stand in two folders, such as {cell!r} ({several[cell]}). Keep "
+                f"one of {' and '.join(map(repr, places))}, or write the folder into the table, as "
+                f"in {self._shown(found[0])!r}."
+            )
+        shown = [f"{cell}: {files}" for cell, files in several.items() if cell not in unsure]
+        note("ids with two pictures (the first counts)", shown)
+        shown = [f"{cell}: {several[cell]}" for cell in unsure]
+        note("ids with pictures in two folders (left out)", shown)
+        missing = [cell for cell in dict.fromkeys(cells) if not self.named(cell)]
+        note("rows without a picture (left out)", missing)
+        used = {path for cell in {*cells} for path in self.named(cell)}
+        note("pictures without a row", [self._shown(p) for p in self.files if p not in used])
+        note("links that lead out of the folder (not followed)", self.outside)
+        return paths
+
+    def refuse(self, table: Table, columns: Sequence[str]) -> NoReturn:
+        """Raise the `DataError` for a table none of whose rows has a picture."""
+        cell = next(iter(table.columns[columns[0]]), "")
+        file = self._shown(self.files[0]) if self.files else "none"
+        raise DataError(
+            f"No row of {table.path} has a picture in {self.folder}: the column {columns[0]!r} "
+            f"says {cell!r}, and of {len(self.files)} pictures the first is {file!r}. The column "
+            f"must hold the pictures' names, with or without their ending (looked at: "
+            f"{', '.join(map(repr, columns))})."
+        )
+
+    def _shown(self, path: str) -> str:
+        return os.path.relpath(path, self.folder)
+
+
+def _best(paths: list[str], parts: list[str]) -> list[str]:
+    """Return those of several pictures whose folders, ending and case agree best with a cell's."""
+
+    def agreement(path: str) -> tuple[int, bool]:
+        own, same = path.split(os.sep), 0
+        for ours, wanted in zip(own[-2::-1], parts[-2::-1], strict=False):
+            if ours.lower() != wanted.lower():
+                break
+            same += 1
+        return same, own[-1].startswith(parts[-1])
+
+    best = max(map(agreement, paths))
+    return [path for path in paths if agreement(path) == best]
+
+
+def find_id_columns(table: Table, pictures: Pictures) -> list[str]:
+    """Return the columns of ids, the one that finds most pictures first; raises `DataError`."""
+    by_name = {squeeze(name): name for name in reversed(table.columns)}
+    named = [by_name[wanted] for wanted in ID_COLUMNS if wanted in by_name]
+    others = [name for name in table.columns if name not in named]
+    found = {name: sum(map(bool, map(pictures.named, table.columns[name]))) for name in named}
+    if not any(found.values()):
+        # Any other column, if it names the pictures' files letter by letter.
+        stems = {os.path.splitext(os.path.basename(path))[0].lower() for path in pictures.files}
+        for name in others:
+            hits = sum(_ENDING.sub("", last_part(c).lower()) in stems for c in table.columns[name])
+            if 2 * hits > len(table):
+                return [name, *named]
+    if named:
+        return sorted(named, key=lambda name: -found[name])
+    if any(re.fullmatch(r"tt\d{7,}|.*\.(jpe?g|png|webp)", name.lower()) for name in table.columns):
+        raise DataError(
+            f"{table.path} has no header: its first line is a poster's already "
+            f"({', '.join(map(repr, [*table.columns][:3]))}). Write a line such as "
+            "Id,Genre above it."
+        )
+    raise DataError(
+        f"{table.path} has no column of ids or file names. Name it one of "
+        f"{', '.join(ID_COLUMNS[:12])}; its columns are "
+        f"{', '.join(map(repr, [*table.columns][:10]))}."
+    )
