@@ -34,7 +34,8 @@ FLAGS = {
     *("blackandwhite", "silent", "issilent", "ismovie", "istv", "isseries", "isoriginaltitle"),
     *("seen", "duplicate", "isduplicate", "deleted", "isdeleted", "belongstocollection"),
 }
-_MARKS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
+_MARKS = dict.fromkeys(("1", "true", "t", "yes", "y"), True)
+_MARKS |= dict.fromkeys(("0", "false", "f", "no", "n", ""), False)
 _PREFIX = re.compile(r"(?:genres?|labels?|is|has)[\W_]+", re.IGNORECASE)
 # What may part two genres or stand inside the name of one.
 _PERHAPS = re.compile(r"\s*[/>+]\s*|\s+[&–—-]\s+|(?<=\w\w)&(?=\w\w)")
@@ -83,7 +84,8 @@ def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
     """
     columns = [name for name in table.columns if name not in {*ids}]
     marks = {name: found for name in columns if (found := _read_marks(table, name))}
-    flags = sorted(name for name in marks if squeeze(name) in FLAGS)
+    no_genres = {*FLAGS, *GENRE_COLUMNS, *TAG_COLUMNS}
+    flags = sorted(name for name in marks if squeeze(name) in no_genres)
     missing = [name for name in marks if is_missing(name)]
     genre_of = {name: _mark_name(name) for name in marks if name not in {*flags, *missing}}
     texts = _text_columns(table, [name for name in columns if name not in marks])
@@ -96,7 +98,7 @@ def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
     if not by_text and len(genre_of) < 2:
         raise DataError(
             f"{table.path} has neither 0/1 columns nor a column named one of "
-            f"{', '.join((*GENRE_COLUMNS, *TAG_COLUMNS))}; its columns are "
+            f"{', '.join((*GENRE_COLUMNS[:2], *TAG_COLUMNS))}; its columns are "
             f"{', '.join(map(repr, [*table.columns][:10]))}."
         )
     used = [*flags, *missing, *(text.columns if by_text else ())]
@@ -132,12 +134,15 @@ def _read_marks(table: Table, name: str) -> list[bool | None] | None:
     cells = table.columns[name]
     values = Counter(cells)
     on = {value: _MARKS.get(re.sub(r"(?<=^[01])[.,]0+$", "", value.lower())) for value in values}
-    if {value.lower() for value in values} == {"x", ""}:
-        on = {value: value != "" for value in values}
-    odd = sum(count for value, count in values.items() if on[value] is None)
-    sure = len(cells) - odd - values[""]
     is_genre = known_genre(_mark_name(name)) is not None
-    if not sure or odd > (sure if is_genre else len(cells) / 50):
+    if len(values) == 2 and "" in values and (is_genre or {*values} <= {"x", "X", ""}):
+        on = {value: value != "" and on[value] is not False for value in values}
+    odd = [value for value, meaning in on.items() if meaning is None]
+    is_number = is_genre and odd and all(re.fullmatch(r"[-+.,\d]*\d", value) for value in odd)
+    odd = sum(values[value] for value in odd)
+    sure = len(cells) - odd - values[""]
+    few = max(len(cells) >= 10, len(cells) / 50)
+    if not is_number and (not sure or odd > (sure if is_genre else few)):
         return None
     if odd > max(1, FEW * len(cells)):
         row = next(row for row, cell in enumerate(cells) if on[cell] is None)

@@ -85,6 +85,15 @@ def normal_id(name: str) -> str:
     return f"tt{int(number[1]):07d}" if number else stem
 
 
+def spellings(name: str) -> set[str]:
+    """Return the ways to write an id, `normal_id` among them: what an older card may hold."""
+    normal = normal_id(name)
+    number = _NUMBER.fullmatch(normal)
+    if not number:
+        return {name, normal}
+    return {name, normal, number[1], number[1].zfill(7), f"{number[1]}.0"}
+
+
 def last_part(name: str) -> str:
     """Return the file's name in a path of any machine, or in an address on the internet."""
     return _parts(name)[-1]
@@ -204,25 +213,25 @@ def _best(paths: list[str], parts: list[str]) -> list[str]:
 
 def find_id_columns(table: Table, pictures: Pictures) -> list[str]:
     """Return the columns of ids, the one that finds most pictures first; raises `DataError`."""
+    if any(re.fullmatch(r"tt\d{7,}|.*\.(jpe?g|png|webp)", name.lower()) for name in table.columns):
+        raise DataError(
+            f"{table.path} has no header: its first line is a poster's already "
+            f"({', '.join(map(repr, [*table.columns][:3]))}). Write a line such as Id,Genre above "
+            "it."
+        )
     by_name = {squeeze(name): name for name in reversed(table.columns)}
     named = [by_name[wanted] for wanted in ID_COLUMNS if wanted in by_name]
     others = [name for name in table.columns if name not in named]
     found = {name: sum(map(bool, map(pictures.named, table.columns[name]))) for name in named}
-    if not any(found.values()):
+    if 2 * max(found.values(), default=0) < len(table):
         # Any other column, if it names the pictures' files letter by letter.
         stems = {os.path.splitext(os.path.basename(path))[0].lower() for path in pictures.files}
         for name in others:
             hits = sum(_ENDING.sub("", last_part(c).lower()) in stems for c in table.columns[name])
             if 2 * hits > len(table):
-                return [name, *named]
-    if named:
-        return sorted(named, key=lambda name: -found[name])
-    if any(re.fullmatch(r"tt\d{7,}|.*\.(jpe?g|png|webp)", name.lower()) for name in table.columns):
-        raise DataError(
-            f"{table.path} has no header: its first line is a poster's already "
-            f"({', '.join(map(repr, [*table.columns][:3]))}). Write a line such as "
-            "Id,Genre above it."
-        )
+                found[name] = hits
+    if found:
+        return sorted(found, key=lambda name: -found[name])
     raise DataError(
         f"{table.path} has no column of ids or file names. Name it one of "
         f"{', '.join(ID_COLUMNS[:12])}; its columns are "
