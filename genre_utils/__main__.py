@@ -30,6 +30,11 @@ LEFT_OUT = {
     "genres_not_shared": "genres left out, because only the model or only the data have them",
 }
 
+UNKNOWN_PICTURES = (
+    "this model's card lists no training pictures: a training poster is known by its id only, and "
+    "under another id it is scored."
+)
+
 EXAMPLES = {
     "predict": """
   python -m genre_utils predict poster.jpg
@@ -324,7 +329,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     data = dataset.load_dataset(sources.find_data(options.data))
     predictor = Predictor.load(_model(options), not options.no_text, cache)
     posters = _chosen(data, options.ids)
-    known = predictor.model.was_trained_on(posters["id"])
+    chosen = len(posters)
+    known = predictor.model.was_trained_on(posters["id"], posters["path"])
     posters = posters[~posters["id"].isin(known)]
     scores = predictor.predict_all(posters["path"].tolist())
     readable = scores["error"].isna().to_numpy()
@@ -334,10 +340,18 @@ def _evaluate(options: argparse.Namespace) -> int:
         "unreadable": posters["id"][~readable].tolist(),
         "genres_not_shared": sorted(set(predictor.genres) ^ set(data.genres)),
     }
-    print(data.source.how, file=sys.stderr)
+    _say(data)
     for reason, names in left_out.items():
         if names:
             print(f"{LEFT_OUT[reason]}: {printable(', '.join(names))}", file=sys.stderr)
+    if not predictor.model.knows_pictures:
+        print(UNKNOWN_PICTURES, file=sys.stderr)
+    which = "listed in --ids" if options.ids else "of the test set"
+    print(
+        f"{readable.sum()} of {chosen} posters {which} are scored; the data hold "
+        f"{len(data.posters)}.",
+        file=sys.stderr,
+    )
     if not readable.any() or not genres:
         print("poster-genres: no poster is left to score.", file=sys.stderr)
         return NOTHING_PREDICTED
@@ -353,6 +367,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.json != "-":
         print(evaluation.comparison(results).round(4).T.to_string())
     return PREDICTED
+
+
+def _say(data: Any) -> None:
+    """Print where the posters were found, and how much of what is wrong with their table."""
+    print(data.source.how, file=sys.stderr)
+    if summary := data.audit.summary():
+        print(printable(summary), file=sys.stderr)
 
 
 def _known_words(file: str | None) -> WordCache:
@@ -372,8 +393,9 @@ def _read(options: argparse.Namespace) -> int:
     if options.ray or options.ray_address:
         _check_ray()
     source = sources.find_data(options.data)
-    print(source.how, file=sys.stderr)
-    posters = dataset.load_dataset(source).posters
+    data = dataset.load_dataset(source)
+    _say(data)
+    posters = data.posters
     cache = ocr.WordCache(file)
     if options.readings:
         paths = dict(zip(posters["id"], posters["path"], strict=True))

@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,7 @@ from genre_utils.networks import (
     run_on_words,
     tokenize,
 )
+from genre_utils.sources import normal_id, spellings
 from genre_utils.support import naming_full_disks, write_json
 from genre_utils.text import NgramModel
 
@@ -50,6 +53,7 @@ READING_FILES = (WORDS_FILE, NGRAMS_FILE, TOKENIZER_FILE)
 KNOWN_FILES = (PICTURE_FILE, *READING_FILES, *RUNTIME_FILES.values())
 RELEASED = Path(__file__).parent / "released"
 TEXTS, RUNTIME_TEXTS = 64, 8  # that the words' network sees at once
+PICTURES = "training_pictures"
 MAX_SIDE = 2048  # pixels; a training allows 1024 across
 
 # Left out of a network's config: the losses and optimizers of its parts, and what Keras writes
@@ -101,10 +105,23 @@ class SavedModel:
     image_size: tuple[int, int]
     card: dict[str, Any]
 
-    def was_trained_on(self, ids: Iterable[str]) -> list[str]:
-        """Give those of the poster ids that were in the training set."""
-        known = set(self.card["training_ids"])
-        return [poster for poster in ids if _short_hash(poster) in known]
+    def was_trained_on(self, ids: Iterable[str], paths: Iterable[str | Path] = ()) -> list[str]:
+        """Return those of the ids that were in the training set, in any spelling.
+
+        With `paths`, one an id, a training picture is known by its bytes, too, if `knows_pictures`.
+        """
+        known, pictures = set(self.card["training_ids"]), set(self.card.get(PICTURES, ()))
+        return [
+            poster
+            for poster, path in zip_longest(ids, paths)
+            if not known.isdisjoint(map(_short_hash, spellings(poster)))
+            or (pictures and path is not None and _picture_hash(path) in pictures)
+        ]
+
+    @property
+    def knows_pictures(self) -> bool:
+        """Whether the card lists the training pictures' hashes; those of older models do not."""
+        return bool(self.card.get(PICTURES))
 
 
 def save_model(
@@ -116,15 +133,18 @@ def save_model(
     thresholds: Sequence[float],
     training_ids: Iterable[str],
     training: dict[str, Any],
+    training_pictures: Iterable[str | Path] = (),
 ) -> None:
     """Write a model folder; weights are rounded to half precision.
 
     `thresholds` are scores from 0 to 1, one a genre. `training` says how it was trained and goes
-    into the card as it is. All is written aside first: an older model in the folder stays whole
-    when the disk is full. `model.json` comes last; a process killed just before leaves files that
-    contradict an older card, which `load_model` says.
+    into the card as it is. `training_pictures` are the training posters' files, or their SHA-256
+    sums: by them `evaluate` knows a poster under another id. All is written aside first: an older
+    model in the folder stays whole when the disk is full. `model.json` comes last; a process killed
+    just before leaves files that contradict an older card, which `load_model` says.
     """
     training_ids = list(training_ids)
+    pictures = sorted({_picture_hash(picture) for picture in training_pictures})
     aside = folder / ".saving"
     shutil.rmtree(aside, ignore_errors=True)  # what a killed process left
     aside.mkdir(parents=True)
@@ -150,8 +170,10 @@ def save_model(
         "metrics": {},
         "sha256": {file.name: sha256_of(file) for file in files},
         "training_ids_sha256": _hash("\n".join(sorted(training_ids))),
-        "training_ids": sorted(map(_short_hash, training_ids)),
+        "training_ids": sorted(_short_hash(normal_id(poster)) for poster in training_ids),
     }
+    if pictures:
+        card[PICTURES] = pictures
     write_json(folder / "model.json", card)
 
 
@@ -256,6 +278,7 @@ def _check_card(card: dict[str, Any], folder: Path) -> None:
         for fitted in sums:
             sound = sound and np.isfinite([fitted.bias, *fitted.weights.values()]).all()
         sound = sound and all(isinstance(poster, str) for poster in card["training_ids"])
+        sound = sound and all(isinstance(picture, str) for picture in card.get(PICTURES, []))
         sound = sound and not set(genres) & set(RESERVED)
         figures = card["metrics"]
         sound = sound and isinstance(card["training"], dict) and isinstance(figures, dict)
@@ -322,8 +345,13 @@ def _short_hash(poster: str) -> str:
     return _hash(poster)[:12]
 
 
+def _picture_hash(picture: str | Path) -> str:
+    is_hash = isinstance(picture, str) and re.fullmatch("[0-9a-f]{12,64}", picture)
+    return (picture if is_hash else sha256_of(Path(picture)))[:12]
+
+
 def sha256_of(file: Path) -> str:
-    """Give the SHA-256 of a model's file, as `model.json` names it."""
+    """Return the SHA-256 of a file, as `model.json` names it."""
     with open(file, "rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 

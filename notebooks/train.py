@@ -596,6 +596,7 @@ if not run.finished:
         genres=data.genres,
         thresholds=thresholds,
         training_ids=[poster for split in learned for poster in parts[split]["id"]],
+        training_pictures=[path for split in learned for path in paths[split]],
         training=how,
     )
 

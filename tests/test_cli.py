@@ -1,12 +1,16 @@
+import hashlib
 import importlib.util
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from genre_utils import saved_model
 from genre_utils.__main__ import main
 from genre_utils.sources.sample import draw_poster
 
@@ -176,3 +180,75 @@ def test_it_runs_as_a_module_and_knows_its_version():
         [sys.executable, "-m", "genre_utils", "--version"], capture_output=True, text=True
     )
     assert done.returncode == 0 and done.stdout.strip().count(".") == 2
+
+
+class FakePredictor:
+    """A predictor that scores every poster alike, with a card as `save_model` writes it."""
+
+    genres, thresholds = ("Comedy", "Drama"), (0.5, 0.5)
+
+    def __init__(self, card):
+        self.model = saved_model.SavedModel(None, None, {}, self.genres, None, (9, 9), card)
+
+    def predict_all(self, paths):
+        return pd.DataFrame({"Comedy": 0.5, "Drama": 0.4, "error": [None] * len(paths)})
+
+
+@pytest.fixture
+def films(tmp_path):
+    """A folder of twenty films, all of which are listed in a file of ids."""
+    (tmp_path / "Images").mkdir()
+    ids = [f"tt{86001 + i:07d}" for i in range(20)]
+    for number, film in enumerate(ids):
+        picture = Image.new("RGB", (9, 9), (10 * number, 0, 0))
+        picture.save(tmp_path / "Images" / f"{film}.jpg")
+    rows = [f"{int(i[2:])},{'Drama' if n % 2 else 'Comedy'}" for n, i in enumerate(ids)]
+    rows += ["99,Drama", "98,-"]
+    (tmp_path / "train.csv").write_text("\n".join(["imdbId,Genre", *rows]))
+    (tmp_path / "ids.txt").write_text("\n".join(str(int(i[2:])) for i in ids))
+    return tmp_path
+
+
+def evaluate_films(films, card, monkeypatch) -> dict:
+    from genre_utils.predictor import Predictor
+
+    monkeypatch.setattr(Predictor, "load", lambda *_: FakePredictor(card))
+    file = films / "metrics.json"
+    ids = ["--ids", str(films / "ids.txt"), "--no-text"]
+    assert main(["evaluate", "--data", str(films), *ids, "--json", str(file)]) == 0
+    return json.loads(file.read_text("utf-8"))["left_out"]
+
+
+def short(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def test_evaluate_knows_a_training_poster_by_its_number_and_by_its_picture(
+    films, monkeypatch, capsys
+):
+    # The first three as older cards and newer ones write ids; the fourth by its picture alone.
+    ids = [short(written.encode()) for written in ("tt0086001", "86002", "0086003", "tt9999999")]
+    picture = short((films / "Images" / "tt0086004.jpg").read_bytes())
+    known = evaluate_films(
+        films, {"training_ids": ids, "training_pictures": [picture]}, monkeypatch
+    )
+    assert known["trained_on"] == ["86001", "86002", "86003", "86004"]
+    said = capsys.readouterr().err
+    assert "16 of 20 posters listed in --ids are scored; the data hold 20." in said
+    assert (
+        "2 rows without a picture (left out)" in said and "lists no training pictures" not in said
+    )
+
+
+def test_evaluate_says_what_it_cannot_know(films, monkeypatch, capsys):
+    known = evaluate_films(films, {"training_ids": [short(b"tt0086001")]}, monkeypatch)
+    assert known["trained_on"] == ["86001"]
+    assert "lists no training pictures" in capsys.readouterr().err
+
+
+def test_read_says_what_is_wrong_with_the_table(films, monkeypatch, capsys):
+    done = SimpleNamespace(unreadable={}, new=0, lines={"a": []})
+    monkeypatch.setattr("genre_utils.reading.read_posters", lambda *_: done)
+    words = str(films / "words.jsonl.gz")
+    assert main(["read", "--data", str(films), "--words", words]) == 0
+    assert "2 rows without a picture (left out)" in capsys.readouterr().err

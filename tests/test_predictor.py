@@ -1,7 +1,9 @@
+import hashlib
 import json
 import os
 import shutil
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +13,8 @@ from genre_utils import networks, saved_model
 from genre_utils.images import PosterError
 from genre_utils.ocr import Line, WordCache, hash_file
 from genre_utils.predictor import Predictor
-from genre_utils.sources.sample import MUSIC_MARK, draw_poster
 from genre_utils.saved_model import ModelError, load_model
+from genre_utils.sources.sample import MUSIC_MARK, draw_poster
 from genre_utils.text import NgramModel
 
 
@@ -318,3 +320,22 @@ def test_a_tokenizer_of_other_words_is_refused(tmp_path):
     networks.check_tokenizer(networks.TOKENIZER)
     with pytest.raises(ValueError, match="vectors end"):
         networks.check_tokenizer(tmp_path / "tokenizer.json")
+
+
+def test_a_card_lists_training_ids_and_pictures_as_hashes(tmp_path, monkeypatch):
+    monkeypatch.setattr(saved_model, "_save_network", lambda _, file: file.write_bytes(b"net"))
+    (tmp_path / "a.jpg").write_bytes(b"a picture")
+    network = SimpleNamespace(input_shape=(None, 96, 80, 3))
+    sha256 = hashlib.sha256(b"another").hexdigest()
+    for pictures in ((), (tmp_path / "a.jpg", sha256)):
+        arguments = (tmp_path / "model", network, None, {}, ("a",), (0.5,), ["86001.0", "Film.JPG"])
+        saved_model.save_model(*arguments, {}, pictures)
+        card = saved_model.read_card(tmp_path / "model")
+        model = saved_model.SavedModel(network, None, {}, ("a",), (0.5,), (96, 80), card)
+        assert model.was_trained_on(["tt0086001", "0086001", "film", "86002"]) == [
+            *("tt0086001", "0086001", "film"),
+        ]
+        assert model.knows_pictures == bool(pictures)
+    expected = [hashlib.sha256(b"a picture").hexdigest()[:12], sha256[:12]]
+    assert card["training_pictures"] == sorted(expected)
+    assert model.was_trained_on(["new", "newer"], [tmp_path / "a.jpg", __file__]) == ["new"]

@@ -13,8 +13,8 @@ from genre_utils.genres import IMDB_GENRES
 from genre_utils.images import resize_poster
 from genre_utils.ocr import Line, Reader
 from genre_utils.predictor import Predictor
-from genre_utils.sources.sample import draw_poster
 from genre_utils.saved_model import RELEASED, load_model
+from genre_utils.sources.sample import draw_poster
 
 DATA = os.environ.get("POSTER_GENRES_DATA")
 READING = Path(DATA or "nowhere") / "poster_text.jsonl.gz"

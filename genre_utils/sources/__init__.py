@@ -11,7 +11,7 @@ __getattr__ = lazy_names(
     {
         "tables": ("DataError", "Table", "read_table"),
         "labels": ("read_labels",),
-        "pictures": ("Pictures", "begins_as", "find_id_columns", "normal_id"),
+        "pictures": ("Pictures", "begins_as", "find_id_columns", "normal_id", "spellings"),
         "layouts": ("find_layout", "tables_in"),
         "download": (
             "GITHUB_PAGE",

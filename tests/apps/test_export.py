@@ -12,8 +12,8 @@ from small_model import GENRES, TEXTS, make_small_model
 
 from genre_utils.__main__ import main
 from genre_utils.networks import RuntimeNetwork
-from genre_utils.sources.sample import draw_poster
 from genre_utils.saved_model import ModelError, load_model, read_card
+from genre_utils.sources.sample import draw_poster
 
 pytest.importorskip("onnx", reason="pip install 'poster-genres[export]'")
 pytest.importorskip("tf2onnx", reason="pip install 'poster-genres[export]'")

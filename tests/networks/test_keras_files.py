@@ -292,6 +292,8 @@ def test_pipes_and_folders_in_place_of_files_are_refused(stranger, name):
         {"sha256": ["model.keras"]},
         {"training_ids": [1, 2]},
         {"training_ids": None},
+        {"training_pictures": [1, 2]},
+        {"training_pictures": None},
         {"format": 99},
     ],
 )
