@@ -248,7 +248,7 @@ def test_evaluate_says_what_it_cannot_know(films, monkeypatch, capsys):
 
 def test_read_says_what_is_wrong_with_the_table(films, monkeypatch, capsys):
     done = SimpleNamespace(unreadable={}, new=0, lines={"a": []})
-    monkeypatch.setattr("genre_utils.reading.read_posters", lambda *_: done)
+    monkeypatch.setattr("genre_utils.ocr.read_posters", lambda *_, **__: done)
     words = str(films / "words.jsonl.gz")
     assert main(["read", "--data", str(films), "--words", words]) == 0
     assert "2 rows without a picture (left out)" in capsys.readouterr().err
