@@ -36,7 +36,7 @@ Sorting and searching collections of posters, teaching, and research on what a p
 is a calibrated opinion of a picture: of all scores of 0.6 about six in ten are right.
 
 It is not for deciding anything about people, and not a source of facts about a film: whoever needs
-the genre of a known title should look it up. Faces and names on posters are judged like any other
+the genre of a known title should look it up. Faces and names on posters are treated like any other
 shape and word; the habits of those who made and labelled the posters are learned with them.
 """
 LICENCE = """## Licence
@@ -149,7 +149,7 @@ def _figures(metrics: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _limits(card: Mapping[str, Any], genres: Mapping[str, Mapping[str, Any]]) -> str:
-    limits = ["Posters unlike those of its training may be judged wrongly, drawn ones among them."]
+    limits = ["Posters unlike those of its training may be predicted wrongly, drawn ones among them."]
     if card["training"].get("read_text"):
         limits.append(
             "Words are read best in Latin letters and understood best in English; names that stood "

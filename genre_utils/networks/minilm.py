@@ -49,10 +49,10 @@ def build_encoder(dropout: float = 0.1) -> keras.Model:
     x = x + layers.Embedding(POSITIONS, WIDTH, name="place")(places)
     x = layers.LayerNormalization(epsilon=EPSILON, name="embedding_norm")(x)
     x = layers.Dropout(dropout)(x)
-    seen = ops.expand_dims(real, 1)
+    attention_mask = ops.expand_dims(real, 1)
     for i in range(LAYERS):
         attention = layers.MultiHeadAttention(HEADS, WIDTH // HEADS, name=f"layer{i}_attention")
-        y = attention(x, x, attention_mask=seen)
+        y = attention(x, x, attention_mask=attention_mask)
         x = layers.LayerNormalization(epsilon=EPSILON, name=f"layer{i}_attention_norm")(
             x + layers.Dropout(dropout)(y)
         )
@@ -74,7 +74,7 @@ def load_encoder() -> tuple[keras.Model, str]:
     """Build the encoder with its weights; returns it and one sentence on where they were found.
 
     The places: `model.safetensors` in the user's cache (where `weights.fetch_encoder` puts
-    it), the Hugging Face hub, the encoder of the released model, which has seen posters already.
+    it), the Hugging Face hub, the encoder of the released model, which was trained on posters already.
     """
     file = cached_weights()
     if not file.exists() and has_internet():
