@@ -136,14 +136,18 @@ def load_dataset(source: Source | str | Path = "", limit: int = 0, seed: int = 0
     rows = read_table(source.csv)
     pictures = Pictures(source.images)
     id_columns = find_id_columns(rows, pictures)
-    found = read_labels(rows, id_columns, audit.add)
+    beside = [table.name for table in tables_in(source.csv.parent) if table != source.csv]
+    audit.add("other tables beside it (not read)", beside)
+    try:
+        found = read_labels(rows, id_columns, audit.add)
+    except DataError as error:
+        other = f" Give DATA the path of {' or '.join(beside)} if that is the table meant."
+        raise DataError(f"{error}{other if beside else ''}") from None
     ids = rows.columns[id_columns[0]]
     paths = pictures.find(ids, audit.add)
     lists = _merge_rows(rows, ids, paths, found.lists, audit)
     others = [f"{name!r}" for name in rows.columns if name not in found.used | {id_columns[0]}]
     audit.add("columns not used", others)
-    beside = [table.name for table in tables_in(source.csv.parent) if table != source.csv]
-    audit.add("other tables beside it (not read)", beside)
 
     table = pd.DataFrame(
         [(ids[i], paths[i], names) for i, names in lists.items()], columns=["id", "path", "names"]

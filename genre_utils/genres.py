@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
@@ -121,7 +122,7 @@ def _parse_list(text: str) -> list[str] | None:
                 found = parse(text)
                 found = [found] if isinstance(found, dict) else found
                 if isinstance(found, (list, tuple)):
-                    names = [item.get("name") if isinstance(item, dict) else item for item in found]
+                    names = [name for item in found for name in _names_in(item)]
                     return names if all(isinstance(name, str) for name in names) else None
         return None
     inside = text[1:-1]
@@ -133,11 +134,19 @@ def _parse_list(text: str) -> list[str] | None:
     return quoted + [name for name in bare if not is_missing(name)]
 
 
+def _names_in(item: Any) -> list[Any]:
+    """Return the names in an object: its `name`, or all values of one such as {"/m/1": "War"}."""
+    if not isinstance(item, dict):
+        return [item]
+    return [item["name"]] if "name" in item else [*item.values()]
+
+
 def _split_known(name: str) -> list[str]:
     """Split a name of nothing but well-known genres into them; any other stays as it is."""
     if known_genre(name) or _NO_NAME.search(name):
         return [name]
-    words = [word for word in _WORDS.findall(name) if word.lower() != "and"]
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)  # ActionComedy
+    words = [word for word in _WORDS.findall(parted) if word.lower() != "and"]
     found = []
     while words:
         for count in (3, 2, 1):

@@ -85,6 +85,10 @@ TRUTH = dict(zip(FILMS, GENRES, strict=True))
         lambda g: json.dumps(g),
         lambda g: json.dumps([{"id": 7, "name": x} for x in g]),
         lambda g: str([{"name": x.replace("Sci-Fi", "Science Fiction")} for x in g]),
+        lambda g: str({f"/m/{n}": x for n, x in enumerate(g)}),
+        lambda g: str([{"genre": x} for x in g]),
+        "".join,
+        lambda g: " ".join(f"#{x}" for x in g),
         lambda g: ", ".join(x.lower() for x in g) + ",",
         lambda g: "|".join(f" {x.upper().replace('-', ' ')} " for x in g),
         lambda g: f"'{g[0]}'" if len(g) == 1 else ";".join(g),
@@ -264,6 +268,11 @@ def test_a_table_whose_cells_cannot_be_told_apart_is_one_sentence(load, table, s
         load(table)
 
 
+def test_excel_s_hint_on_the_separator_is_no_header(load):
+    text = "sep=;\nId;Genre\n" + "".join(f"{i};{'|'.join(g)}\n" for i, g in TRUTH.items())
+    assert labels_of(load(text)) == TRUTH
+
+
 def test_blanks_after_commas_and_quotes_in_imdb_s_tables_are_read(load):
     text = "Id, Genre\n" + "".join(f'{i}, "{", ".join(g)}"\n' for i, g in TRUTH.items())
     assert labels_of(load(text)) == TRUTH
@@ -372,6 +381,9 @@ def test_other_tables_are_named(load, tmp_path):
     (tmp_path / "extra.csv").write_text(f"Id,label\n{FILMS[0]},Horror\n")
     data = load(names_table(CELLS))
     assert labels_of(data) == TRUTH and finding(data, "other tables") == ["extra.csv"]
+    with pytest.raises(DataError, match="Give DATA the path of extra.csv if that is the table"):
+        load(f"Id,title\n{FILMS[0]},A film\n")
+    (tmp_path / "train.csv").write_text("Id,Genre\n")
     (tmp_path / "train.csv").rename(tmp_path / "films.csv")
     with pytest.raises(DataError, match="'extra.csv', 'films.csv'.*give the path of one"):
         genre_utils.load_dataset(str(tmp_path))

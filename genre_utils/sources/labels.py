@@ -144,6 +144,8 @@ def _read_marks(table: Table, name: str) -> list[bool | None] | None:
     few = max(len(cells) >= 10, len(cells) / 50)
     if not is_number and (not sure or odd > (sure if is_genre else few)):
         return None
+    if not is_genre and "" in values and not any(on.values()):
+        return None
     if odd > max(1, FEW * len(cells)):
         row = next(row for row, cell in enumerate(cells) if on[cell] is None)
         raise DataError(

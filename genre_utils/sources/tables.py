@@ -104,6 +104,8 @@ def _open(path: Path) -> io.TextIOWrapper:
 
 def _read_header(file: io.TextIOWrapper, path: Path) -> tuple[list[str], str]:
     line = file.readline(LONGEST_LINE)
+    if line.lower().startswith("sep=") and len(line.strip()) == 5:  # a hint for Excel
+        line = file.readline(LONGEST_LINE)
     if "\0" in line:
         raise DataError(f"{path} cannot be read as a CSV: it is no text; save it as CSV in UTF-8.")
     separator = max(SEPARATORS, key=line.count)
