@@ -66,6 +66,16 @@ WORDS: str = "outputs/words.jsonl"  # file of words read before; new ones are ad
 OUTPUT_DIR: str = "outputs/explore"  # folder for the figures, the audit and the pixels
 
 # %% [markdown]
+# papermill hands over text. "no" means no here, and `~` is your own folder; what is neither yes nor
+# no is refused before any work:
+
+# %%
+from genre_utils.support import as_choice, expand_user
+
+READ_TEXT = as_choice("READ_TEXT", READ_TEXT)
+DATA, WORDS, OUTPUT_DIR = map(expand_user, (DATA, WORDS, OUTPUT_DIR))
+
+# %% [markdown]
 # Posters are looked at in a small size here, which is quick and enough for the eye:
 
 # %%
@@ -92,7 +102,7 @@ size = images.poster_size(96, "portrait")
 plots.use_style()
 runs.check_writable(folder)
 training.check_numbers(1, LIMIT, SEED)
-ocr.check_choice(READ_TEXT)
+runs.check_writable(Path(WORDS).parent, "WORDS")
 print(f"Every poster at {size[0]} × {size[1]} pixels (height × width), outputs in {folder}/")
 
 # %% [markdown]
@@ -103,6 +113,7 @@ print(f"Every poster at {size[0]} × {size[1]} pixels (height × width), outputs
 
 # %%
 source = sources.find_data(DATA)
+runs.check_outside(folder, source.images)
 note = "Drawn sample posters, not real ones" if source.is_sample else ""
 banner = f"{'#' * 72}\n# {note.upper()}\n{'#' * 72}\n" if note else ""
 print(banner + source.how)

@@ -67,6 +67,17 @@ PAGE: bool = False  # True: open the web page in the last cell
 SHARE: bool = False  # True: the page gets a public link, for whoever has it
 
 # %% [markdown]
+# papermill hands over text. "no" means no here, and `~` is your own folder; what is neither yes nor
+# no is refused before any work:
+
+# %%
+from genre_utils.support import as_bool, expand_user
+
+READ_TEXT, PAGE = as_bool("READ_TEXT", READ_TEXT), as_bool("PAGE", PAGE)
+SHARE = as_bool("SHARE", SHARE)
+POSTERS, MODEL_DIR, OUTPUT_DIR = map(expand_user, (POSTERS, MODEL_DIR, OUTPUT_DIR))
+
+# %% [markdown]
 # ## The model
 #
 # A saved model knows its genres, its picture size and how well it did on posters it never saw.
@@ -85,6 +96,8 @@ from genre_utils.text import join_lines
 
 check_top(TOP)
 runs.check_writable(OUTPUT_DIR)
+if POSTERS:
+    runs.check_outside(OUTPUT_DIR, POSTERS)
 predictor = Predictor.load(MODEL_DIR or saved_model.RELEASED, READ_TEXT, runtime=False)
 plots.use_style()
 if predictor.model.card["training"]["sample"]:

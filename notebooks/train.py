@@ -77,6 +77,18 @@ RESTART: bool = False  # True: throw away another training in OUTPUT_DIR
 TENSORBOARD: bool = False  # True: also write TensorBoard logs to OUTPUT_DIR/tensorboard
 
 # %% [markdown]
+# papermill hands over text. "no" means no here, and `~` is your own folder; what is neither yes nor
+# no is refused before any work:
+
+# %%
+from genre_utils.support import as_bool, as_choice, expand_user
+
+LAST_FIT, RESTART = as_bool("LAST_FIT", LAST_FIT), as_bool("RESTART", RESTART)
+TENSORBOARD, READ_TEXT = as_bool("TENSORBOARD", TENSORBOARD), as_choice("READ_TEXT", READ_TEXT)
+DATA, WORDS, OUTPUT_DIR = map(expand_user, (DATA, WORDS, OUTPUT_DIR))
+machine.check_tensorboard(TENSORBOARD)
+
+# %% [markdown]
 # All GPUs or TPU cores of the machine share each step, and compute in the precision they are best
 # at. The batch grows with their number, and the learning rate with the batch:
 
@@ -120,8 +132,8 @@ models.check_model(MODEL, size)
 if SECOND_MODEL:
     models.check_second(SECOND_MODEL, size)
 training.check_numbers(BATCH_SIZE, LIMIT, SEED)
-ocr.check_choice(READ_TEXT)
 runs.check_writable(OUTPUT_DIR)
+runs.check_writable(Path(WORDS).parent, "WORDS")
 frozen = MODEL != "seed_cnn"  # the small published network has no backbone to freeze
 accelerated = machine.accelerated()
 epochs = training.choose_epochs(EPOCHS, MODEL, accelerated)
@@ -137,6 +149,7 @@ print(f"{MODEL} at {size[0]} × {size[1]} pixels (height × width), {epochs} epo
 
 # %%
 source = sources.find_data(DATA)
+runs.check_outside(OUTPUT_DIR, source.images)
 data = dataset.load_dataset(source, LIMIT, SEED)
 data.check_parts()
 note = "Drawn sample posters, not real ones" if source.is_sample else ""

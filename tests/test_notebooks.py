@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from conftest import ROOT, on_words, run_notebook
 
-from genre_utils import images
+from genre_utils import images, machine
 from genre_utils.dataset import load_dataset
+from genre_utils.machine import environment
 from genre_utils.saved_model import load_model
 from genre_utils.sources import find_data
 
@@ -46,6 +47,54 @@ def test_cells_are_short_and_led_in(name):
     for before, cell in zip(cells, cells[1:], strict=False):
         if cell.cell_type == "code":
             assert before.cell_type == "markdown", f"no sentence before: {cell.source[:60]}"
+
+
+def after_the_parameters(name: str, **given) -> dict:
+    """Run the cell behind a notebook's parameters, with these given; returns its names."""
+    cells = [c for c in jupytext.read(ROOT / "notebooks" / f"{name}.py").cells]
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    first = next(i for i, cell in enumerate(code) if cell.metadata.get("tags"))
+    names = {"machine": machine}
+    exec(code[first].source, names)
+    names |= given
+    exec(code[first + 1].source, names)
+    return names
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_booleans_are_understood_as_papermill_passes_them(name):
+    tagged = [c for c in jupytext.read(ROOT / "notebooks" / f"{name}.py").cells if c.metadata]
+    parameters = next(c.source for c in tagged if "parameters" in c.metadata.get("tags", []))
+    booleans = re.findall(r"^([A-Z_]+): bool", parameters, re.M)
+    assert booleans or name == "explore"
+    for parameter in booleans:
+        for text, meant in {"no": False, "false": False, "0": False, 0: False}.items():
+            assert after_the_parameters(name, **{parameter: text})[parameter] is meant
+        with pytest.raises(ValueError, match=f"{parameter} is 'maybe'"):
+            after_the_parameters(name, **{parameter: "maybe"})
+    for parameter in set(booleans) - {"TENSORBOARD"}:
+        for text in ("yes", "true", "1", 1):
+            assert after_the_parameters(name, **{parameter: text})[parameter] is True
+    if name != "predict":
+        assert after_the_parameters(name, READ_TEXT=True)["READ_TEXT"] == "yes"
+        assert after_the_parameters(name, READ_TEXT="auto")["READ_TEXT"] == "auto"
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_tilde_is_expanded_in_every_path(name, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    for parameter in ("DATA", "WORDS", "OUTPUT_DIR", "POSTERS", "MODEL_DIR"):
+        names = after_the_parameters(name)
+        if parameter in names:
+            names = after_the_parameters(name, **{parameter: "~/place"})
+            assert names[parameter] == "/home/someone/place"
+
+
+def test_tensorboard_without_the_package_is_said_before_any_work(monkeypatch):
+    monkeypatch.setattr(environment, "_importable", lambda module: module != "tensorboard")
+    with pytest.raises(ValueError, match="TENSORBOARD is True, and tensorboard cannot be imported"):
+        after_the_parameters("train", TENSORBOARD="yes")
+    after_the_parameters("train", TENSORBOARD="no")
 
 
 def test_the_address_is_the_same_everywhere():
@@ -258,6 +307,8 @@ def test_predict_draws_each_poster_and_names_the_bad_one(tmp_path, trained, samp
         ({"WORD_EPOCHS": -2}, "WORD_EPOCHS is -2"),
         ({"READ_TEXT": "maybe"}, "READ_TEXT is 'maybe'"),
         ({"OUTPUT_DIR": "/dev/null/model"}, "OUTPUT_DIR '/dev/null/model' cannot be written"),
+        ({"WORDS": "/dev/null/words.jsonl"}, "WORDS '/dev/null' cannot be written"),
+        ({"RESTART": "perhaps"}, "RESTART is 'perhaps'"),
         ({"LIMIT": 2}, "No labelled poster is left"),
         ({"SECOND_MODEL": "resnet9000"}, "SECOND_MODEL is 'resnet9000'"),
         ({"SECOND_MODEL": "seed_cnn"}, "SECOND_MODEL is 'seed_cnn'"),

@@ -263,6 +263,19 @@ def nvidia_capability() -> float:
         return 0.0
 
 
+def check_tensorboard(wanted: bool) -> None:
+    """Raise `ValueError` where TensorBoard's logs are wanted and cannot be written.
+
+    Keras imports what it needs for them only when the training begins.
+    """
+    missing = [name for name in ("tensorflow", "tensorboard") if not _importable(name)]
+    if wanted and missing:
+        raise ValueError(
+            f"TENSORBOARD is True, and {' and '.join(missing)} cannot be imported: pip install "
+            f"{' '.join(missing)}, or give TENSORBOARD=False."
+        )
+
+
 def persistent_path(path: str) -> Path:
     """Return a path of outputs in Colab's Drive, where it outlives a disconnect; elsewhere itself.
 

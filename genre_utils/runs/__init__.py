@@ -5,7 +5,14 @@ from genre_utils.support.lazy import lazy_names
 __getattr__ = lazy_names(
     __name__,
     {
-        "folder": ("LOCK_FILE", "Run", "open_run", "check_writable", "choice_of_run"),
+        "folder": (
+            "LOCK_FILE",
+            "Run",
+            "open_run",
+            "check_writable",
+            "check_outside",
+            "choice_of_run",
+        ),
         "fine_tuning": ("fine_tune", "Checkpoints"),
         "hosts": ("HostError", "own_folder"),
     },

@@ -200,15 +200,28 @@ def _unlock(folder: Path) -> None:
             file.parent.rmdir()
 
 
-def check_writable(folder: str | Path) -> None:
-    """Raise `RunError` unless files can be created in a folder; creates nothing that stays."""
+def check_writable(folder: str | Path, name: str = "OUTPUT_DIR") -> None:
+    """Raise `RunError` unless files can be created in a folder; creates nothing that stays.
+
+    `name` is the parameter that names another place.
+    """
     try:
         files.check_writable(Path(folder))
     except OSError as error:
         raise RunError(
-            f"OUTPUT_DIR {str(folder)!r} cannot be written ({error.strerror or error}); "
+            f"{name} {str(folder)!r} cannot be written ({error.strerror or error}); "
             "give a folder in which you may create files."
         ) from None
+
+
+def check_outside(folder: str | Path, posters: str | Path) -> None:
+    """Raise `RunError` for an output folder inside the posters': its figures would be posters."""
+    output, inside = Path(folder).resolve(), Path(posters).resolve()
+    if inside.is_dir() and output.is_relative_to(inside):
+        raise RunError(
+            f"OUTPUT_DIR {str(folder)!r} is inside the posters' folder {str(posters)!r}, where its "
+            "figures would be taken for posters: give a folder elsewhere."
+        )
 
 
 def choice_of_run(

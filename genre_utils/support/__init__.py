@@ -15,5 +15,6 @@ __getattr__ = lazy_names(
             "printable",
             "harmless",
         ),
+        "parameters": ("as_bool", "as_choice", "expand_user"),
     },
 )

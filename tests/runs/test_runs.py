@@ -188,6 +188,17 @@ def test_folder_that_cannot_be_written_is_one_sentence(tmp_path):
         runs.open_run(tmp_path / "file" / "model", {})
 
 
+def test_an_output_folder_inside_the_posters_is_refused(tmp_path):
+    posters = tmp_path / "Images"
+    posters.mkdir()
+    (tmp_path / "link").symlink_to(posters)
+    for place in (posters, posters / "out" / "model", tmp_path / "link" / "model"):
+        with pytest.raises(training.RunError, match="OUTPUT_DIR .* inside the posters' folder"):
+            runs.check_outside(place, posters)
+    runs.check_outside(tmp_path / "Images-out", posters)
+    runs.check_outside(tmp_path / "model", tmp_path / "poster.jpg")
+
+
 def test_a_folder_in_which_nothing_began_is_left_as_it_was(tmp_path):
     runs.check_writable(tmp_path / "new" / "model")
     assert not (tmp_path / "new").exists()
