@@ -380,6 +380,8 @@ def _bootstrap(labels, scores, counted, resamples: int, seed: int) -> dict:
         rows = rng.integers(0, len(labels), len(labels))
         drawn = labels[rows]
         present = drawn.any(axis=0)
+        if not present.any():  # of few posters a draw may hold none with a genre
+            continue
         draw[present] = _average_precision(drawn[:, present], scores[rows][:, present])
     with warnings.catch_warnings():
         # Genres that no draw contains give a column of NaN; they are not reported.

@@ -101,6 +101,15 @@ def test_calibration_error_measures_how_far_scores_are_from_what_comes_true():
     assert result["calibration_error_top3"] == pytest.approx(result["calibration_error"], abs=1e-9)
 
 
+def test_a_draw_without_any_positive_does_not_stop_the_report():
+    labels = np.zeros((12, 4), np.int8)
+    labels[0, 0] = 1  # in a third of the draws of twelve posters this one is missing
+    scores = np.random.default_rng(0).random((12, 4))
+    result = evaluate(labels, scores, GENRES, resamples=100)
+    assert np.isfinite(result["per_genre"]["A"]["interval"]).all()
+    assert result["macro_map_interval"] is None
+
+
 def test_paired_bootstrap_sees_a_better_system_and_no_difference():
     rng = np.random.default_rng(0)
     labels = (rng.random((400, 4)) < 0.3).astype(int)
