@@ -187,11 +187,14 @@ print("finished before: reporting again" if run.finished else "training")
 
 # %% [markdown]
 # Each poster is decoded and resized once and kept on this machine as pixels. What cannot be read is
-# left out and named, with everything else that is wrong with the data:
+# left out and named, with everything else that is wrong with the data. Which pictures counted
+# belongs to the run from here on:
 
 # %%
-cache = batches.fill_cache(data.posters["path"].tolist(), size, Path(OUTPUT_DIR) / "cache")
-data = data.without(cache.unreadable)
+files = data.posters["path"].tolist()
+cache = batches.fill_cache(files, size, Path(OUTPUT_DIR) / "cache")
+run, left_out = runs.settle_pictures(run, files, cache.unreadable)
+data = data.without(left_out)
 data.check_parts()
 data.audit.table()
 

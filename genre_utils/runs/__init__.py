@@ -12,6 +12,7 @@ __getattr__ = lazy_names(
             "check_writable",
             "check_outside",
             "choice_of_run",
+            "settle_pictures",
         ),
         "fine_tuning": ("fine_tune", "Checkpoints"),
         "hosts": ("HostError", "own_folder"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ PARTS = ("second", "words", "last_picture", "last_second", "last_words")
 
 # Held by the process that trains into a folder, and let go by the system when it is killed.
 LOCK_FILE = "in_use.lock"
+
+# The setting that names the pictures which could not be read; of names in a sentence, the first.
+UNREADABLE, FEW = "unreadable", 5
 
 _held: dict[Path, IO] = {}
 
@@ -163,7 +167,9 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
         for name in ("head.csv", "history.csv", "metrics.json", "settings.json"):
             (part.folder / name).unlink(missing_ok=True)
     if run.settings_file.exists():
-        _check_same(json.loads(run.settings_file.read_text("utf-8")), settings, run.folder)
+        begun = json.loads(run.settings_file.read_text("utf-8"))
+        begun.pop(UNREADABLE, None)  # is known, and compared, when the pictures are decoded
+        _check_same(begun, settings, run.folder)
     _check_hosts_agree(run)
     return run
 
@@ -238,6 +244,54 @@ def choice_of_run(
     begun = json.loads(file.read_text("utf-8"))
     _check_same({name: begun.get(name) for name in settings}, settings, Path(folder))
     return choice if choice != "auto" else ("yes" if begun.get("read_text") else "no")
+
+
+def settle_pictures(
+    run: Run, paths: Sequence[str], unreadable: Mapping[str, str]
+) -> tuple[Run, dict[str, str]]:
+    """Make the pictures that counted part of a run, as soon as the `paths` are decoded.
+
+    `unreadable` is `{path: reason}` of those that could not be. Returns the run that knows them,
+    and `{path: reason}` of all pictures that it goes without: where a finished training could not
+    read some that are mended by now, these, too, which a line says. Raises `RunError` where that
+    cannot be: a training that was only begun learns from the same pictures to its end, and a
+    finished one is not reported without pictures that it has read.
+    """
+    now = {path: os.path.basename(path) for path in unreadable}
+    settled = Run(run.folder, {**run.settings, UNREADABLE: sorted(now.values())})
+    _check_hosts_agree(settled)
+    begun = json.loads(run.settings_file.read_text("utf-8")) if run.settings_file.exists() else {}
+    if UNREADABLE not in begun:  # nothing was begun, or by a version that did not note it
+        return settled, dict(unreadable)
+    before = set(begun[UNREADABLE])
+    lost = sorted(set(now.values()) - before)
+    mended = {path for path in paths if os.path.basename(path) in before and path not in now}
+    if lost or (mended and not run.finished):
+        raise RunError(
+            f"{run.folder} holds a training on other pictures: "
+            + "; ".join(_listed(lost, "cannot be read now and could be then"))
+            + ("; " if lost and mended else "")
+            + "; ".join(_listed(map(os.path.basename, mended), "can be read now"))
+            + ". Put the pictures back as they were, give another OUTPUT_DIR, or RESTART=True to "
+            "throw that training away."
+        )
+    if run.finished and before:
+        (which,) = _listed(before, "could not be read")
+        print(
+            f"This training was finished on damaged pictures: {which} and did not count. They are "
+            "left out of this report, too, mended or not; RESTART=True learns from them."
+        )
+    mending = dict.fromkeys(mended, "it could not be read when this training was made")
+    return Run(run.folder, {**run.settings, UNREADABLE: begun[UNREADABLE]}), {
+        **unreadable,
+        **mending,
+    }
+
+
+def _listed(names: Iterable[str], what: str) -> list[str]:
+    names = sorted(names)
+    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    return [f"{', '.join(names[:FEW])}{more} {what}"] if names else []
 
 
 def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:

@@ -188,6 +188,48 @@ def test_folder_that_cannot_be_written_is_one_sentence(tmp_path):
         runs.open_run(tmp_path / "file" / "model", {})
 
 
+def settle(folder, *unreadable):
+    """Open a run on three posters, of which some cannot be read; returns what it goes without."""
+    files = [f"/data/{name}.jpg" for name in "abc"]
+    run = runs.open_run(folder, {"seed": 0})
+    bad = {f"/data/{name}.jpg": "damaged" for name in unreadable}
+    run, left_out = runs.settle_pictures(run, files, bad)
+    return run, sorted(path[6] for path in left_out)
+
+
+def test_which_pictures_counted_belongs_to_a_training_that_is_begun(tmp_path):
+    run, left_out = settle(tmp_path, "a")
+    assert left_out == ["a"]
+    run.begin()
+    assert settle(tmp_path, "a")[1] == ["a"]
+    with pytest.raises(training.RunError, match=r"a\.jpg can be read now.*RESTART=True"):
+        settle(tmp_path)
+    with pytest.raises(training.RunError, match=r"b\.jpg cannot be read now"):
+        settle(tmp_path, "a", "b")
+
+
+def test_a_training_finished_on_damaged_pictures_says_so_and_keeps_to_its_posters(tmp_path, capsys):
+    run, _ = settle(tmp_path, "a")
+    run.begin()
+    run.finish({})
+    capsys.readouterr()
+    for mended in (False, True):
+        assert settle(tmp_path, *([] if mended else "a"))[1] == ["a"]
+        said = capsys.readouterr().out
+        assert "finished on damaged pictures: a.jpg could not be read" in said
+    with pytest.raises(training.RunError, match=r"b\.jpg cannot be read now"):
+        settle(tmp_path, "a", "b")
+
+
+def test_a_finished_training_that_noted_no_pictures_is_reported_as_before(tmp_path, capsys):
+    run = runs.open_run(tmp_path, {"seed": 0})
+    run.begin()
+    run.finish({})
+    capsys.readouterr()
+    assert settle(tmp_path, "a")[1] == ["a"] and settle(tmp_path)[1] == []
+    assert capsys.readouterr().out == ""
+
+
 def test_an_output_folder_inside_the_posters_is_refused(tmp_path):
     posters = tmp_path / "Images"
     posters.mkdir()
