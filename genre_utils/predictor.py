@@ -87,10 +87,11 @@ class Predictor:
     def predict(self, images: Any, top: int = 3) -> pd.DataFrame:
         """Give the `top` genres of each poster, the likeliest first.
 
-        `images` is one or many of: path, folder (all files in it and below), bytes, PIL image,
-        array. Columns: `poster` (the path as given, or relative to the given folder), `rank`
-        from 1, `genre`, `score` from 0 to 1, `error`. A file that cannot be read is one row with
-        only `poster` and `error` filled. Raises `ValueError` unless `top` is at least 1.
+        `images` is one or many of: path, folder (all files in it and below), open file or stream,
+        bytes, PIL image, array. Columns: `poster` (the path as given, or relative to the given
+        folder), `rank` from 1, `genre`, `score` from 0 to 1, `error`. A file that cannot be read is
+        one row with only `poster` and `error` filled. Raises `ValueError` unless `top` is at least
+        1.
         """
         import pandas as pd
 
@@ -237,8 +238,8 @@ def list_posters(images: Any) -> Iterator[tuple[str, Any]]:
 
     Files that are no pictures are yielded too: whoever reads them names them as bad.
     """
-    single = isinstance(images, (str, os.PathLike, bytes, bytearray, np.ndarray))
-    if single or not isinstance(images, Iterable):
+    single = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray))
+    if single or hasattr(images, "read") or not isinstance(images, Iterable):
         images = [images]
     for number, source in enumerate(images, start=1):
         if not isinstance(source, (str, os.PathLike)):

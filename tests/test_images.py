@@ -1,9 +1,13 @@
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
 from genre_utils import images
 from genre_utils.images import PosterError, enlarged, poster_size, read_poster, resize_poster
+from genre_utils.sample import draw_poster
 
 
 def near(a: np.ndarray, b: np.ndarray) -> float:
@@ -119,6 +123,78 @@ def test_truncated_jpeg_is_an_error_not_half_a_poster(picture, encode, tenth):
     content = encode(picture, "JPEG")
     with pytest.raises(PosterError):
         read_poster(content[: len(content) * tenth // 10], "cut.jpg")
+
+
+KINDS = [
+    {},
+    {"progressive": True},
+    {"quality": 100, "subsampling": 0},
+    {"restart_marker_blocks": 4},
+    {"optimize": True},
+]
+
+
+@pytest.mark.parametrize("options", KINDS)
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_jpeg_that_lacks_its_end_marker_alone_is_read_and_that_is_said(
+    picture, encode, options, left, capsys
+):
+    content = encode(picture, "JPEG", **options)
+    whole = read_poster(content)
+    assert capsys.readouterr().err == ""
+    cut = content[: len(content) - 2 + left]
+    np.testing.assert_array_equal(read_poster(cut, "a.jpg"), whole)
+    assert capsys.readouterr().err.startswith("a.jpg: the end marker of this JPEG is missing")
+
+
+@pytest.mark.parametrize("options", KINDS)
+def test_a_jpeg_cut_in_its_data_is_refused_wherever_that_changes_a_pixel(encode, options):
+    # Flat at its end, where data repeat and a decoder's zeros come close to them.
+    poster = draw_poster(["Horror"], np.random.default_rng(0)).convert("RGB").resize((40, 60))
+    content = encode(poster, "JPEG", **options)
+    whole = read_poster(content)
+    lengths = [*range(700, len(content) - 12, 41), *range(len(content) - 12, len(content) - 2)]
+    refused = 0
+    for length in lengths:
+        try:
+            np.testing.assert_array_equal(read_poster(content[:length]), whole)
+        except PosterError:
+            refused += 1
+    assert refused >= len(lengths) - 2
+
+
+def test_a_cut_jpeg_is_refused_between_scans_and_where_zeros_fill_it_up(picture, encode):
+    content = encode(picture, "JPEG", progressive=True)
+    scans = [i for i in range(len(content)) if content[i : i + 2] == b"\xff\xda"]
+    for cut in scans[1:]:
+        with pytest.raises(PosterError, match="damaged"):
+            read_poster(content[:cut])
+    for size in (100, 100_000):
+        with pytest.raises(PosterError, match="damaged"):
+            read_poster(encode(picture, "JPEG")[:-20] + bytes(size))
+
+
+def test_an_open_file_and_a_stream_are_read(picture, encode, tmp_path):
+    content = encode(picture, "PNG")
+    (tmp_path / "a.png").write_bytes(content)
+    with open(tmp_path / "a.png", "rb") as file:
+        np.testing.assert_array_equal(read_poster(file), picture)
+    np.testing.assert_array_equal(read_poster(io.BytesIO(content)), picture)
+    text = io.StringIO("a.png")
+    with pytest.raises(PosterError, match="open it with 'rb'"):
+        read_poster(text)
+
+
+def test_an_empty_folder_and_an_address_get_the_sentence_that_fits(tmp_path):
+    (tmp_path / "empty, too").mkdir()
+    with pytest.raises(PosterError, match="this is an empty folder"):
+        read_poster(tmp_path)
+    (tmp_path / "empty, too" / "a.txt").write_text("a")
+    with pytest.raises(PosterError, match="this is a folder, not a picture"):
+        read_poster(tmp_path)
+    for address in ("https://example.org/a.jpg", Path("http://example.org/a.jpg")):
+        with pytest.raises(PosterError, match="internet address: download"):
+            read_poster(address)
 
 
 def test_missing_file_and_folder_are_named(tmp_path):

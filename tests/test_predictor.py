@@ -1,4 +1,5 @@
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import pytest
 from genre_utils import networks, saved_model
 from genre_utils.images import PosterError
 from genre_utils.ocr import Line, WordCache, hash_file
-from genre_utils.predictor import Predictor
+from genre_utils.predictor import Predictor, list_posters
 from genre_utils.saved_model import ModelError, load_model
 from genre_utils.sources.sample import MUSIC_MARK, draw_poster
 from genre_utils.text import NgramModel
@@ -60,6 +61,15 @@ def test_any_mix_of_sources_gives_the_same_scores(predictor, poster, tmp_path):
     scores = predictor.predict_all(sources)[list(predictor.genres)].to_numpy()
     np.testing.assert_allclose(scores, np.repeat(scores[:1], len(sources), axis=0), atol=1e-5)
     assert predictor.predict_all(sources)["poster"][0] == str(path)
+
+
+def test_an_open_file_or_stream_is_one_poster(poster, tmp_path):
+    poster.save(tmp_path / "a.png")
+    with open(tmp_path / "a.png", "rb") as file:
+        assert [source for _, source in list_posters(file)] == [file]
+        assert len(list(list_posters([file, memoryview(b"")]))) == 2
+    assert len(list(list_posters(io.BytesIO(b"a\nb\n")))) == 1
+    assert len(list(list_posters(memoryview(b"ab")))) == 1
 
 
 def test_batches_do_not_change_scores(predictor, poster):
