@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import importlib.util
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genre_utils import __version__, machine
 from genre_utils.ocr import WORDS_FILE
-from genre_utils.support import make_writable, printable, replacing
+from genre_utils.support import (
+    check_writable,
+    expand_user,
+    make_writable,
+    only_writer,
+    printable,
+    replacing,
+)
 
 if TYPE_CHECKING:  # seconds that `predict` need not wait
     import pandas as pd
@@ -93,31 +102,55 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     predict = _command(commands, "predict", "the top genres of posters")
-    predict.add_argument("paths", nargs="*", metavar="PATH", help="picture, or folder of pictures")
-    predict.add_argument("--list", metavar="FILE", help="file with a path a line; - reads them")
+    predict.add_argument(
+        "paths", nargs="*", type=expand_user, metavar="PATH", help="picture, or folder of pictures"
+    )
+    predict.add_argument(
+        "--list", type=expand_user, metavar="FILE", help="file with a path a line; - reads them"
+    )
     predict.add_argument("--top", type=int, default=3, help="genres a poster (default: 3)")
     predict.add_argument(
         "--all-genres", action="store_true", help="one row a poster, a column for every genre"
     )
-    predict.add_argument("--csv", metavar="FILE", help="write the table as CSV; - prints it")
+    predict.add_argument(
+        "--csv", type=expand_user, metavar="FILE", help="write the table as CSV; - prints it"
+    )
     predict.set_defaults(run=_predict)
-    predict.add_argument("--parquet", metavar="DIR", help="with --ray: where the result goes")
+    predict.add_argument(
+        "--parquet", type=expand_user, metavar="DIR", help="with --ray: where the result goes"
+    )
 
     evaluate = _command(commands, "evaluate", "score the model on posters with known genres")
-    evaluate.add_argument("--data", required=True, metavar="DIR", help="folder of posters, or CSV")
-    evaluate.add_argument("--ids", metavar="FILE", help="ids to score (default: the test set)")
     evaluate.add_argument(
-        "--words", metavar="FILE", help=f"words read before (default: {WORDS_FILE})"
+        "--data", required=True, type=expand_user, metavar="DIR", help="folder of posters, or CSV"
+    )
+    evaluate.add_argument(
+        "--ids", type=expand_user, metavar="FILE", help="ids to score (default: the test set)"
+    )
+    evaluate.add_argument(
+        "--words",
+        type=expand_user,
+        metavar="FILE",
+        help=f"words read before (default: {WORDS_FILE})",
     )
     evaluate.set_defaults(run=_evaluate)
 
     read = _command(commands, "read", "read the words on the posters of a data set")
-    read.add_argument("--data", required=True, metavar="DIR", help="folder of posters, or CSV")
     read.add_argument(
-        "--words", metavar="FILE", help=f"where they are kept (default: {WORDS_FILE})"
+        "--data", required=True, type=expand_user, metavar="DIR", help="folder of posters, or CSV"
     )
     read.add_argument(
-        "--import", metavar="FILE", dest="readings", help="take readings made elsewhere first"
+        "--words",
+        type=expand_user,
+        metavar="FILE",
+        help=f"where they are kept (default: {WORDS_FILE})",
+    )
+    read.add_argument(
+        "--import",
+        type=expand_user,
+        metavar="FILE",
+        dest="readings",
+        help="take readings made elsewhere first",
     )
     read.add_argument(
         "--anew", action="store_true", help="read again what was read with other settings"
@@ -144,21 +177,29 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="dense layers and embeddings in 8 bits",
     )
-    export.add_argument("--data", metavar="DIR", help="posters whose validation set is scored")
-    export.add_argument("--words", metavar="FILE", help=f"their words (default: {WORDS_FILE})")
+    export.add_argument(
+        "--data", type=expand_user, metavar="DIR", help="posters whose validation set is scored"
+    )
+    export.add_argument(
+        "--words", type=expand_user, metavar="FILE", help=f"their words (default: {WORDS_FILE})"
+    )
     export.set_defaults(run=_export)
 
     for command in (predict, read):
         command.add_argument("--ray", action="store_true", help="work on Ray, on all its machines")
         command.add_argument("--ray-address", metavar="ADDRESS", help="a cluster's (default: here)")
     for command in (predict, evaluate, app, card, export):
-        command.add_argument("--model", metavar="DIR", help="model folder (default: the released)")
+        command.add_argument(
+            "--model", type=expand_user, metavar="DIR", help="model folder (default: the released)"
+        )
     for command in (predict, evaluate, app):
         command.add_argument(
             "--no-text", action="store_true", help="judge the picture alone, which is faster"
         )
     for command in (predict, evaluate):
-        command.add_argument("--json", metavar="FILE", help="write JSON; - prints it")
+        command.add_argument(
+            "--json", type=expand_user, metavar="FILE", help="write JSON; - prints it"
+        )
     return parser
 
 
@@ -180,7 +221,7 @@ def _port(text: str) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     from genre_utils.apps import catalogue
-    from genre_utils.predictor import Predictor, list_posters
+    from genre_utils.predictor import Predictor
 
     if options.top < 1:
         raise ValueError(f"--top is {options.top}: give 1 or more.")
@@ -188,16 +229,17 @@ def _predict(options: argparse.Namespace) -> int:
         return _predict_on_ray(options)
     if options.parquet:
         raise ValueError("--parquet goes with --ray: without it, give --csv or --json.")
-    for file in (options.csv, options.json):
-        _check_writable(file)
+    own = _check_tables(options)
     posters = _posters(options)
     predictor = Predictor.load(_model(options), not options.no_text)
-    count = None if options.list == "-" else sum(1 for _ in list_posters(_posters(options)))
     with _log_file(options) as file:
+        count = None
+        if options.list != "-":
+            count = sum(1 for _ in catalogue.list_inputs(_posters(options), own))
         inputs = [os.path.abspath(path) for path in (*options.paths, options.list) if path]
         log = catalogue.ResumableLog(file, predictor, inputs)
         try:
-            for found in log.fill(predictor, posters, count):
+            for found in log.fill(predictor, posters, count, own):
                 if found.error:
                     named = f"{printable(found.poster)}: {printable(found.error)}"
                     print(f"not predicted: {named}", file=sys.stderr)
@@ -229,26 +271,59 @@ def _write_tables(options: argparse.Namespace, log: Any, genres: Sequence[str]) 
 
 @contextmanager
 def _log_file(options: argparse.Namespace) -> Iterator[Path]:
-    """Return the path of the log: beside the first file to write, kept until that is written."""
+    """Return the log's place: beside the first file to write, kept until that is written."""
+    from genre_utils.apps import catalogue
+
     files = [file for file in (options.csv, options.json) if file and file != "-"]
     if not files:
         with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder) / "predictions.partial"
+            yield catalogue.partial_file(Path(folder) / "predictions")
         return
-    log = Path(f"{files[0]}.partial")
-    yield log
-    log.unlink()
+    with ExitStack() as locks:
+        for file in files:
+            locks.enter_context(only_writer(file))
+        log = catalogue.partial_file(files[0])
+        yield log
+        log.unlink()
+
+
+def _check_tables(options: argparse.Namespace) -> set[str]:
+    """Refuse, before the long work, tables that would cost something; returns `own_files`."""
+    from genre_utils.apps import catalogue
+    from genre_utils.images import is_picture
+
+    tables = {"--csv": options.csv, "--json": options.json}
+    if options.csv and options.csv == options.json:
+        raise ValueError(f"--csv and --json are both {options.csv}: give each a name of its own.")
+    tables = {option: file for option, file in tables.items() if file and file != "-"}
+    inputs = {os.path.realpath(path): "which is read" for path in options.paths}
+    if options.list and options.list != "-":
+        inputs[os.path.realpath(options.list)] = "the list that is read"
+    for option, file in tables.items():
+        _check_writable(option, file)
+        what = inputs.get(os.path.realpath(file)) or (is_picture(file) and "which is a picture")
+        if what:
+            raise ValueError(f"{option} would write over {file}, {what}: give another name.")
+    if len(tables) == 2:
+        first, second = (catalogue.own_files([file]) for file in tables.values())
+        if first & second:
+            raise ValueError(
+                f"--csv {options.csv} and --json {options.json} would be written over each other: "
+                "give other names."
+            )
+    return catalogue.own_files(tables.values())
 
 
 def _posters(options: argparse.Namespace) -> Iterator[str]:
-    """Return the paths of the command line, and those in a list without holding it in memory."""
+    """Yield the paths of the command line, and those in a list without holding it in memory."""
     if not (options.paths or options.list):
         raise ValueError("predict needs a PATH, or --list with a file of paths.")
     if options.list and options.list != "-" and not Path(options.list).is_file():
-        raise ValueError(f"--list is {options.list}: there is no such file.")
+        raise ValueError(f"--list is {options.list}{_why_no_list(options.list)}")
 
     def paths() -> Iterator[str]:
-        yield from options.paths
+        for path in options.paths:
+            yield from _matching(path)
         if options.list:
             source = 0 if options.list == "-" else options.list
             with open(source, encoding="utf-8-sig", errors="surrogateescape") as lines:
@@ -257,12 +332,34 @@ def _posters(options: argparse.Namespace) -> Iterator[str]:
     return paths()
 
 
+def _matching(path: str) -> list[str]:
+    """List what a pattern such as `*.png` stands for; not all shells do that, cmd.exe does not."""
+    if os.path.lexists(path) or not glob.has_magic(path):
+        return [path]
+    return sorted(glob.glob(path, recursive=True)) or [path]
+
+
+def _why_no_list(name: str) -> str:
+    if os.path.isdir(name):
+        return ", a folder: give it without --list, or a file with a path a line."
+    if re.match("(https?|ftp)://", name):
+        return ", an internet address: download the list, and the pictures, first."
+    return ": there is no such file."
+
+
 def _predict_on_ray(options: argparse.Namespace) -> int:
     _check_ray()
     from genre_utils.apps import on_ray
 
     if not options.parquet or options.csv or options.json:
         raise ValueError("--ray writes Parquet: give --parquet DIR, and no --csv or --json.")
+    written = Path(options.parquet).resolve()
+    for path in filter(os.path.isdir, options.paths):
+        if written.is_relative_to(Path(path).resolve()):
+            raise ValueError(
+                f"--parquet {options.parquet} is inside {path}, where its files would be taken for "
+                "posters: give a folder elsewhere."
+            )
     if Path(options.parquet).is_dir() and any(Path(options.parquet).iterdir()):
         raise ValueError(f"{options.parquet} holds files already: give a new folder to --parquet.")
     predicted, bad = on_ray.predict(
@@ -287,9 +384,10 @@ def _export(options: argparse.Namespace) -> int:
     from genre_utils import sources
     from genre_utils.apps import export
 
-    folder = _model(options)
-    for file in export.export_model(folder, options.format, options.int8):
-        print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    folder = _writable_model(options)
+    with only_writer(folder):
+        for file in export.export_model(folder, options.format, options.int8):
+            print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     if options.data or os.environ.get(sources.VARIABLE):
         lost = _compare(options, folder)
         print(
@@ -317,10 +415,15 @@ def _compare(options: argparse.Namespace, folder: Path) -> dict[str, float]:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    _check_writable("--json", options.json)
+    with only_writer(options.json) if options.json not in (None, "-") else nullcontext():
+        return _score(options)
+
+
+def _score(options: argparse.Namespace) -> int:
     from genre_utils import dataset, evaluation, sources
     from genre_utils.predictor import Predictor
 
-    _check_writable(options.json)
     if options.no_text and options.words:
         raise ValueError("--words names words that --no-text leaves out: give only one of them.")
     if options.ids and not Path(options.ids).is_file():
@@ -389,7 +492,13 @@ def _read(options: argparse.Namespace) -> int:
     from genre_utils import dataset, ocr, sources
 
     file = Path(options.words or WORDS_FILE)
-    make_writable(file.parent)
+    try:
+        make_writable(file.parent)
+    except OSError as error:
+        raise ValueError(
+            f"The words cannot be kept in {file} ({error.strerror or error}): give --words a file "
+            "in a folder that you may write to."
+        ) from None
     if options.ray or options.ray_address:
         _check_ray()
     source = sources.find_data(options.data)
@@ -432,7 +541,9 @@ def _app(options: argparse.Namespace) -> int:
 def _card(options: argparse.Namespace) -> int:
     from genre_utils.apps import write_model_card
 
-    print(write_model_card(_model(options)))
+    folder = _writable_model(options)
+    with only_writer(folder):
+        print(write_model_card(folder))
     return PREDICTED
 
 
@@ -455,15 +566,36 @@ def _model(options: argparse.Namespace) -> Path:
     return Path(options.model) if options.model else RELEASED
 
 
-def _check_writable(file: str | None) -> None:
-    """Fail before the long work, not after it."""
+def _writable_model(options: argparse.Namespace) -> Path:
+    """Return the folder of a model into which the command writes; a missing one is named later."""
+    folder = _model(options)
+    if folder.is_dir():
+        try:
+            check_writable(folder)
+        except OSError as error:
+            raise ValueError(
+                f"{folder} cannot be written ({error.strerror or error}): copy it to where you may "
+                "write, and name the copy by --model."
+            ) from None
+    return folder
+
+
+def _check_writable(option: str, file: str | None) -> None:
+    """Fail before the long work, not after it; the sentence names the option that helps."""
     if file is None or file == "-":
         return
     folder = Path(file).absolute().parent
     if Path(file).is_dir():
-        raise ValueError(f"{file} cannot be written: it is a folder.")
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"{file} cannot be written: {folder} is no folder you may write to.")
+        raise ValueError(f"{option} {file} cannot be written: it is a folder. Name a file.")
+    try:
+        if not folder.is_dir():
+            raise NotADirectoryError(f"there is no folder {folder}")
+        check_writable(folder)
+    except OSError as error:
+        raise ValueError(
+            f"{option} {file} cannot be written ({error.strerror or error}): give {option} a file "
+            "in a folder that you may write to."
+        ) from None
 
 
 def _write(file: str, text: str) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from genre_utils import __main__ as command_line
 from genre_utils import saved_model
 from genre_utils.__main__ import main
 from genre_utils.sources.sample import draw_poster
@@ -120,6 +121,87 @@ def test_every_command_has_help_with_an_example(capsys):
             main([command, "--help"])
         assert stopped.value.code == 0
         assert f"python -m genre_utils {command}" in capsys.readouterr().out
+
+
+def refusal(capsys, *arguments) -> str:
+    """What a command says that is refused before a model is loaded."""
+    assert main([*map(str, arguments), *(["--model", "no/model"] * (arguments[0] != "read"))]) == 2
+    return capsys.readouterr().err
+
+
+def test_tables_that_would_cost_something_are_refused(posters, tmp_path, capsys):
+    horror, names = posters / "Horror.jpg", tmp_path / "paths.txt"
+    names.write_text(f"{horror}\n")
+    before = horror.read_bytes(), names.read_text()
+    for name in (tmp_path / "out", "-"):
+        said = refusal(capsys, "predict", horror, "--csv", name, "--json", name)
+        assert f"--csv and --json are both {name}" in said
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    for other in ("link", "out.partial", "../" + tmp_path.name + "/out"):
+        tables = "--csv", tmp_path / "out", "--json", tmp_path / other
+        assert "written over each other" in refusal(capsys, "predict", horror, *tables)
+    for option in ("--csv", "--json"):
+        said = refusal(capsys, "predict", horror, option, horror)
+        assert f"{option} would write over {horror}, which is read" in said
+        said = refusal(capsys, "predict", posters, option, horror)
+        assert f"{option} would write over {horror}, which is a picture" in said
+        said = refusal(capsys, "predict", "--list", names, option, names)
+        assert f"{option} would write over {names}, the list that is read" in said
+    assert (horror.read_bytes(), names.read_text()) == before
+
+
+def test_a_list_that_is_none_gets_the_sentence_that_fits(tmp_path, capsys):
+    assert "a folder: give it without --list" in refusal(capsys, "predict", "--list", tmp_path)
+    address = "https://example.org/paths.txt"
+    assert "an internet address" in refusal(capsys, "predict", "--list", address)
+    assert "there is no such file" in refusal(capsys, "predict", "--list", tmp_path / "none.txt")
+
+
+def test_a_folder_that_cannot_be_written_names_the_option_that_helps(posters, capsys, monkeypatch):
+    def read_only(folder):
+        raise OSError(30, "Read-only file system", str(folder))
+
+    monkeypatch.setattr(command_line, "check_writable", read_only)
+    monkeypatch.setattr(command_line, "make_writable", read_only)
+    for option in ("--csv", "--json"):
+        said = refusal(capsys, "predict", posters, option, "genres")
+        assert "Read-only" in said and f"give {option} a file in a folder" in said
+    assert "give --json a file" in refusal(capsys, "evaluate", "--data", posters, "--json", "a")
+    assert "give --words a file" in refusal(capsys, "read", "--data", posters)
+    for command in ("card", "export"):
+        assert main([command, "--model", str(posters)]) == 2
+        assert "name the copy by --model" in capsys.readouterr().err
+
+
+def test_a_tilde_in_an_option_is_the_user_s_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    commands = {
+        "predict": ["paths", "--list", "--csv", "--json", "--parquet", "--model"],
+        "evaluate": ["--data", "--ids", "--words", "--model", "--json"],
+        "read": ["--data", "--words", "--import"],
+        "export": ["--data", "--words", "--model"],
+        "app": ["--model"],
+        "card": ["--model"],
+    }
+    for command, names in commands.items():
+        given = [word for name in names for word in (name, "~/a")[not name.startswith("-") :]]
+        read = vars(command_line._parser().parse_args([command, *given]))
+        values = [value for value in read.values() if "/a" in str(value)]
+        assert len(values) == len(names)
+        assert all(value in (f"{tmp_path}/a", [f"{tmp_path}/a"]) for value in values)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["predict", "--help"]])
+def test_help_and_version_need_no_numpy(arguments):
+    code = (
+        "import sys; from genre_utils.__main__ import main\n"
+        f"try: main({arguments!r})\n"
+        "except SystemExit as stopped: assert stopped.code == 0\n"
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert not loaded & {"numpy", "pandas", "sklearn", "PIL", "keras", "onnxruntime", "filelock"}
 
 
 def test_a_prediction_prints_no_notices_of_libraries(posters, trained):

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,7 +21,14 @@ from typing import Any, TextIO
 import numpy as np
 
 from genre_utils.predictor import Prediction, Predictor, highest, list_posters
-from genre_utils.support import harmless, naming_full_disks, printable, replacing
+from genre_utils.support import (
+    harmless,
+    lock_file,
+    naming_full_disks,
+    printable,
+    replacing,
+    temporary_file,
+)
 
 
 class ResumableLog:
@@ -39,11 +47,18 @@ class ResumableLog:
         self.done = self._resume()
 
     def fill(
-        self, predictor: Predictor, images: Iterable[Any], count: int | None = None
+        self,
+        predictor: Predictor,
+        images: Iterable[Any],
+        count: int | None = None,
+        own: Collection[str] = (),
     ) -> Iterator[Prediction]:
-        """Predict and write what the log lacks of `count` posters; yields it as written."""
+        """Predict and write what the log lacks of `count` posters; yields it as written.
+
+        The files in `own` are passed over, see `own_files`.
+        """
         before = self.done.total()
-        left = (item for item in list_posters(images) if not self._take(item[0]))
+        left = (item for item in list_inputs(images, own) if not self._take(item[0]))
         predictions = predictor.stream_named(left, None if count is None else count - before)
         # Each line is handed to the system as it ends: a killed command loses a batch at most.
         with (
@@ -100,6 +115,33 @@ class ResumableLog:
             for line in file:
                 whole += len(line) if line.endswith(b"\n") else 0
             file.truncate(whole)
+
+
+def partial_file(file: str | os.PathLike) -> Path:
+    """Return where the log of a table stands while it is not done."""
+    return Path(f"{file}.partial")
+
+
+def own_files(tables: Iterable[str | os.PathLike]) -> set[str]:
+    """Return the real paths of all that a command writes for its tables, finished or not."""
+    own = set()
+    for table in tables:
+        file = Path(os.path.realpath(table))
+        partial = partial_file(table)
+        own |= {os.path.realpath(partial), os.fspath(file), os.fspath(temporary_file(file))}
+        own |= {os.fspath(lock_file(table)), os.fspath(lock_file(partial))}
+    return own
+
+
+def list_inputs(images: Iterable[Any], own: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """List posters as `list_posters` does, without a command's own files: they are no posters."""
+    names = {os.path.basename(file) for file in own}
+    for name, source in list_posters(images):
+        is_path = isinstance(source, (str, os.PathLike))
+        # Links are followed only where the name fits, which spares a call of the system a poster.
+        if is_path and os.path.basename(source) in names and os.path.realpath(source) in own:
+            continue
+        yield name, source
 
 
 def rows(log: ResumableLog, genres: Sequence[str], top: int | None) -> Iterator[dict[str, Any]]:

@@ -8,13 +8,16 @@ __getattr__ = lazy_names(
         "files": (
             "FULL",
             "replacing",
+            "temporary_file",
             "naming_full_disks",
+            "check_writable",
             "make_writable",
             "write_json",
             "write_csv",
             "printable",
             "harmless",
         ),
+        "locks": ("LockedError", "lock_file", "only_writer"),
         "parameters": ("as_bool", "as_choice", "expand_user"),
     },
 )

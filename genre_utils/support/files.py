@@ -33,13 +33,18 @@ def replacing(path: Path) -> Iterator[Path]:
     if path.exists() and not (path.is_file() or path.is_dir()):
         yield path
         return
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    temporary = temporary_file(path)
     try:
         with naming_full_disks(path):
             yield temporary
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_file(path: Path) -> Path:
+    """Return where a file stands until it is whole."""
+    return path.with_name(f".{path.stem}.partial{path.suffix}")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from genre_utils.apps.catalogue import ResumableLog, write_csv
 from genre_utils.images import PosterError
 from genre_utils.predictor import Predictor, list_posters
 from genre_utils.sources.sample import draw_poster
+from genre_utils.support import only_writer
 
 COUNT = 40  # more than a batch
 
@@ -141,6 +142,60 @@ def test_what_a_terminal_would_obey_is_printed_as_codes(model, tmp_path, capsys,
 def test_a_genre_is_no_formula_in_the_header_of_a_table(tmp_path):
     write_csv(iter([{"poster": "a", "=1+1": 0.5}]), ("poster", "=1+1"), str(tmp_path / "a.csv"))
     assert rows_of(tmp_path / "a.csv") == [{"poster": "a", "'=1+1": "0.5"}]
+
+
+def predict(posters, model, *more) -> int:
+    arguments = ["predict", str(posters), "--model", str(model), "--no-text", "--top", "1"]
+    return main([*arguments, *map(str, more)])
+
+
+def test_what_the_command_writes_is_no_poster_finished_or_not(posters, model):
+    csv, lines = posters / "genres.csv", posters / "below" / "genres.jsonl"
+    for _ in range(2):  # the second time they are there already, beside what a killed run leaves
+        assert predict(posters, model, "--csv", csv, "--json", lines) == 0
+        assert len(rows_of(csv)) == COUNT
+        assert len(lines.read_text("utf-8").splitlines()) == COUNT
+        for left in (".genres.csv.lock", ".genres.partial.csv", "genres.csv.partial"):
+            assert not (posters / left).exists(), left
+            (posters / left).write_text("")
+    lines.unlink()
+    (posters / "other.csv").write_text("somebody else's")
+    assert predict(posters, model, "--csv", csv) == 0
+    assert [row["poster"] for row in rows_of(csv) if row["error"]] == ["other.csv", "z.txt"]
+
+
+def test_a_second_command_that_writes_the_same_file_is_refused(posters, model, tmp_path, capsys):
+    csv = tmp_path / "genres.csv"
+    csv.write_text("of before")
+    with only_writer(csv):
+        assert predict(posters, model, "--csv", csv) == 2
+        assert predict(posters, model, "--json", csv) == 2
+        (tmp_path / "link.csv").symlink_to(csv)
+        assert predict(posters, model, "--csv", tmp_path / "link.csv") == 2
+    assert capsys.readouterr().err.count("Another command is writing") == 3
+    assert csv.read_text() == "of before" and not list(tmp_path.glob("*.partial"))
+    assert predict(posters, model, "--csv", csv) == 0
+
+
+def test_a_pattern_in_quotes_stands_for_its_pictures(posters, model, tmp_path):
+    csv = tmp_path / "genres.csv"
+    assert predict(posters / "[01].jpg", model, "--csv", csv) == 0
+    assert [row["poster"] for row in rows_of(csv)] == [str(posters / f"{i}.jpg") for i in (0, 1)]
+    os.rename(posters / "0.jpg", posters / "[01].jpg")  # a file of that name is that file
+    assert predict(posters / "[01].jpg", model, "--csv", csv) == 0
+    assert [row["poster"] for row in rows_of(csv)] == [str(posters / "[01].jpg")]
+
+
+def test_a_jpeg_without_its_end_marker_is_predicted_and_that_is_said(
+    posters, model, tmp_path, capsys
+):
+    whole = (posters / "0.jpg").read_bytes()
+    (tmp_path / "end.jpg").write_bytes(whole[:-2])
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) * 9 // 10])
+    assert predict(tmp_path / "end.jpg", model) == 0
+    assert "end.jpg: the end marker of this JPEG is missing" in capsys.readouterr().err
+    assert predict(tmp_path / "cut.jpg", model) == 1
+    assert "the file ends before the picture does" in capsys.readouterr().err
 
 
 def test_no_posters_at_all_is_wrong_use(capsys):
