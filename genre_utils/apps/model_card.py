@@ -149,7 +149,9 @@ def _figures(metrics: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _limits(card: Mapping[str, Any], genres: Mapping[str, Mapping[str, Any]]) -> str:
-    limits = ["Posters unlike those of its training may be predicted wrongly, drawn ones among them."]
+    limits = [
+        "Posters unlike those of its training may be predicted wrongly, drawn ones among them."
+    ]
     if card["training"].get("read_text"):
         limits.append(
             "Words are read best in Latin letters and understood best in English; names that stood "

@@ -24,16 +24,19 @@ from starlette.middleware import Middleware
 from genre_utils import plots
 from genre_utils.apps import grad_cam
 from genre_utils.images import read_poster, resize_poster
+from genre_utils.ocr import workers
 from genre_utils.predictor import Predictor, highest
 from genre_utils.sources import draw_sample
 from genre_utils.support import write_csv
 from genre_utils.text import join_lines
 
 HERE = "127.0.0.1"
-MAX_FILE = 20 * 1024**2  # bytes
+MAX_FILE = 20 * 1024**2  # bytes; a larger one is refused, and the others of its drop are not
+MAX_UPLOAD = 100 * 1024**2  # bytes; with a larger file the server refuses the whole drop
 MAX_POSTERS = 100  # a drop: the answer is one page
+TOO_LARGE = f"the file is larger than {MAX_FILE >> 20} MB"
 AT_ONCE = 4  # drops that are predicted at the same time; the others queue
-EXPLAINED = 3  # genres a poster that are explained by Grad-CAM
+LOOKED = 3  # genres a poster for which is shown where the network looked
 SHOWN_HEIGHT = 320  # pixels
 KEPT = 3600  # seconds that uploads and tables stay on disk
 # The slider shows answers again without predicting anew; the oldest visitors' are forgotten.
@@ -59,6 +62,7 @@ about 6 times in 10; it is an opinion of a picture, not a fact about a film. Not
 STYLE = """
 .posters {display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 28rem), 1fr));
           gap: 1rem; align-items: start}
+#progress progress {width: 100%; height: .75rem; accent-color: #0072B2}
 .posters article {border: 1px solid var(--border-color-primary); border-radius: .5rem;
                   padding: 1rem; overflow-wrap: anywhere}
 .posters h2 {font-size: 1rem; margin: 0 0 .5rem}
@@ -77,6 +81,9 @@ STYLE = """
 .posters meter::-moz-meter-bar {background: #0072B2}
 @media (max-width: 30rem) {.posters .pictures {grid-template-columns: repeat(2, 1fr)}}
 """
+# Left open, which browsers close: so the answers to a drop only grow at their end, and Gradio sends
+# what is new instead of all pictures again with every poster.
+CARDS = '<div class="posters">'
 # Names for screen readers of the buttons that Gradio leaves without one.
 LABELS = """() => {
   const name = () => {
@@ -130,14 +137,27 @@ class ExplainedPredictor:
         self.cam = grad_cam.GradCam(predictor.model.network)
 
     def __call__(self, paths: Sequence[str]) -> Iterator[PosterResult]:
-        """Yield what is known of each poster, in order; a bad file gets a sentence."""
-        for path, found in zip(paths, self.predictor.stream(list(paths)), strict=True):
-            name = Path(path).name
-            if found.error:
-                yield PosterResult(name, error=found.error)
-                continue
-            pictures = self._pictures(read_poster(path), highest(found.scores, EXPLAINED), name)
-            yield PosterResult(name, found.scores, found.moved, join_lines(found.lines), pictures)
+        """Yield what is known of each poster, in order and as it is done; a bad file's reason.
+
+        The first poster goes alone, so that its answer need not wait for a batch; then come as
+        many at once as words are read at once.
+        """
+        paths = list(paths)
+        at_once = max(1, workers())
+        groups = [paths[:1], *(paths[i : i + at_once] for i in range(1, len(paths), at_once))]
+        for group in groups:
+            small = [path for path in group if os.path.getsize(path) <= MAX_FILE]
+            answers = self.predictor.stream(small) if small else iter(())
+            for path in group:
+                name = Path(path).name
+                found = next(answers) if path in small else None
+                if found is None or found.error:
+                    yield PosterResult(name, error=found.error if found else TOO_LARGE)
+                    continue
+                pictures = self._pictures(read_poster(path), highest(found.scores, LOOKED), name)
+                yield PosterResult(
+                    name, found.scores, found.moved, join_lines(found.lines), pictures
+                )
 
     def _pictures(self, rgb: np.ndarray, best: np.ndarray, name: str) -> list[tuple[str, str, str]]:
         heat = self.cam.heat(resize_poster(rgb, self.predictor.model.image_size), best)
@@ -150,14 +170,25 @@ class ExplainedPredictor:
         return pictures
 
 
+def status(results: Sequence[PosterResult], total: int) -> str:
+    """Write how many of `total` posters are answered as HTML, with a bar until all are."""
+    if not total:
+        return ""
+    bad = sum(bool(one.error) for one in results)
+    told = f"{len(results) - bad} predicted" + (f", {bad} could not be read" if bad else "")
+    if len(results) == total:
+        return f'<p role="status">Posters: {told}.</p>'
+    return (
+        f'<p role="status">Posters: {told}, {total - len(results)} to come.</p>'
+        f'<progress aria-label="Posters answered" max="{total}" value="{len(results)}"></progress>'
+    )
+
+
 def cards(results: Sequence[PosterResult], genres: Sequence[str], top: int) -> str:
     """Write what is known of some posters as HTML; names and words in it are only text."""
     if not results:
         return ""
-    bad = sum(bool(one.error) for one in results)
-    told = f"{len(results) - bad} predicted" + (f", {bad} could not be read" if bad else "")
-    articles = "".join(_card(one, genres, top) for one in results)
-    return f'<p role="status">Posters: {told}.</p><div class="posters">{articles}</div>'
+    return CARDS + "".join(_card(one, genres, top) for one in results)
 
 
 def _card(one: PosterResult, genres: Sequence[str], top: int) -> str:
@@ -208,20 +239,29 @@ def build_page(predictor: Predictor, folder: Path) -> gr.Blocks:
 
     def show(results: list[PosterResult], top: int):
         if not results:
-            return "", gr.DownloadButton(visible=False)
+            return "", "", gr.DownloadButton(visible=False)
         file = Path(tempfile.mkdtemp(dir=folder)) / "genres.csv"
         write_csv(file, table(results, predict.genres, top))
-        return cards(results, predict.genres, top), gr.DownloadButton(value=str(file), visible=True)
+        return (
+            status(results, len(results)),
+            cards(results, predict.genres, top),
+            gr.DownloadButton(value=str(file), visible=True),
+        )
 
-    def answer(paths: list[str] | None, top: int, progress=gr.Progress()):  # noqa: B008
+    def answer(paths: list[str] | None, top: int):
         paths = paths or []
         if len(paths) > MAX_POSTERS:
             gr.Warning(f"The first {MAX_POSTERS} of {len(paths)} posters are predicted.")
-        kept = paths[:MAX_POSTERS]
-        results = list(
-            progress.tqdm(predict(kept), total=len(kept), desc="predicting", unit="posters")
-        )
-        return results, *show(results, top)
+        kept, results, html = paths[:MAX_POSTERS], [], CARDS
+        without_table = gr.DownloadButton(visible=False)
+        if kept:  # the bar is there before the first answer
+            yield results, status(results, len(kept)), "", without_table
+        for one in predict(kept):
+            results.append(one)
+            html += _card(one, predict.genres, top)
+            if len(results) < len(kept):
+                yield list(results), status(results, len(kept)), html, without_table
+        yield results, *show(results, top)
 
     with gr.Blocks(
         title="Poster Genres", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)
@@ -231,8 +271,7 @@ def build_page(predictor: Predictor, folder: Path) -> gr.Blocks:
         with gr.Row():
             files = gr.File(
                 label=f"Posters (JPG, PNG or WebP, up to {MAX_FILE >> 20} MB each)",
-                file_count="multiple",
-                file_types=[".jpg", ".jpeg", ".png", ".webp"],
+                file_count="multiple",  # of any type: Gradio refuses all for one of another
             )
             with gr.Column():
                 top = gr.Slider(
@@ -248,13 +287,14 @@ def build_page(predictor: Predictor, folder: Path) -> gr.Blocks:
                     components=[gr.Image(label="drawn poster", render=False)],
                     samples=[[str(path)] for path in _draw_examples(folder)],
                 )
+        told = gr.HTML(label="Progress", elem_id="progress")
         shown = gr.HTML(label="Genres", elem_id="genres")
         download = gr.DownloadButton("Download the table as CSV", visible=False)
-        asked = {"outputs": [known, shown, download], "concurrency_limit": AT_ONCE}
-        asked |= {"concurrency_id": "predict"}
+        asked = {"outputs": [known, told, shown, download], "concurrency_limit": AT_ONCE}
+        asked |= {"concurrency_id": "predict", "show_progress": "minimal"}
         gr.on([files.upload, files.clear], answer, [files, top], **asked, api_name="predict")
         examples.click(answer, [examples, top], **asked, api_visibility="private")
-        again = {"outputs": [shown, download], "api_visibility": "private"}
+        again = {"outputs": [told, shown, download], "api_visibility": "private"}
         top.change(show, [known, top], **again, trigger_mode="always_last")
     return page
 
@@ -284,7 +324,7 @@ def launch(
             server_port=port,
             share=share,
             prevent_thread_lock=True,
-            max_file_size=MAX_FILE,
+            max_file_size=MAX_UPLOAD,
             state_session_capacity=KEPT_VISITORS,
             app_kwargs={"middleware": [Middleware(SafeHeaders)]},
             run_history=False,

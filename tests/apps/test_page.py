@@ -32,9 +32,9 @@ def visit(page):
 
     def predict(*files, top: int = 3) -> tuple[str, pd.DataFrame]:
         handed = [client.handle_file(str(file)) for file in files]
-        shown, download = asking.predict(handed, top, api_name="/predict")
+        told, shown, download = asking.predict(handed, top, api_name="/predict")
         file = download["value"] if isinstance(download, dict) else download
-        return shown, pd.read_csv(file)
+        return told + shown, pd.read_csv(file)
 
     return predict
 
@@ -141,18 +141,56 @@ def test_what_is_uploaded_is_handed_back_as_a_file_and_never_shown(page):
     assert headers["content-disposition"].startswith("attachment")
 
 
-def test_a_file_over_the_limit_is_refused(page):
-    from genre_utils.apps.page import MAX_FILE
+def test_a_file_over_the_server_s_limit_is_refused(page):
+    from genre_utils.apps.page import MAX_UPLOAD
 
-    large = {"files": ("large.jpg", b"\0" * (MAX_FILE + 1))}
+    large = {"files": ("large.jpg", b"\0" * (MAX_UPLOAD + 1))}
     answer = httpx.post(f"{page.local_url}gradio_api/upload", files=large)
     assert answer.status_code == 413
 
 
-def test_files_of_other_kinds_are_not_judged(predict, tmp_path):
-    (tmp_path / "poster.html").write_text("<script>alert(1)</script>")
-    with pytest.raises(client.exceptions.AppError, match="Invalid file type"):
-        predict(tmp_path / "poster.html")
+def test_bad_files_among_many_are_refused_alone(predict, poster, tmp_path):
+    from genre_utils.apps.page import MAX_FILE
+
+    contents = {"a.html": b"<script>alert(1)</script>", "empty.jpg": b"", "notes": b"no picture"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    with open(tmp_path / "large.jpg", "wb") as file:
+        file.truncate(MAX_FILE + 1)
+    bad = [*(tmp_path / name for name in contents), tmp_path / "large.jpg"]
+    shown, table = predict(bad[0], poster, *bad[1:], top=1)
+    assert "1 predicted, 4 could not be read" in shown
+    assert table["error"].isna().tolist() == [False, True, False, False, False]
+    assert table["error"].iloc[-1] == "the file is larger than 20 MB"
+    assert "<script>" not in shown
+
+
+def test_answers_are_shown_as_they_are_done_with_a_bar(page, predictor, poster, monkeypatch):
+    asked = []
+    stream = type(predictor).stream
+
+    def watched(self, paths):
+        asked.append(len(paths))
+        return stream(self, paths)
+
+    monkeypatch.setattr(type(predictor), "stream", watched)
+    asking = client.Client(page.local_url, verbose=False)
+    job = asking.submit([client.handle_file(str(poster))] * 5, 1, api_name="/predict")
+    job.result()
+    assert asked[0] == 1, "the first answer waits for no other"
+    steps = [(told, shown.count("<article")) for told, shown, _ in job.outputs()]
+    assert [count for _, count in steps[:6]] == [0, 1, 2, 3, 4, 5]
+    for told, count in steps[:5]:
+        assert f'max="5" value="{count}"' in told and f"{5 - count} to come" in told
+    assert "<progress" not in steps[5][0] and "5 predicted" in steps[5][0]
+
+
+def test_what_was_shown_only_grows_so_that_pictures_travel_once(page, poster):
+    asking = client.Client(page.local_url, verbose=False)
+    job = asking.submit([client.handle_file(str(poster))] * 3, 1, api_name="/predict")
+    job.result()
+    shown = [html for _, html, _ in job.outputs()]
+    assert all(after.startswith(before) for before, after in zip(shown, shown[1:], strict=False))
 
 
 def test_of_too_many_posters_the_first_are_judged(predict, poster, monkeypatch):
