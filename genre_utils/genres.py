@@ -170,8 +170,7 @@ def multi_hot(lists: Iterable[Iterable[str]], genres: Sequence[str]) -> np.ndarr
 
 
 def order_genres(names: Iterable[str]) -> tuple[str, ...]:
-    """Put genres in the project's order: the public list where it knows them all, else A to Z."""
+    """Put genres in the project's order: those of the public list as there, then others A to Z."""
     names = set(names)
-    if names <= set(IMDB_GENRES):
-        return tuple(genre for genre in IMDB_GENRES if genre in names)
-    return tuple(sorted(names))
+    known = [genre for genre in IMDB_GENRES if genre in names]
+    return (*known, *sorted(names - set(known)))
