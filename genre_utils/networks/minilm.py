@@ -74,7 +74,7 @@ def load_encoder() -> tuple[keras.Model, str]:
     """Build the encoder with its weights; returns it and one sentence on where they were found.
 
     The places: `model.safetensors` in the user's cache (where `weights.fetch_encoder` puts
-    it), the Hugging Face hub, the encoder of the released model, which was trained on posters already.
+    it), the Hugging Face hub, the encoder of the released model, which was trained on posters.
     """
     file = cached_weights()
     if not file.exists() and has_internet():
