@@ -175,14 +175,13 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--int8",
         action="store_true",
-        help="dense layers and embeddings in 8 bits",
+        help="the model itself in 8 bits; with --data also what convolutions compute",
     )
+    export.add_argument("--convert", metavar="DIR", help="rewrite a model of the format before")
     export.add_argument(
-        "--data", type=expand_user, metavar="DIR", help="posters whose validation set is scored"
+        "--data", metavar="DIR", help="posters that calibrate 8 bits, and that are scored"
     )
-    export.add_argument(
-        "--words", type=expand_user, metavar="FILE", help=f"their words (default: {WORDS_FILE})"
-    )
+    export.add_argument("--words", metavar="FILE", help=f"their words (default: {WORDS_FILE})")
     export.set_defaults(run=_export)
 
     for command in (predict, read):
@@ -381,37 +380,38 @@ def _check_ray() -> None:
 
 def _export(options: argparse.Namespace) -> int:
     machine.import_keras()
-    from genre_utils import sources
+    from genre_utils import dataset, saved_model, sources
     from genre_utils.apps import export
 
-    folder = _writable_model(options)
-    with only_writer(folder):
-        for file in export.export_model(folder, options.format, options.int8):
-            print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    if options.convert:
+        saved_model.convert_model(Path(options.convert))
+        print(f"{options.convert} has format {saved_model.FORMAT} now.")
+        return PREDICTED
+    folder = _model(options)
+    data = None
     if options.data or os.environ.get(sources.VARIABLE):
-        lost = _compare(options, folder)
+        data = dataset.load_dataset(sources.find_data(options.data))
+    before = saved_model.load_model(folder)
+    if options.int8 and options.format == "onnx":
+        pixels = data and export.calibration_pixels(data.part("train")["path"], before.image_size)
+        saved_model.to_int8(folder, pixels)
+    for file in export.export_model(folder, options.format, options.int8):
+        print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    if data:
+        posters = data.part("validation")
+        labels = posters.reindex(columns=before.genres, fill_value=0).to_numpy()
+        after = export.load_exported(folder, options.format)
+        cache = _known_words(options.words)
+        lost = export.compare(before, after, posters["path"].tolist(), labels, cache)
         print(
-            f"On {lost['posters']} validation posters, {lost['with_words']} of them with words, "
-            f"macro mAP is {lost['exported']:.4f}, and {lost['keras']:.4f} by Keras, a loss of "
-            f"{lost['keras'] - lost['exported']:.4f}; two scores differ by "
+            f"On {lost['posters']} validation posters, {lost['with_text']} of them with words, "
+            f"macro mAP is {lost['after']:.4f}, and {lost['before']:.4f} before, a loss of "
+            f"{lost['before'] - lost['after']:.4f}; two scores differ by "
             f"{lost['difference']:.4f} at most."
         )
     elif options.int8:
         print("What 8 bits cost is said where --data names posters with genres.", file=sys.stderr)
     return PREDICTED
-
-
-def _compare(options: argparse.Namespace, folder: Path) -> dict[str, float]:
-    from genre_utils import dataset, sources
-    from genre_utils.apps import export
-    from genre_utils.saved_model import read_card
-
-    cache = _known_words(options.words)
-    data = dataset.load_dataset(sources.find_data(options.data))
-    posters = data.part("validation")
-    genres = read_card(folder)["genres"]
-    labels = posters.reindex(columns=genres, fill_value=0).to_numpy()
-    return export.compare(folder, options.format, posters["path"].tolist(), labels, cache)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -34,13 +34,13 @@ class Prediction(NamedTuple):
     """What the model says of one poster; only `poster` and `error` are set for a bad file.
 
     `scores` are float `(genres,)` from 0 to 1. `lines` are the words that were read, empty when
-    none were. `moved` is by how much they moved each score, `(genres,)`.
+    none were. `text_effect` is by how much they changed each score, `(genres,)`.
     """
 
     poster: str
     scores: np.ndarray | None
     lines: list[Line]
-    moved: np.ndarray | None
+    text_effect: np.ndarray | None
     error: str | None
 
 
@@ -70,8 +70,8 @@ class Predictor:
     ) -> Predictor:
         """Load the model in `folder`, by default the released one; raises `ModelError`.
 
-        Without `read_text` the picture alone is judged, which is several times faster. Where
-        words cannot be read, the picture is judged too, and a line on standard error says so.
+        Without `read_text` the picture alone is used, which is several times faster. Where
+        words cannot be read, the picture is used too, and a line on standard error says so.
         `runtime` takes the networks of ONNX Runtime where the folder has them; Grad-CAM needs
         Keras'.
         """
@@ -85,7 +85,7 @@ class Predictor:
             return cls(model, None, cache)
 
     def predict(self, images: Any, top: int = 3) -> pd.DataFrame:
-        """Give the `top` genres of each poster, the likeliest first.
+        """Return the `top` genres of each poster, the likeliest first.
 
         `images` is one or many of: path, folder (all files in it and below), open file or stream,
         bytes, PIL image, array. Columns: `poster` (the path as given, or relative to the given
@@ -107,7 +107,7 @@ class Predictor:
         return table.astype({"rank": "Int64", "score": "float64"})
 
     def predict_all(self, images: Any) -> pd.DataFrame:
-        """Give every genre's score: `poster`, one column a genre in model order, `error`."""
+        """Return every genre's score: `poster`, one column a genre in model order, `error`."""
         import pandas as pd
 
         missing = [np.nan] * len(self.genres)
@@ -141,18 +141,18 @@ class Predictor:
                 read = [future.result() for _, future in batch]
                 good = [poster for poster in read if poster.error is None]
                 lines = [poster.lines for poster in good]
-                scores = moved = ()
+                scores = effects = ()
                 if good:
                     logits = self.picture_logits(np.stack([poster.pixels for poster in good]))
-                    scores, moved = self.combine(logits, lines)
-                scored = zip(lines, scores, moved, strict=True)
+                    scores, effects = self.combine(logits, lines)
+                scored = zip(lines, scores, effects, strict=True)
                 for (name, _), poster in zip(batch, read, strict=True):
                     bar.update()
                     if poster.error:
                         yield Prediction(name, None, [], None, poster.error)
                     else:
-                        words, score, move = next(scored)
-                        yield Prediction(name, score, words, move, None)
+                        words, score, effect = next(scored)
+                        yield Prediction(name, score, words, effect, None)
         finally:  # after Ctrl-C, too, only what is being read is waited for
             bar.close()
             pool.shutdown(cancel_futures=True)
@@ -162,14 +162,14 @@ class Predictor:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Score posters by their pictures' logits `(n, genres)` and the lines read on each.
 
-        Gives the scores `(n, genres)`, and by how much the words moved them. A poster without
+        Returns the scores `(n, genres)`, and by how much the words changed them. A poster without
         words gets what its picture says.
         """
         texts = [join_lines(found) for found in lines]
-        towers = {"picture": picture_logits}
+        parts = {"picture": picture_logits}
         if self.model.words and any(texts):
-            towers |= self.model.words.logits(texts)
-        return fuse(self.model.sums, towers, np.array([bool(text) for text in texts], bool))
+            parts |= self.model.words.logits(texts)
+        return fuse(self.model.sums, parts, np.array([bool(text) for text in texts], bool))
 
     def picture_logits(self, pixels: np.ndarray) -> np.ndarray:
         """Run the picture's network over decoded posters: float64 `(n, genres)`."""
@@ -225,7 +225,7 @@ def check_top(top: int) -> None:
 
 
 def highest(scores: np.ndarray, top: int) -> np.ndarray:
-    """Give the positions of the `top` highest scores, the highest first.
+    """Return the positions of the `top` highest scores, the highest first.
 
     Raises `ValueError` unless `top` is at least 1.
     """

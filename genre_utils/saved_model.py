@@ -1,20 +1,19 @@
 """The folder of a trained model: its networks, and a `model.json` that says all about them.
 
-`model.keras` judges the picture. A model that reads words has three files more: `words.keras` and
-`tokenizer.json`, which understand sentences, and `ngrams.npz`, which knows names. `model.onnx` and
-`words.onnx` are the same networks as `export` writes them, which need no Keras to compute.
+Each network stands in it once. `picture.json` is the Keras config of the one that sees posters, and
+`picture.safetensors` its weights, plain arrays by name. A model that reads text has `text.json` and
+`text.safetensors` with `tokenizer.json`, which understand sentences, and `ngrams.npz`, which knows
+names. Keras and ONNX Runtime both compute a network from these files.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 import shutil
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +29,9 @@ from genre_utils.networks import (
     ModelError,
     RuntimeNetwork,
     check_tokenizer,
-    load_network,
-    onnx,
+    load_folder_network,
     run_on_words,
+    save_folder_network,
     tokenize,
 )
 from genre_utils.sources import normal_id, spellings
@@ -40,46 +39,49 @@ from genre_utils.support import naming_full_disks, write_json
 from genre_utils.text import NgramModel
 
 if TYPE_CHECKING:  # Keras is imported where it loads or saves: seconds that prediction can spare
-    import h5py
     import keras
 
-FORMAT = 2
-PICTURE_FILE, WORDS_FILE, NGRAMS_FILE = "model.keras", "words.keras", "ngrams.npz"
-TOKENIZER_FILE = "tokenizer.json"
-RUNTIME_FILES = {PICTURE_FILE: "model.onnx", WORDS_FILE: "words.onnx"}
+FORMAT = 3
+PICTURE_FILES = ("picture.json", "picture.safetensors")
+NGRAMS_FILE, TOKENIZER_FILE = "ngrams.npz", "tokenizer.json"
+TEXT_FILES = ("text.json", "text.safetensors", NGRAMS_FILE, TOKENIZER_FILE)
 # The only files that are ever opened: whatever else lies in a folder, or is named by its card, is
 # not loaded.
-READING_FILES = (WORDS_FILE, NGRAMS_FILE, TOKENIZER_FILE)
-KNOWN_FILES = (PICTURE_FILE, *READING_FILES, *RUNTIME_FILES.values())
+KNOWN_FILES = (*PICTURE_FILES, *TEXT_FILES)
 RELEASED = Path(__file__).parent / "released"
-TEXTS, RUNTIME_TEXTS = 64, 8  # that the words' network sees at once
-PICTURES = "training_pictures"
+TEXTS, RUNTIME_TEXTS = 64, 8  # that the text network sees at once
 MAX_SIDE = 2048  # pixels; a training allows 1024 across
+PICTURES = "training_pictures"
 
-# Left out of a network's config: the losses and optimizers of its parts, and what Keras writes
-# since 3.14, at its default in all networks of ours; Colab and Kaggle have 3.13, which refuses it.
-LEFT_OUT = (
-    "compile_config",
-    "renorm",
-    "renorm_clipping",
-    "renorm_momentum",
-    "input_axes",
-    "output_axes",
-    "use_gate",
-    "sliding_window",
-)
+
+@dataclass(frozen=True)
+class Card:
+    """The content of `model.json`."""
+
+    format: int  # 3
+    genres: list[str]  # in the order of every network's outputs
+    thresholds: list[float]  # the score from which a genre is assigned, 0 to 1, one a genre
+    image_size: list[int]  # height and width of the pixels that the picture network takes
+    # By "picture" (alone), "words" (alone), "both": weights by part and a bias, one a genre each.
+    sums: dict[str, dict[str, Any]]
+    training: dict[str, Any]  # how it was trained, as the notebook wrote it
+    metrics: dict[str, dict[str, Any]]  # by system and split, what was measured
+    sha256: dict[str, str]  # of each file beside this one
+    training_ids_sha256: str  # of all training posters' ids, sorted, a line each
+    training_ids: list[str]  # the first 12 digits of the SHA-256 of each
+    training_pictures: list[str]  # the same of the posters' files; empty where they are not known
 
 
 @dataclass(frozen=True)
 class WordsModel:
-    """The two towers of the words: a network on a sentence encoder, and the n-grams."""
+    """The two models of the text: a network on a sentence encoder, and the n-grams."""
 
     network: keras.Model | RuntimeNetwork
     ngrams: NgramModel
     tokenizer: Path = TOKENIZER
 
     def logits(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """Give each tower's logits `(n, genres)` for some posters' texts."""
+        """Return each part's logits, float32 `(n, genres)`, for some posters' texts."""
         tokens = tokenize(texts, self.tokenizer)
         # Sorted by length, few texts need little filling up; Keras compiles for each size anew.
         batch = RUNTIME_TEXTS if isinstance(self.network, RuntimeNetwork) else TEXTS
@@ -93,7 +95,7 @@ class WordsModel:
 class SavedModel:
     """Networks with what is needed to use them, and `card`, the whole content of `model.json`.
 
-    `words` is `None` in a model of the picture alone. `sums` turns the towers' logits into
+    `words` is `None` in a model of the picture alone. `sums` turns the parts' logits into
     calibrated ones: `sums["picture"]` of the picture alone, `sums["both"]` with the words.
     """
 
@@ -110,7 +112,7 @@ class SavedModel:
 
         With `paths`, one an id, a training picture is known by its bytes, too, if `knows_pictures`.
         """
-        known, pictures = set(self.card["training_ids"]), set(self.card.get(PICTURES, ()))
+        known, pictures = set(self.card["training_ids"]), set(self.card[PICTURES])
         return [
             poster
             for poster, path in zip_longest(ids, paths)
@@ -121,7 +123,7 @@ class SavedModel:
     @property
     def knows_pictures(self) -> bool:
         """Whether the card lists the training pictures' hashes; those of older models do not."""
-        return bool(self.card.get(PICTURES))
+        return bool(self.card[PICTURES])
 
 
 def save_model(
@@ -134,14 +136,21 @@ def save_model(
     training_ids: Iterable[str],
     training: dict[str, Any],
     training_pictures: Iterable[str | Path] = (),
+    int8: bool = False,
+    calibration: np.ndarray | None = None,
 ) -> None:
-    """Write a model folder; weights are rounded to half precision.
+    """Write a model folder; weights are rounded to half precision, or with `int8` to 8 bits.
 
     `thresholds` are scores from 0 to 1, one a genre. `training` says how it was trained and goes
     into the card as it is. `training_pictures` are the training posters' files, or their SHA-256
-    sums: by them `evaluate` knows a poster under another id. All is written aside first: an older
-    model in the folder stays whole when the disk is full. `model.json` comes last; a process killed
-    just before leaves files that contradict an older card, which `load_model` says.
+    sums: by them `evaluate` knows a poster under another id. With `int8`, `calibration` are pixels
+    of some 60 posters `(n, height, width, 3)`, at which the convolutions are rounded too; without
+    them they are not.
+    Raises `ModelError` for a network with layers that are not Keras' own.
+
+    All is written aside first: an older model in the folder stays whole when the disk is full.
+    `model.json` comes last; a process killed just before leaves files that contradict an older
+    card, which `load_model` says.
     """
     training_ids = list(training_ids)
     pictures = sorted({_picture_hash(picture) for picture in training_pictures})
@@ -150,31 +159,28 @@ def save_model(
     aside.mkdir(parents=True)
     try:
         with naming_full_disks(folder):
-            _save_network(network, aside / PICTURE_FILE)
+            save_folder_network(network, aside / PICTURE_FILES[0], int8, calibration)
             if words:
-                _save_network(words.network, aside / WORDS_FILE)
+                save_folder_network(words.network, aside / TEXT_FILES[0], int8)
                 words.ngrams.save(aside / NGRAMS_FILE)
                 shutil.copyfile(words.tokenizer, aside / TOKENIZER_FILE)
         files = [file.replace(folder / file.name) for file in sorted(aside.iterdir())]
-        for name in RUNTIME_FILES.values():  # of the model that was here before
-            (folder / name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    card = {
-        "format": FORMAT,
-        "genres": list(genres),
-        "thresholds": [round(float(t), 6) for t in thresholds],
-        "image_size": list(network.input_shape[1:3]),
-        "sums": {name: fusion.to_card(fitted) for name, fitted in sums.items()},
-        "training": training,
-        "metrics": {},
-        "sha256": {file.name: sha256_of(file) for file in files},
-        "training_ids_sha256": _hash("\n".join(sorted(training_ids))),
-        "training_ids": sorted(_short_hash(normal_id(poster)) for poster in training_ids),
-    }
-    if pictures:
-        card[PICTURES] = pictures
-    write_json(folder / "model.json", card)
+    card = Card(
+        format=FORMAT,
+        genres=list(genres),
+        thresholds=[round(float(t), 6) for t in thresholds],
+        image_size=list(network.input_shape[1:3]),
+        sums={name: fusion.to_card(fitted) for name, fitted in sums.items()},
+        training=training,
+        metrics={},
+        sha256={file.name: sha256_of(file) for file in files},
+        training_ids_sha256=_hash("\n".join(sorted(training_ids))),
+        training_ids=sorted(_short_hash(normal_id(poster)) for poster in training_ids),
+        training_pictures=pictures,
+    )
+    write_json(folder / "model.json", asdict(card))
 
 
 def add_metrics(folder: Path, metrics: dict[str, Any]) -> None:
@@ -184,7 +190,7 @@ def add_metrics(folder: Path, metrics: dict[str, Any]) -> None:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """Read `model.json`; raises `ModelError` when it is missing, damaged or too new."""
+    """Read `model.json`, whose keys `Card` explains; raises `ModelError` when it cannot be used."""
     file = folder / "model.json"
     if folder.is_file():
         raise ModelError(
@@ -196,12 +202,12 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"{folder} holds no trained model (no model.json). Give the OUTPUT_DIR of a finished "
             "training, or leave --model out to use the released model."
         )
-    try:
-        card = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    card = _read_json(file)
+    if isinstance(card, dict) and card.get("format") == FORMAT - 1:
         raise ModelError(
-            f"{file} cannot be read ({error}); train or copy the model again."
-        ) from None
+            f"{folder} has format {FORMAT - 1}, of the version before. Convert it once: "
+            f"poster-genres export --convert {folder}"
+        )
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise ModelError(
             f"{file} does not say that it has format {FORMAT}, the one this version reads. "
@@ -210,36 +216,34 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def load_model(
-    folder: Path = RELEASED, with_words: bool = True, runtime: bool = False
-) -> SavedModel:
-    """Load a model folder, by default the released one; without its words it loads faster.
+def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = False) -> SavedModel:
+    """Load a model folder, by default the released one; without its text it loads faster.
 
-    With `runtime` the networks are those of ONNX Runtime, if the folder has them; else Keras'.
+    With `runtime` ONNX Runtime computes the networks whose layers it can be given; else Keras does.
     Raises `ModelError` when a file is missing, or is not the one that `model.json` was written
-    for. Only Keras' own layers are loaded; nothing in the file is executed.
+    for. Only Keras' own layers are loaded; nothing in a file is executed.
     """
-    folder = Path(folder)
+    folder = _converted(Path(folder))
     card = read_card(folder)
     files = card.get("sha256")
     if not isinstance(files, dict):
         raise ModelError(f"{folder / 'model.json'} names no files; train the model again.")
-    for name in (PICTURE_FILE, *(READING_FILES if WORDS_FILE in files else ())):
+    reads_text = not set(files).isdisjoint(TEXT_FILES)
+    has_text = has_text and reads_text
+    for name in (*PICTURE_FILES, *(TEXT_FILES if reads_text else ())):
         if name not in files:
             raise ModelError(f"{folder / 'model.json'} names no {name}; train the model again.")
     if strange := sorted(set(files) - set(KNOWN_FILES)):
         raise ModelError(f"{folder / 'model.json'} names a file that no model has: {strange[0]!r}.")
-    with_words = with_words and WORDS_FILE in files
-    used = _used_files(files, with_words, runtime)
-    for name in used.values():
+    for name in (*PICTURE_FILES, *(TEXT_FILES if has_text else ())):
         _check_file(folder, name, files)
     _check_card(card, folder)
-    network = _load_network(folder / used[PICTURE_FILE])
+    network = load_folder_network(folder / PICTURE_FILES[0], runtime)
     words = None
     try:
-        if with_words:
+        if has_text:
             words = WordsModel(
-                _load_network(folder / used[WORDS_FILE]),
+                load_folder_network(folder / TEXT_FILES[0], runtime),
                 NgramModel.load(folder / NGRAMS_FILE),
                 folder / TOKENIZER_FILE,
             )
@@ -249,10 +253,10 @@ def load_model(
         outputs = [network.output_shape[-1], len(card["thresholds"])]
         if words:
             outputs += [words.network.output_shape[-1], len(words.ngrams.bias)]
-        towers = {"picture", *(("sentence", "ngrams") if words else ())}
+        parts = {"picture", *(("sentence", "ngrams") if words else ())}
         agree = set(outputs) == {len(genres)} and tuple(network.input_shape[1:3]) == size
         agree = agree and set(sums["picture"].weights) == {"picture"}
-        agree = agree and (not words or set(sums["both"].weights) == towers)
+        agree = agree and (not words or set(sums["both"].weights) == parts)
     except ModelError:
         raise
     except Exception as error:  # NumPy, tokenizers and plain lists each have their own
@@ -265,20 +269,103 @@ def load_model(
     return SavedModel(network, words, sums, genres, np.asarray(card["thresholds"]), size, card)
 
 
+def convert_model(folder: Path, target: Path | None = None) -> None:
+    """Write a folder of format 2 as one of format 3, in its place or to `target`.
+
+    Its `.keras` files are judged by `check_network` before Keras opens them. The metrics stay: half
+    precision is what the weights had. Raises `ModelError`.
+    """
+    from genre_utils.networks import load_network
+
+    card = _read_json(folder / "model.json")
+    if not isinstance(card, dict) or card.get("format") != FORMAT - 1:
+        raise ModelError(f"{folder} holds no model of format {FORMAT - 1}: nothing to convert.")
+    old = {"picture": "model.keras", "text": "words.keras"}
+    files = card.get("sha256")
+    if not isinstance(files, dict):
+        raise ModelError(f"{folder / 'model.json'} names no files; train the model again.")
+    has_text = old["text"] in files
+    for name in (old["picture"], *((old["text"], *TEXT_FILES[2:]) if has_text else ())):
+        _check_file(folder, name, files)
+    card = {PICTURES: [], **card, "format": FORMAT}
+    card = {key: card.get(key) for key in _keys()}
+    _check_card(card, folder)
+    target = target or folder
+    target.mkdir(parents=True, exist_ok=True)
+    with naming_full_disks(target):
+        for part in old if has_text else ("picture",):
+            save_folder_network(load_network(folder / old[part]), target / f"{part}.json")
+        if target != folder:
+            for name in TEXT_FILES[2:] if has_text else ():
+                shutil.copyfile(folder / name, target / name)
+        written = KNOWN_FILES if has_text else PICTURE_FILES
+        card["sha256"] = {name: sha256_of(target / name) for name in written}
+        write_json(target / "model.json", card)
+    if target == folder:
+        for name in (*old.values(), "model.onnx", "words.onnx"):
+            (folder / name).unlink(missing_ok=True)
+
+
+def to_int8(folder: Path, calibration: np.ndarray | None = None) -> None:
+    """Round the networks of a saved model to 8 bits, in place; see `save_model`."""
+    model = load_model(folder)
+    save_model(
+        folder,
+        model.network,
+        model.words,
+        model.sums,
+        model.genres,
+        model.thresholds,
+        [],
+        model.card["training"],
+        int8=True,
+        calibration=calibration,
+    )
+    card = read_card(folder)
+    kept = ("metrics", "training_ids", "training_ids_sha256", PICTURES)
+    write_json(folder / "model.json", card | {key: model.card[key] for key in kept})
+
+
+def _converted(folder: Path) -> Path:
+    """Return where the released model is in this format, until it is released in it."""
+    if folder != RELEASED or _read_json(folder / "model.json").get("format") == FORMAT:
+        return folder
+    from genre_utils.sources import cache_folder
+
+    target = cache_folder() / "released-3"
+    if not (target / "model.json").exists():
+        convert_model(folder, target)
+    return target
+
+
+def _keys() -> list[str]:
+    return [field.name for field in fields(Card)]
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{file} cannot be read ({error}); train or copy the model again."
+        ) from None
+
+
 def _check_card(card: dict[str, Any], folder: Path) -> None:
     """Check what the card says by itself, before a network is built."""
     try:
         genres, thresholds = card["genres"], np.asarray(card["thresholds"], float)
         sums = [fusion.from_card(fitted, genres) for fitted in card["sums"].values()]
         sides = [side for side in card["image_size"] if 1 <= side <= MAX_SIDE]
-        sound = len(set(genres)) == len(genres) == len(thresholds) and len(sides) == 2
+        sound = set(card) >= set(_keys())
+        sound = sound and len(set(genres)) == len(genres) == len(thresholds) and len(sides) == 2
         sound = sound and all(isinstance(genre, str) and genre for genre in genres)
         sound = sound and "picture" in card["sums"]
         sound = sound and ((thresholds >= 0) & (thresholds <= 1)).all()
         for fitted in sums:
             sound = sound and np.isfinite([fitted.bias, *fitted.weights.values()]).all()
         sound = sound and all(isinstance(poster, str) for poster in card["training_ids"])
-        sound = sound and all(isinstance(picture, str) for picture in card.get(PICTURES, []))
+        sound = sound and all(isinstance(picture, str) for picture in card[PICTURES])
         sound = sound and not set(genres) & set(RESERVED)
         figures = card["metrics"]
         sound = sound and isinstance(card["training"], dict) and isinstance(figures, dict)
@@ -295,17 +382,6 @@ def _check_card(card: dict[str, Any], folder: Path) -> None:
         )
 
 
-def _used_files(files: Mapping[str, str], with_words: bool, fast: bool) -> dict[str, str]:
-    """Give the file that is loaded for each part: all networks' ONNX files, or none."""
-    networks = (PICTURE_FILE, WORDS_FILE) if with_words else (PICTURE_FILE,)
-    used = {name: RUNTIME_FILES[name] for name in networks}
-    if not (fast and set(used.values()) <= set(files) and onnx.available()):
-        used = {name: name for name in networks}
-    if with_words:
-        used |= {name: name for name in (NGRAMS_FILE, TOKENIZER_FILE)}
-    return used
-
-
 def _check_file(folder: Path, name: str, files: Mapping[str, str]) -> None:
     file = folder / name
     if name not in files or not file.is_file():
@@ -317,23 +393,6 @@ def _check_file(folder: Path, name: str, files: Mapping[str, str]) -> None:
             f"{file} is not the file that model.json was written for (its SHA-256 differs): it is "
             "damaged or from another training. Copy the whole model folder again."
         )
-
-
-def _save_network(network: keras.Model, file: Path) -> None:
-    network.save(file)
-    file.write_bytes(_rewrite_archive(file.read_bytes()))
-
-
-def _load_network(file: Path) -> keras.Model | RuntimeNetwork:
-    if file.suffix == ".keras":
-        return load_network(file)
-    try:
-        return RuntimeNetwork(file)
-    except Exception as error:  # ONNX Runtime has a dozen kinds of its own
-        raise ModelError(
-            f"{file} cannot be loaded by ONNX Runtime ({str(error)[:200]}). Update onnxruntime, or "
-            "export the model again."
-        ) from None
 
 
 def _hash(text: str) -> str:
@@ -351,54 +410,6 @@ def _picture_hash(picture: str | Path) -> str:
 
 
 def sha256_of(file: Path) -> str:
-    """Return the SHA-256 of a file, as `model.json` names it."""
+    """Return the SHA-256 of a model's file, as `model.json` names it."""
     with open(file, "rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _rewrite_archive(content: bytes) -> bytes:
-    """Make a `.keras` file a fraction as large, and readable by older versions of Keras 3."""
-    rewritten = io.BytesIO()
-    with (
-        zipfile.ZipFile(io.BytesIO(content)) as old,
-        zipfile.ZipFile(rewritten, "w", zipfile.ZIP_DEFLATED) as new,
-    ):
-        for entry in old.infolist():
-            data = old.read(entry)
-            if entry.filename.endswith(".h5"):
-                data = _halve_weights(data)
-            elif entry.filename == "config.json":
-                data = json.dumps(_leave_out(json.loads(data))).encode()
-            new.writestr(entry, data)
-    return rewritten.getvalue()
-
-
-def _leave_out(config: Any) -> Any:
-    if isinstance(config, dict):
-        return {k: _leave_out(v) for k, v in config.items() if k not in LEFT_OUT}
-    if isinstance(config, list):
-        return [_leave_out(value) for value in config]
-    # Trained in half precision on an accelerator, a model computes in full precision anywhere.
-    return "float32" if config == "mixed_bfloat16" else config
-
-
-def _halve_weights(content: bytes) -> bytes:
-    """Round the weights in an HDF5 file to float16, which Keras widens, without optimizers."""
-    import h5py
-
-    halved = io.BytesIO()
-    with h5py.File(io.BytesIO(content)) as old, h5py.File(halved, "w") as new:
-        new.attrs.update(old.attrs)
-
-        def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
-            if "optimizer" in name.split("/"):
-                return
-            if isinstance(item, h5py.Group):
-                twin = new.require_group(name)
-            else:
-                half = np.float16 if item.dtype == np.float32 else item.dtype
-                twin = new.create_dataset(name, data=item[()].astype(half))
-            twin.attrs.update(item.attrs)
-
-        old.visititems(copy)
-    return halved.getvalue()

@@ -141,7 +141,7 @@ rows = [
         rank,
         predictor.genres[g],
         one.scores[g],
-        one.moved[g] if one.lines else None,
+        one.text_effect[g] if one.lines else None,
         None,
     )
     for one in good
@@ -164,7 +164,7 @@ for number, one in enumerate(good[:SHOWN], start=1):
     rgb = images.read_poster(pictures[one.poster], one.poster)
     best = highest(one.scores, TOP)
     names = [predictor.genres[g] for g in best]
-    read = {"text_effect": one.moved[best], "words": join_lines(one.lines)}
+    read = {"text_effect": one.text_effect[best], "words": join_lines(one.lines)}
     figure = plots.prediction(rgb, names, one.scores[best], one.poster, note, **read)
     plots.save_figure(figure, folder / "figures", f"{number:03d}-{Path(one.poster).stem}")
     plt.show()
@@ -192,8 +192,8 @@ for number, one in enumerate(good[:SHOWN], start=1):
 # %%
 for one in good[:1]:
     guesses = [f"{predictor.genres[g]} {one.scores[g]:.2f}" for g in highest(one.scores, TOP)]
-    most = abs(one.moved).argmax()
-    moved = f"Its words moved {predictor.genres[most]} most, by {one.moved[most]:+.2f}."
+    most = abs(one.text_effect).argmax()
+    moved = f"Its words moved {predictor.genres[most]} most, by {one.text_effect[most]:+.2f}."
     print(f"{one.poster}: {', '.join(guesses)}. {moved if one.lines else 'No words were read.'}")
 
 # %% [markdown]

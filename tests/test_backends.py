@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from genre_utils import models, runs
-from genre_utils.saved_model import _save_network
+from genre_utils.networks import load_folder_network, save_folder_network
 
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 OTHERS = [name for name in ("tensorflow", "jax", "torch") if name != keras.backend.backend()]
@@ -147,8 +147,8 @@ def test_a_network_trained_in_bfloat16_is_saved_to_compute_in_float32(tmp_path):
     finally:
         keras.config.set_dtype_policy(before)
     assert network.layers[1].compute_dtype == "bfloat16" and network.outputs[0].dtype == "float32"
-    _save_network(network, tmp_path / "model.keras")
-    saved = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    save_folder_network(network, tmp_path / "picture.json")
+    saved = load_folder_network(tmp_path / "picture.json")
     assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
     pixels = np.random.default_rng(0).integers(0, 256, (3, 80, 80, 3)).astype(np.uint8)
     answers = [np.asarray(one.predict_on_batch(pixels), float) for one in (network, saved)]

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from genre_utils.sample import draw_poster
 from PIL import Image, ImageFile
 
 from genre_utils import images
 from genre_utils.images import PosterError, enlarged, poster_size, read_poster, resize_poster
+from genre_utils.sources.sample import draw_poster
 
 
 def near(a: np.ndarray, b: np.ndarray) -> float:

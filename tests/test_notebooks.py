@@ -173,7 +173,7 @@ def test_the_sample_s_planted_rules_are_learned(trained):
 
 
 def test_a_finished_training_reports_again_without_training(trained):
-    before = (trained / "model.keras").read_bytes()
+    before = (trained / "picture.safetensors").read_bytes()
     head = (trained / "head.csv").read_bytes()
     results = json.loads((trained / "metrics.json").read_text("utf-8"))["results"]
     printed = run_notebook(
@@ -188,7 +188,7 @@ def test_a_finished_training_reports_again_without_training(trained):
         OUTPUT_DIR=str(trained),
     )
     assert "reporting again" in printed
-    assert (trained / "model.keras").read_bytes() == before
+    assert (trained / "picture.safetensors").read_bytes() == before
     assert (trained / "head.csv").read_bytes() == head
     assert json.loads((trained / "metrics.json").read_text("utf-8"))["results"] == results
 
@@ -220,12 +220,12 @@ def test_after_a_last_fit_validation_posters_count_as_learned_from(trained_on_wo
 
 def test_a_training_on_words_is_finished_and_reads_nothing_twice(trained_on_words, word_file):
     read = word_file.read_bytes()
-    network = (trained_on_words / "words.keras").read_bytes()
+    network = (trained_on_words / "text.safetensors").read_bytes()
     folder = trained_on_words.parent
     printed = run_notebook("train", folder, **on_words(folder, word_file))
     assert "reporting again" in printed and "words on the posters are in" in printed
     assert word_file.read_bytes() == read
-    assert (trained_on_words / "words.keras").read_bytes() == network
+    assert (trained_on_words / "text.safetensors").read_bytes() == network
 
 
 def test_nothing_is_claimed_when_no_poster_can_be_read(tmp_path):

@@ -3,7 +3,6 @@ import io
 import json
 import os
 import shutil
-import zipfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -138,7 +137,7 @@ def test_the_planted_mark_moves_its_genre(predictor):
 def copy(trained, tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
-    for name in ("model.json", "model.keras"):
+    for name in ("model.json", "picture.json", "picture.safetensors"):
         shutil.copy(trained / name, folder / name)
     return folder
 
@@ -158,14 +157,13 @@ def test_card_says_what_the_model_is(copy):
 
 def test_weights_are_stored_in_half_precision(copy, predictor):
     weights = predictor.model.network.count_params()
-    assert (copy / "model.keras").stat().st_size < 2.3 * weights
+    assert (copy / "picture.safetensors").stat().st_size < 2.3 * weights
     kernel = predictor.model.network.get_layer("head").get_weights()[0]
     np.testing.assert_array_equal(kernel, kernel.astype(np.float16).astype(np.float32))
 
 
 def test_saved_network_holds_nothing_that_keras_3_13_refuses(copy):
-    with zipfile.ZipFile(copy / "model.keras") as archive:
-        config = archive.read("config.json").decode()
+    config = (copy / "picture.json").read_text("utf-8")
     for key in ("renorm", "input_axes", "output_axes", "compile_config"):
         assert f'"{key}' not in config
 
@@ -190,12 +188,12 @@ def test_damaged_or_foreign_folders_are_refused(copy, tmp_path, monkeypatch):
         monkeypatch.setattr(saved_model, "MAX_WEIGHTS", 1000)
         load_model(copy)
     monkeypatch.undo()
-    content = bytearray((copy / "model.keras").read_bytes())
+    content = bytearray((copy / "picture.safetensors").read_bytes())
     content[len(content) // 2] ^= 1
-    (copy / "model.keras").write_bytes(content)
+    (copy / "picture.safetensors").write_bytes(content)
     with pytest.raises(ModelError, match="SHA-256"):
         load_model(copy)
-    (copy / "model.keras").unlink()
+    (copy / "picture.safetensors").unlink()
     with pytest.raises(ModelError, match="is missing"):
         load_model(copy)
 
@@ -213,7 +211,7 @@ def test_failed_save_leaves_the_old_model(copy, predictor, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saved_model, "_rewrite_archive", full)
+    monkeypatch.setattr(saved_model, "save_folder_network", full)
     model = predictor.model
     with pytest.raises(OSError, match="No space"):
         saved_model.save_model(
@@ -229,10 +227,10 @@ def reading_predictor(trained_on_words):
 
 def test_words_move_the_scores_and_can_be_left_out(reading_predictor, trained_on_words, poster):
     (found,) = reading_predictor.stream(poster)
-    assert found.lines and np.abs(found.moved).max() > 0.01
+    assert found.lines and np.abs(found.text_effect).max() > 0.01
     (alone,) = Predictor.load(trained_on_words, read_text=False).stream(poster)
-    assert not alone.lines and not alone.moved.any()
-    np.testing.assert_allclose(found.scores - found.moved, alone.scores, atol=1e-6)
+    assert not alone.lines and not alone.text_effect.any()
+    np.testing.assert_allclose(found.scores - found.text_effect, alone.scores, atol=1e-6)
 
 
 def test_other_words_on_the_same_picture_change_the_answer(reading_predictor, poster):
@@ -286,7 +284,7 @@ def test_known_words_are_taken_from_the_cache(trained_on_words, poster, tmp_path
     assert found.lines == told
 
 
-@pytest.mark.parametrize("name", ["words.keras", "ngrams.npz", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["text.json", "text.safetensors", "ngrams.npz", "tokenizer.json"])
 def test_damaged_or_missing_word_files_are_refused(trained_on_words, tmp_path, name):
     folder = tmp_path / "model"
     shutil.copytree(trained_on_words, folder, ignore=shutil.ignore_patterns("cache", "figures"))

@@ -1,14 +1,12 @@
-"""From a trained model to files for other programs, and for `predict`, which then needs no Keras.
+"""From a trained model to files for other programs: ONNX, and LiteRT for phones.
 
-Keras' own `export` writes them, from its TensorFlow backend. ONNX is what `predict` uses: ONNX
-Runtime is there for the words anyway. LiteRT is for phones.
+`predict` needs neither: it computes a model folder as it is. ONNX files are the graphs that it
+gives to ONNX Runtime, with the weights inside. LiteRT files are written by Keras' own `export`.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,23 +15,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from genre_utils.saved_model import (
-    PICTURE_FILE,
-    WORDS_FILE,
-    SavedModel,
-    load_model,
-    read_card,
-    sha256_of,
-)
-from genre_utils.support import replacing, write_json
+from genre_utils.networks import NoGraphError, to_onnx
+from genre_utils.saved_model import PICTURE_FILES, TEXT_FILES, SavedModel, load_model
+from genre_utils.support import replacing
 
 SUFFIXES = {"onnx": ".onnx", "litert": ".tflite"}
-NEEDED = {"onnx": ("onnx", "tf2onnx", "onnxruntime"), "litert": ()}
 
-# Weights that share a scale: 16 keep a table of a thousand columns from being as coarse as its
-# widest one, and cost an eighth of the file.
-BLOCK = 16
-FEWEST_WEIGHTS = 2048  # smaller tables stay as they are
+CALIBRATION = 60  # posters; more change no range by much
 
 
 class ExportError(ValueError):
@@ -41,70 +29,63 @@ class ExportError(ValueError):
 
 
 def export_model(folder: Path, kind: str = "onnx", int8: bool = False) -> list[Path]:
-    """Write a model's networks as `.onnx` or `.tflite` beside its `.keras` files; gives the paths.
+    """Write a model's networks as `.onnx` or `.tflite` into its folder; returns the paths.
 
-    `kind` is `"onnx"` or `"litert"`. Weights are stored in half precision, and with `int8` those
-    of dense layers and embeddings in 8 bits. ONNX files are entered into `model.json`, and from
-    then on used by `predict`. Raises `ExportError` and `ModelError`.
+    `kind` is `"onnx"` or `"litert"`. ONNX files have the weights of the folder as they are there;
+    LiteRT files have them in half precision, with `int8` those of dense layers and embeddings in 8
+    bits. Raises `ExportError` and `ModelError`.
     """
     check_tools(kind)
     model = load_model(folder)
-    networks = {PICTURE_FILE: model.network}
+    networks = {PICTURE_FILES[0]: model.network}
     if model.words:
-        networks[WORDS_FILE] = model.words.network
-    write = _write_onnx if kind == "onnx" else _write_litert
+        networks[TEXT_FILES[0]] = model.words.network
     files = []
     for name, network in networks.items():
         file = (folder / name).with_suffix(SUFFIXES[kind])
         with replacing(file) as temporary:
-            write(network, temporary, int8)
+            if kind == "onnx":
+                temporary.write_bytes(_onnx(folder / name))
+            else:
+                _write_litert(network, temporary, int8)
         files.append(file)
-    if kind == "onnx":
-        card = read_card(folder)
-        card["sha256"] |= {file.name: sha256_of(file) for file in files}
-        write_json(folder / "model.json", card)
     return files
 
 
 def check_tools(kind: str) -> None:
-    """Raise `ExportError` for an unknown kind, another backend, or a missing package."""
+    """Raise `ExportError` for an unknown kind, or one that this backend cannot write."""
     if kind not in SUFFIXES:
         raise ExportError(f"The format {kind!r} is unknown: give one of {', '.join(SUFFIXES)}.")
-    if keras.backend.backend() != "tensorflow":
+    if kind == "litert" and keras.backend.backend() != "tensorflow":
         raise ExportError(
-            f"Keras runs on {keras.backend.backend()} here, and a model is exported from "
+            f"Keras runs on {keras.backend.backend()} here, and LiteRT is written from "
             "TensorFlow: set KERAS_BACKEND=tensorflow. A model trained on any backend will do."
-        )
-    missing = [name for name in NEEDED[kind] if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ExportError(
-            f"{', '.join(missing)} must be installed for this: pip install 'poster-genres[export]'."
         )
 
 
 def compare(
-    folder: Path, kind: str, paths: Sequence[str], labels: np.ndarray, cache: Any
+    before: SavedModel, after: SavedModel, paths: Sequence[str], labels: np.ndarray, cache: Any
 ) -> dict[str, float]:
-    """Score posters by Keras and by the exported files.
+    """Score posters by two versions of a model.
 
-    `labels` are `(n, genres)`, `cache` has the posters' words, where they were read. Gives the
-    numbers of posters scored and of those with words, both macro mAPs, and the largest difference
-    of two scores.
+    `labels` are multi-hot `(n, genres)`, `cache` has the posters' words, where they were read.
+    Returns the numbers of posters scored and of those with text, both macro mAPs, and the largest
+    difference of two scores.
     """
     from genre_utils.evaluation import macro_average_precision
     from genre_utils.predictor import Predictor
 
     scores = []
-    for model in (load_model(folder), load_exported(folder, kind)):
+    for model in (before, after):
         found = list(Predictor(model, None, cache).stream(paths))
         readable = np.array([one.error is None for one in found])
         scores.append(np.array([one.scores for one in found if one.error is None]))
-    before, after = (macro_average_precision(labels[readable], one) for one in scores)
+    was, is_now = (macro_average_precision(labels[readable], one) for one in scores)
     return {
         "posters": int(readable.sum()),
-        "with_words": sum(bool(one.lines) for one in found),
-        "keras": before,
-        "exported": after,
+        "with_text": sum(bool(one.lines) for one in found),
+        "before": was,
+        "after": is_now,
         "difference": float(np.abs(scores[0] - scores[1]).max()),
     }
 
@@ -115,10 +96,29 @@ def load_exported(folder: Path, kind: str) -> SavedModel:
         return load_model(folder, runtime=True)
     model = load_model(folder)
     words = model.words and replace(
-        model.words, network=LitertNetwork((folder / WORDS_FILE).with_suffix(".tflite"))
+        model.words, network=LitertNetwork((folder / TEXT_FILES[0]).with_suffix(".tflite"))
     )
-    picture = LitertNetwork((folder / PICTURE_FILE).with_suffix(".tflite"))
+    picture = LitertNetwork((folder / PICTURE_FILES[0]).with_suffix(".tflite"))
     return replace(model, network=picture, words=words)
+
+
+def calibration_pixels(paths: Sequence[str], image_size: tuple[int, int]) -> np.ndarray:
+    """Return posters, uint8 `(n, height, width, 3)`, that show how large feature maps become.
+
+    They are `CALIBRATION` at even distances among `paths`; what cannot be read is left out.
+    """
+    from genre_utils.images import PosterError, read_poster, resize_poster
+
+    pixels = []
+    paths = list(paths)
+    for path in paths[:: max(1, len(paths) // CALIBRATION)][:CALIBRATION]:
+        try:
+            pixels.append(resize_poster(read_poster(path), image_size))
+        except PosterError:
+            continue
+    if not pixels:
+        raise ExportError("None of the training posters can be read: 8 bits need some.")
+    return np.stack(pixels)
 
 
 class LitertNetwork:
@@ -133,7 +133,7 @@ class LitertNetwork:
         self.output_shape = tuple(self.output["shape_signature"])
 
     def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
-        """Give the logits, float32 `(n, genres)`, of pixels or tokens."""
+        """Return the logits, float32 `(n, genres)`, of pixels or tokens."""
         self.interpreter.resize_tensor_input(self.input["index"], inputs.shape)
         self.interpreter.allocate_tensors()
         self.interpreter.set_tensor(self.input["index"], inputs.astype(self.input["dtype"]))
@@ -141,26 +141,13 @@ class LitertNetwork:
         return self.interpreter.get_tensor(self.output["index"])
 
 
-def _write_onnx(network: keras.Model, file: Path, int8: bool) -> None:
-    import onnx
-    import onnxruntime
-
-    with tempfile.TemporaryDirectory() as folder:
-        plain, folded = Path(folder) / "plain.onnx", Path(folder) / "folded.onnx"
-        _teach_erfc()
-        network.export(
-            str(plain), format="onnx", verbose=False, input_signature=_signature(network)
-        )
-        # The converter keeps some weights twice, once for their shape: ONNX Runtime folds them.
-        options = onnxruntime.SessionOptions()
-        level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.graph_optimization_level = level
-        options.optimized_model_filepath = str(folded)
-        options.log_severity_level = 4
-        onnxruntime.InferenceSession(str(plain), options, providers=["CPUExecutionProvider"])
-        content = onnx.load(folded)
-    _store_small(content.graph, int8)
-    onnx.save(content, file)
+def _onnx(file: Path) -> bytes:
+    try:
+        return to_onnx(file)
+    except NoGraphError as error:
+        raise ExportError(
+            f"{file} cannot be written as ONNX: {error}. `predict` computes it by Keras."
+        ) from None
 
 
 def _write_litert(network: keras.Model, file: Path, int8: bool) -> None:
@@ -176,78 +163,3 @@ def _signature(network: keras.Model) -> list[keras.InputSpec]:
     # Keras finds it by itself only in a network that was called, which a loaded one was not.
     (given,) = network.inputs
     return [keras.InputSpec(shape=given.shape, dtype=given.dtype, name=given.name)]
-
-
-def _teach_erfc() -> None:
-    """Teach tf2onnx the operation that TensorFlow makes of an exact gelu: erfc(x) is 1 - erf(x)."""
-    from tf2onnx.handler import tf_op
-
-    @tf_op("Erfc")
-    class Erfc:
-        @classmethod
-        def version_9(cls, ctx: Any, node: Any, **_: Any) -> None:
-            shapes, dtypes = node.output_shapes, node.output_dtypes
-            outputs, inputs = list(node.output), list(node.input)
-            ctx.remove_node(node.name)
-            erf = ctx.make_node("Erf", inputs, shapes=shapes, dtypes=dtypes)
-            one = ctx.make_const(f"{node.name}_one", np.float32(1))
-            ctx.make_node(
-                "Sub",
-                [one.output[0], erf.output[0]],
-                outputs=outputs,
-                shapes=shapes,
-                dtypes=dtypes,
-            )
-
-
-def _store_small(graph: Any, int8: bool) -> None:
-    """Store large float32 tables in half precision, or those of dense layers in 8 bits.
-
-    Nodes that widen them come first in the graph; ONNX Runtime computes these once, while it
-    loads, so that all arithmetic is that of float32 on every machine.
-    """
-    from onnx import TensorProto, numpy_helper
-
-    wideners = []
-    for table in list(graph.initializer):
-        weights = numpy_helper.to_array(table)
-        if table.data_type != TensorProto.FLOAT or weights.size < FEWEST_WEIGHTS:
-            continue
-        users = {node.op_type for node in graph.node if table.name in node.input}
-        # A convolution's few weights are used at every pixel: eight bits are felt there.
-        if int8 and "Conv" not in users and weights.size % BLOCK == 0:
-            wideners += _as_int8(graph, table, weights)
-        else:
-            wideners += _as_half(table, weights)
-    nodes = [*wideners, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
-def _as_half(table: Any, weights: np.ndarray) -> list[Any]:
-    from onnx import TensorProto, helper, numpy_helper
-
-    name, half = table.name, f"{table.name}_half"
-    table.CopyFrom(numpy_helper.from_array(weights.astype(np.float16), half))
-    return [helper.make_node("Cast", [half], [name], to=TensorProto.FLOAT)]
-
-
-def _as_int8(graph: Any, table: Any, weights: np.ndarray) -> list[Any]:
-    """Round weights to 255 steps of a scale that `BLOCK` neighbours share."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    blocks = weights.reshape(-1, BLOCK)
-    scale = (np.abs(blocks).max(axis=1, keepdims=True) / 127).astype(np.float16)
-    scale[scale == 0] = 1
-    steps = np.clip(np.round(blocks / scale.astype(np.float32)), -127, 127).astype(np.int8)
-    name = table.name
-    table.CopyFrom(numpy_helper.from_array(steps, f"{name}_int8"))
-    graph.initializer.append(numpy_helper.from_array(scale, f"{name}_scale"))
-    shape = np.array(weights.shape, np.int64)
-    graph.initializer.append(numpy_helper.from_array(shape, f"{name}_shape"))
-    return [
-        helper.make_node("Cast", [f"{name}_int8"], [f"{name}_steps"], to=TensorProto.FLOAT),
-        helper.make_node("Cast", [f"{name}_scale"], [f"{name}_wide"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", [f"{name}_steps", f"{name}_wide"], [f"{name}_blocks"]),
-        helper.make_node("Reshape", [f"{name}_blocks", f"{name}_shape"], [name]),
-    ]

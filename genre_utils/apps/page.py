@@ -156,7 +156,7 @@ class ExplainedPredictor:
                     continue
                 pictures = self._pictures(read_poster(path), highest(found.scores, LOOKED), name)
                 yield PosterResult(
-                    name, found.scores, found.moved, join_lines(found.lines), pictures
+                    name, found.scores, found.text_effect, join_lines(found.lines), pictures
                 )
 
     def _pictures(self, rgb: np.ndarray, best: np.ndarray, name: str) -> list[tuple[str, str, str]]:

@@ -9,6 +9,10 @@ __getattr__ = lazy_names(
         "minilm": ("WEIGHTS_FILE", "load_encoder", "cached_weights", "check_weights"),
         "tokenizer": ("TOKENIZER", "tokenize", "check_tokenizer", "pad_tokens", "run_on_words"),
         "onnx": ("open_session", "RuntimeNetwork"),
-        "keras_files": ("MAX_WEIGHTS", "ModelError", "load_network"),
+        "onnx_graph": ("NoGraphError",),
+        "arrays": ("MAX_WEIGHTS", "ModelError"),
+        "folder": ("load_folder_network", "save_folder_network", "to_onnx"),
+        "keras_config": ("check_config", "to_config"),
+        "keras_files": ("load_network",),
     },
 )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genre_utils import machine
+from genre_utils.networks.arrays import MAX_WEIGHTS, ModelError
 
 if TYPE_CHECKING:  # seconds that a command without Keras need not wait
     import h5py
@@ -23,8 +24,7 @@ if TYPE_CHECKING:  # seconds that a command without Keras need not wait
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 MEMBERS = {"metadata.json", CONFIG, WEIGHTS}
-# The largest network of this project has 50 million weights and a description of 1 MB.
-MAX_CONFIG, MAX_WEIGHTS = 20_000_000, 2_000_000_000
+MAX_CONFIG = 20_000_000  # bytes; the largest description of this project has 1 MB
 
 # What the networks of `models.MODELS` and the sentence encoder are made of, and a checkpoint's
 # optimizers and loss. Whoever gives them a new kind of layer adds it here.
@@ -39,10 +39,6 @@ KNOWN = {
     *("GlorotUniform", "Ones", "RandomUniform", "VarianceScaling", "Zeros"),
     *("Adam", "AdamW", "BinaryCrossentropy", "CosineDecay"),
 }
-
-
-class ModelError(ValueError):
-    """A model that is missing, incomplete, damaged, or not one of ours."""
 
 
 def load_network(file: Path, compile: bool = False) -> keras.Model:

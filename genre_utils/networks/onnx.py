@@ -1,12 +1,16 @@
-"""A network without Keras: ONNX Runtime computes what `export` wrote."""
+"""A network without Keras: ONNX Runtime computes it, from the config and arrays of its folder."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from genre_utils.networks.arrays import Arrays
+from genre_utils.networks.onnx_graph import build_graph
 
 
 def available() -> bool:
@@ -14,12 +18,15 @@ def available() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None
 
 
-def open_session(file: Path, threads: int = 0) -> tuple[Any, Any]:
-    """Load an ONNX file; gives its session, and the options that each of its runs takes.
+def open_session(
+    model: Path | bytes, threads: int = 0, folder: Path | None = None
+) -> tuple[Any, Any]:
+    """Load an ONNX model; returns its session, and the options that each of its runs takes.
 
-    With these the memory of a run is given back after it: left to the C library, the layers of
-    pictures of many sizes or of long texts would stay, more than a gigabyte. `threads` is how many
-    cores one run may use, 0 for all. Raises what ONNX Runtime raises.
+    `model` is a file, or its content with the large tables in a file of `folder`. With the options
+    of runs their memory is given back: left to the C library, the layers of pictures of many sizes
+    or of long texts would stay, more than a gigabyte. `threads` is how many cores one run may use,
+    0 for all. Raises what ONNX Runtime raises.
     """
     import onnxruntime
 
@@ -28,32 +35,40 @@ def open_session(file: Path, threads: int = 0) -> tuple[Any, Any]:
     options.intra_op_num_threads = threads
     # Threads that wait for work by spinning would take the cores from those that decode.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Processors without VNNI add two products of 8 bits in 16, which overflows: not with this.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    if folder is not None:
+        where = "session.model_external_initializers_file_folder_path"
+        options.add_session_config_entry(where, str(folder.resolve()))
     # It would keep a plan a size of its inputs, each with a block of its own.
     options.enable_mem_pattern = False
-    # A path, not its bytes: the file would be in memory twice.
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    # A path, not its bytes, where there is one: the file would be in memory twice.
+    content = model if isinstance(model, bytes) else str(model)
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     each_run = onnxruntime.RunOptions()
     each_run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return session, each_run
 
 
-# How ONNX names the file of a weight that lies outside; in ours the word stands nowhere. What is
-# around it can be written in several ways.
-OTHER_FILE = b"location"
-
-
 class RuntimeNetwork:
-    """An `.onnx` file at work; it is asked as its Keras twin is, and answers the same.
+    """A network at work in ONNX Runtime; it is asked as its Keras twin is, and answers the same.
 
     `input_shape` and `output_shape` have `None` where any size goes, such as `(None, 24)`.
-    Raises `ValueError` for weights in another file, and what ONNX Runtime raises for a file that is
-    no network.
     """
 
-    def __init__(self, file: Path):
-        if OTHER_FILE in file.read_bytes():
-            raise ValueError("it takes weights from another file, which no export of ours does")
-        self.session, self.each_run = open_session(file)
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        arrays: Arrays,
+        file: Path,
+        ranges: Mapping[str, Sequence[float]] | None = None,
+    ):
+        """Compute the network of `config` with the `arrays` of `file`; see `build_graph`.
+
+        Raises `NoGraphError` for a network that is left to Keras, and what ONNX Runtime raises.
+        """
+        graph = build_graph(config, arrays, file.name, ranges)
+        self.session, self.each_run = open_session(graph, folder=file.parent)
         self.name = file.stem
         (given,), (answer,) = self.session.get_inputs(), self.session.get_outputs()
         self.input = given.name
@@ -64,7 +79,7 @@ class RuntimeNetwork:
         )
 
     def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
-        """Give the logits, float32 `(n, genres)`, of pixels or tokens."""
+        """Return the logits, float32 `(n, genres)`, of pixels or tokens."""
         given = {self.input: inputs.astype(self.dtype, copy=False)}
         (answer,) = self.session.run(None, given, self.each_run)
         return answer

@@ -16,7 +16,6 @@ from typing import IO, Any
 import keras
 import pandas as pd
 
-from genre_utils.networks import ModelError, load_network
 from genre_utils.runs import hosts
 from genre_utils.support import files, replacing, write_json
 from genre_utils.training import RunError
@@ -129,9 +128,11 @@ class Run:
     def _load(self, files: Sequence[Path]) -> tuple[keras.Model, int] | None:
         for file in files:
             try:
-                return load_network(file, compile=True), _epochs_of(file)
-            except ModelError as error:
-                print(f"{file.name} is damaged ({error}); going on from the epoch before it.")
+                # This run's own file: whatever layers and loss it was begun with are known here.
+                return keras.saving.load_model(file, safe_mode=True), _epochs_of(file)
+            except Exception as error:  # what zip, HDF5 and each layer say of damage
+                reason = " ".join(str(error).split())[:200]
+                print(f"{file.name} is damaged ({reason}); going on from the epoch before it.")
         return None
 
     def _forget_after(self, epoch: int) -> None:

@@ -1,7 +1,5 @@
 """Exported networks against the Keras networks that they were made from."""
 
-import hashlib
-import json
 import shutil
 import subprocess
 import sys
@@ -11,12 +9,9 @@ import pytest
 from small_model import GENRES, TEXTS, make_small_model
 
 from genre_utils.__main__ import main
-from genre_utils.networks import RuntimeNetwork
-from genre_utils.saved_model import ModelError, load_model, read_card
+from genre_utils.networks import open_session
+from genre_utils.saved_model import load_model, read_card
 from genre_utils.sources.sample import draw_poster
-
-pytest.importorskip("onnx", reason="pip install 'poster-genres[export]'")
-pytest.importorskip("tf2onnx", reason="pip install 'poster-genres[export]'")
 
 
 @pytest.fixture(scope="module")
@@ -42,72 +37,39 @@ def posters(tmp_path_factory):
 
 def scores(model, texts=TEXTS[:5]):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 96, 80, 3), dtype=np.uint8)
-    towers = {"picture": model.network.predict_on_batch(pixels), **model.words.logits(texts)}
-    return model.sums["both"].scores(towers)
+    parts = {"picture": model.network.predict_on_batch(pixels), **model.words.logits(texts)}
+    return model.sums["both"].scores(parts)
 
 
-def test_onnx_scores_are_those_of_keras(plain, exported):
-    fast = load_model(exported, runtime=True)
-    assert isinstance(fast.network, RuntimeNetwork)
-    assert isinstance(fast.words.network, RuntimeNetwork)
-    np.testing.assert_allclose(scores(fast), scores(load_model(plain)), atol=1e-2)
+def test_onnx_files_stand_alone_and_give_the_scores_of_keras(exported, tmp_path):
+    for name, part in (("picture", "network"), ("text", "words")):
+        shutil.copy(exported / f"{name}.onnx", tmp_path)
+        session, each = open_session(tmp_path / f"{name}.onnx")
+        model = load_model(exported)
+        network = model.network if part == "network" else model.words.network
+        given = session.get_inputs()[0]
+        rng = np.random.default_rng(0)
+        if name == "picture":
+            batch = rng.integers(0, 256, (2, 96, 80, 3)).astype(np.float32)
+        else:
+            batch = rng.integers(1, 30_000, (2, 32)).astype(np.int32)
+        (found,) = session.run(None, {given.name: batch}, each)
+        np.testing.assert_allclose(found, network.predict_on_batch(batch), atol=1e-3)
 
 
-def test_weights_in_another_file_are_refused(exported, tmp_path):
-    import onnx
-
-    folder = tmp_path / "model"
-    shutil.copytree(exported, folder)
-    network = onnx.load(folder / "model.onnx")
-    outside = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
-    onnx.save(network, folder / "model.onnx", **outside)
-    card = json.loads((folder / "model.json").read_text("utf-8"))
-    card["sha256"]["model.onnx"] = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
-    (folder / "model.json").write_text(json.dumps(card), "utf-8")
-    with pytest.raises(ModelError, match="another file"):
-        load_model(folder, runtime=True)
+def test_the_model_itself_is_in_eight_bits(exported, plain):
+    sizes = [(folder / "text.safetensors").stat().st_size for folder in (plain, exported)]
+    assert sizes[1] < 0.6 * sizes[0]
+    np.testing.assert_allclose(scores(load_model(exported)), scores(load_model(plain)), atol=0.02)
+    before, after = read_card(plain), read_card(exported)
+    assert {**before, "sha256": 0} == {**after, "sha256": 0}
 
 
-def test_the_name_of_another_file_is_seen_however_it_is_written(exported, tmp_path):
-    # The length of a key in protocol buffers may be written in more bytes than it needs.
-    hidden = (exported / "model.onnx").read_bytes() + b"\n\x88\x00location"
-    (tmp_path / "model.onnx").write_bytes(hidden)
-    with pytest.raises(ValueError, match="another file"):
-        RuntimeNetwork(tmp_path / "model.onnx")
-
-
-def test_eight_bits_are_stored_and_half_precision_without(exported, plain, tmp_path):
-    shutil.copytree(plain, tmp_path / "half")
-    assert main(["export", "--model", str(tmp_path / "half")]) == 0
-    half, int8 = (
-        (folder / "words.onnx").stat().st_size for folder in (tmp_path / "half", exported)
-    )
-    weights = load_model(plain).words.network.count_params()
-    assert int8 < 1.2 * weights < 1.9 * weights < half < 2.2 * weights
-
-
-def test_a_model_without_exported_files_runs_on_keras(plain):
-    assert not isinstance(load_model(plain, runtime=True).network, RuntimeNetwork)
-
-
-def test_damaged_or_missing_files_are_refused(exported, tmp_path):
-    folder = tmp_path / "model"
-    shutil.copytree(exported, folder)
-    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:-1])
-    with pytest.raises(ModelError, match="SHA-256"):
-        load_model(folder, runtime=True)
-    (folder / "model.onnx").unlink()
-    with pytest.raises(ModelError, match="missing"):
-        load_model(folder, runtime=True)
-    assert load_model(folder).genres == GENRES  # Keras' own files are still whole
-
-
-def test_a_model_saved_anew_forgets_the_files_of_the_one_before(exported, tmp_path):
-    folder = tmp_path / "model"
-    shutil.copytree(exported, folder)
-    make_small_model(folder)
-    assert not (folder / "model.onnx").exists()
-    assert "model.onnx" not in read_card(folder)["sha256"]
+def test_exported_files_are_never_loaded(exported, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "model")
+    (folder / "picture.onnx").write_bytes(b"evil")
+    load_model(folder, runtime=True)
+    assert "picture.onnx" not in read_card(folder)["sha256"]
 
 
 def loaded(code: str) -> set[str]:
@@ -144,7 +106,8 @@ def test_eight_bits_say_what_they_cost(plain, sample_folder, tmp_path, capsys):
 def test_another_backend_is_told_what_to_do(plain, monkeypatch, capsys):
     monkeypatch.setattr("keras.backend.backend", lambda: "torch")
     monkeypatch.setattr("genre_utils.machine.environment.choose_backend", lambda: "")
-    assert main(["export", "--model", str(plain)]) == 2
+    arguments = ["export", "--format", "litert", "--model", str(plain)]
+    assert main(arguments) == 2
     assert "KERAS_BACKEND=tensorflow" in capsys.readouterr().err
 
 

@@ -50,7 +50,8 @@ def test_without_internet_the_released_encoder_answers_and_says_so(tmp_path, mon
     monkeypatch.setattr(minilm, "has_internet", lambda: False)
     network, how = minilm.load_encoder()
     assert network.output_shape[-1] == minilm.WIDTH and "released model" in how
-    monkeypatch.setattr(minilm, "RELEASED_WORDS", tmp_path / "none.keras")
+    monkeypatch.setattr(minilm, "RELEASED", tmp_path)
+    monkeypatch.setattr(minilm, "RELEASED_TEXT", tmp_path / "text.json")
     with pytest.raises(minilm.EncoderError, match="fetch_encoder"):
         minilm.load_encoder()
 

@@ -36,9 +36,9 @@ MOMENTS = {
     "first epoch on words": "words/history.csv",
     "second epoch on words": "words/checkpoints/epoch-001.keras",
     "writing a checkpoint of words": "words/checkpoints/.epoch-002.partial.keras",
-    "saving the picture's network": ".saving/model.keras",
-    "saving the words' network": ".saving/words.keras",
-    "between model and card": "model.keras",
+    "saving the picture's network": ".saving/picture.safetensors",
+    "saving the words' network": ".saving/text.safetensors",
+    "between model and card": "picture.safetensors",
     "writing the report": "figures/genre_precision.png",
 }
 

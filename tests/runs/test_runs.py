@@ -149,7 +149,7 @@ def test_a_disk_that_fills_while_saving_leaves_the_model_before(tmp_path):
 
     save(1 << 30)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    assert set(before) == {"model.keras", "model.json"}
+    assert set(before) == {"picture.json", "picture.safetensors", "model.json"}
     for limit in (1000, 100_000):
         said = save(limit)
         assert "cannot be written: the disk is full" in said and "Traceback" not in said

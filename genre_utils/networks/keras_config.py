@@ -1,0 +1,148 @@
+"""A Keras network taken apart into its config and its arrays, and put together again.
+
+A config may come from a stranger. Keras' own layers are built from it, whichever these are, but
+none that holds code or reads files; nothing else in it is followed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genre_utils import machine
+from genre_utils.networks.arrays import Array, ModelError
+
+if TYPE_CHECKING:  # seconds that a command without Keras need not wait
+    import keras
+
+MAX_CONFIG = 20_000_000  # bytes; that of the largest network here has 1 MB
+
+# Where Keras keeps what a network may consist of. Functions, which stand in `keras.activations`
+# and elsewhere, are named by a plain word in a config of built-in layers.
+MODULES = {
+    *("keras", "keras.layers", "keras.initializers", "keras.regularizers", "keras.constraints"),
+    *("keras.src.models.functional", "keras.src.models.sequential"),
+}
+OPERATIONS = "keras.src.ops."
+# Layers with code or a file in them, and what Keras writes for values that are none of JSON's.
+REFUSED = {
+    *("Lambda", "function", "__lambda__", "__typespec__", "__numpy__", "__bytes__", "__tensor__"),
+    *("TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"),
+    *("IndexLookup", "StringLookup", "IntegerLookup", "TextVectorization", "FeatureSpace"),
+}
+PLAIN = {"__tuple__", "__keras_tensor__"}
+
+# Left out of a network's config: the losses and optimizers of its parts, and what Keras writes
+# since 3.14, at its default in all networks of ours; Colab and Kaggle have 3.13, which refuses it.
+LEFT_OUT = (
+    "compile_config",
+    "renorm",
+    "renorm_clipping",
+    "renorm_momentum",
+    "input_axes",
+    "output_axes",
+    "use_gate",
+    "sliding_window",
+)
+
+
+def to_config(network: keras.Model) -> dict[str, Any]:
+    """Return a network's config, plain JSON; raises `ModelError` for layers not of Keras itself."""
+    import keras
+
+    config = _leave_out(keras.saving.serialize_keras_object(network))
+    check_config(config)
+    return config
+
+
+def from_config(config: Mapping[str, Any], arrays: Mapping[str, Array]) -> keras.Model:
+    """Build a network with its weights; raises `ModelError` when they do not fit each other."""
+    check_config(config)
+    machine.import_keras()
+    import keras
+
+    try:
+        network = keras.saving.deserialize_keras_object(dict(config), safe_mode=True)
+        weights = named_weights(network)
+    except Exception as error:  # each layer and each backend has its own
+        raise ModelError(
+            f"its config cannot be built by Keras {keras.__version__} ({str(error)[:200]})"
+        ) from None
+    if strange := sorted(set(weights) ^ set(arrays)):
+        which = "is missing" if strange[0] in weights else "belongs to no layer"
+        raise ModelError(f"the array {strange[0]!r} {which}")
+    for name, weight in weights.items():
+        if tuple(weight.shape) != arrays[name].values.shape:
+            raise ModelError(
+                f"the array {name!r} has the shape {arrays[name].values.shape}, and its layer "
+                f"takes {tuple(weight.shape)}"
+            )
+        weight.assign(arrays[name].wide())
+    return network
+
+
+def to_arrays(network: keras.Model) -> dict[str, np.ndarray]:
+    """Return a network's weights by the name of their layer and their own, float32."""
+    import keras
+
+    return {
+        name: np.asarray(keras.ops.convert_to_numpy(weight), np.float32)
+        for name, weight in named_weights(network).items()
+    }
+
+
+def named_weights(network: keras.Model, path: str = "") -> dict[str, keras.Variable]:
+    """Return a network's variables by `layer/variable`, with the models around as folders."""
+    import keras
+
+    named = {}
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            named |= named_weights(layer, f"{path}{layer.name}/")
+            continue
+        # Layers within a layer have variables of one name; theirs comes before it.
+        counts = Counter(weight.name for weight in layer.weights)
+        for weight in layer.weights:
+            parts = 1 if counts[weight.name] == 1 else 2
+            name = "/".join(weight.path.split("/")[-parts:])
+            if f"{path}{layer.name}/{name}" in named:
+                raise ModelError(f"two weights are called {path}{layer.name}/{name}")
+            named[f"{path}{layer.name}/{name}"] = weight
+    return named
+
+
+def check_config(config: Any) -> None:
+    """Raise `ModelError` unless a config consists of Keras' own layers without code or files."""
+    if isinstance(config, list):
+        for part in config:
+            check_config(part)
+    elif isinstance(config, dict):
+        if "class_name" in config:
+            _check_part(config)
+        for part in config.values():
+            check_config(part)
+    elif isinstance(config, str) and ("/" in config or "\\" in config):
+        raise ModelError(f"{config[:80]!r} in its config may be a file: no layer needs one")
+
+
+def _check_part(config: dict[str, Any]) -> None:
+    kind, module = config["class_name"], config.get("module") or "keras"
+    # A registered name is looked up among the classes of whoever imports this package.
+    registered = config.get("registered_name") or kind
+    known = isinstance(module, str) and (module in MODULES or module.startswith(OPERATIONS))
+    if kind in PLAIN:
+        known = config.keys() <= {"class_name", "config", "items"}
+    if not known or kind in REFUSED or registered != kind:
+        raise ModelError(f"{module}.{registered} is no layer of Keras without code or files")
+
+
+def _leave_out(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {k: _leave_out(v) for k, v in config.items() if k not in LEFT_OUT}
+    if isinstance(config, (list, tuple)):
+        return [_leave_out(value) for value in config]
+    # Trained in half precision on an accelerator, a model computes in full precision anywhere.
+    return "float32" if config == "mixed_bfloat16" else config

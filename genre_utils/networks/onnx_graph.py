@@ -1,0 +1,651 @@
+"""A network's ONNX graph, made from its Keras config and its arrays, without Keras.
+
+ONNX Runtime is all that prediction needs: the graph is built in memory each time a model is loaded,
+so a model folder holds no graph that could contradict its weights or name other files. The message
+is written by hand, since importing `onnx` for it would take longer than predicting a poster.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from genre_utils.networks.arrays import Array
+
+OPSET, IR_VERSION = 20, 9
+FLOAT, INT64 = 1, 7
+# ONNX's numbers of the types that stand in our graphs.
+TYPES = {"float32": FLOAT, "uint8": 2, "int8": 3, "int32": 6, "int64": INT64, "bool": 9}
+TYPES["float16"] = 10
+MODELS = ("Functional", "Sequential")
+MASKED = -1e9  # what attention adds to a place that it must not see
+ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "gelu": "Gelu"}
+
+
+class NoGraphError(ValueError):
+    """A network has a layer that this module cannot write; Keras computes it."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the graph; pictures lie channels first. `conv` is not written yet."""
+
+    name: str
+    rank: int
+    dtype: str = "float32"
+    conv: Conv | None = None
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution that waits for the normalisation and ReLU after it, which it can contain."""
+
+    source: str
+    kernel: np.ndarray  # (out, in / groups, height, width), int8 where `scale` is given
+    scale: np.ndarray | None  # (out,)
+    bias: np.ndarray  # (out,)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    top: float | None = None  # of a ReLU, infinite for a plain one
+
+
+def build_graph(
+    config: Mapping[str, Any],
+    arrays: Mapping[str, Array],
+    location: str = "",
+    ranges: Mapping[str, Sequence[float]] | None = None,
+    observe: bool = False,
+) -> bytes:
+    """Write the ONNX model of a network.
+
+    `config` and `arrays` are those of `picture.json` and `picture.safetensors`. Large tables are
+    taken from the file `location` beside the model; without one they are part of it. `ranges` are
+    the least and greatest value of feature maps by name: between them, maps are rounded to 8 bits.
+    With `observe` each map is an output as well. Raises `NoGraphError` for layers that are
+    not known here.
+    """
+    try:
+        return Graph(arrays, location, ranges or {}).write(config, observe)
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, NoGraphError):
+            raise
+        raise NoGraphError(f"its config cannot be written as ONNX ({error!r})") from None
+
+
+class Graph:
+    """Nodes and tables of a graph that is being written."""
+
+    def __init__(
+        self, arrays: Mapping[str, Array], location: str, ranges: Mapping[str, Sequence[float]]
+    ):
+        self.arrays, self.location, self.ranges = arrays, location, ranges
+        self.nodes: list[bytes] = []
+        self.tables: list[bytes] = []
+        self.maps: dict[str, None] = {}  # feature maps that may be rounded, in their order
+        self.steps: dict[str, float] = {}  # the width of a rounding step, by tensor
+        self.names: set[str] = set()
+        self.used: set[str] = set()  # of the arrays
+        self.written: dict[int, tuple[Conv, Value]] = {}
+
+    def write(self, config: Mapping[str, Any], observe: bool) -> bytes:
+        given = _input_of(config)
+        shape = given["config"]["batch_shape"]
+        dtype = given["config"]["dtype"]
+        source = Value(self.name("input"), len(shape), dtype)
+        first = source
+        if len(shape) == 4:
+            first = self.add("Transpose", source, perm=[0, 3, 1, 2])
+        answer = self.settle(self.model(config, [first], ""))
+        if set(self.arrays) != self.used:
+            raise NoGraphError("an array belongs to no layer")
+        sides = ["n", *(side or f"side{i}" for i, side in enumerate(shape[1:]))]
+        outputs = [_value_info("logits", "float32", ["n", "outputs"])]
+        self.nodes.append(_node("Identity", [answer.name], ["logits"], {}))
+        if observe:
+            outputs += [_value_info(name, "float32", ["n", "c", "h", "w"]) for name in self.maps]
+        graph = b"".join(_field(1, node) for node in self.nodes) + _field(2, "network")
+        graph += b"".join(_field(5, table) for table in self.tables)
+        graph += _field(11, _value_info(source.name, dtype, sides))
+        graph += b"".join(_field(12, output) for output in outputs)
+        return _field(1, IR_VERSION) + _field(7, graph) + _field(8, _field(2, OPSET))
+
+    # Nodes and tables
+
+    def name(self, wish: str) -> str:
+        name, count = wish, 1
+        while name in self.names:
+            name, count = f"{wish}_{count}", count + 1
+        self.names.add(name)
+        return name
+
+    def add(self, kind: str, *inputs: Value | str, name: str = "", **attributes: Any) -> Value:
+        """Append a node; returns its output, of the rank and type of its first input."""
+        settled = [self.settle(x) if isinstance(x, Value) else x for x in inputs]
+        names = [x.name if isinstance(x, Value) else x for x in settled]
+        output = self.name(name or kind.lower())
+        self.nodes.append(_node(kind, names, [output], attributes))
+        first = next((x for x in settled if isinstance(x, Value)), Value("", 2))
+        return replace(first, name=output)
+
+    def constant(self, values: Any, dtype: str = "float32") -> str:
+        array = np.asarray(values, dtype)
+        name = self.name("constant")
+        raw = _field(9, np.ascontiguousarray(array).tobytes())
+        self.tables.append(_tensor(name, array.shape, dtype) + raw)
+        return name
+
+    def table(self, name: str, shape: Sequence[int]) -> str:
+        """Return a large table in float32 and a shape; ONNX Runtime widens it once, on loading."""
+        array = self.array(name)
+        if array.scale is None:
+            wide = self._stored(name, array.values, shape)
+            return self.add("Cast", wide, to=FLOAT).name if array.values.dtype == "f2" else wide
+        blocks = array.scale.size
+        steps = self._stored(name, array.values, (blocks, array.values.size // blocks))
+        scale = self._stored(f"{name}.scale", array.scale, (blocks, 1))
+        steps, scale = self.add("Cast", steps, to=FLOAT), self.add("Cast", scale, to=FLOAT)
+        shape = self.constant(shape, "int64")
+        return self.add("Reshape", self.add("Mul", steps, scale), shape).name
+
+    def _stored(self, name: str, array: np.ndarray, shape: Sequence[int]) -> str:
+        tensor = _tensor(self.name(name), shape, str(array.dtype))
+        if not self.location:
+            tensor += _field(9, np.ascontiguousarray(array).tobytes())
+        else:
+            offset, length = self.arrays.offsets[name]
+            where = {"location": self.location, "offset": offset, "length": length}
+            for key, value in where.items():
+                tensor += _field(13, _field(1, key) + _field(2, str(value)))
+            tensor += _field(14, 1)
+        self.tables.append(tensor)
+        return name
+
+    # Rounding to 8 bits, and convolutions
+
+    def rounded(self, value: Value) -> Value:
+        """Round a feature map to 8 bits, where its range is known."""
+        self.maps[value.name] = None
+        if value.name not in self.ranges:
+            return value
+        low, high = (float(end) for end in self.ranges[value.name])
+        low, high = min(low, 0.0), max(high, 0.0)
+        step = np.float32(max(high - low, 1e-6) / 255)
+        ends = self.constant(step), self.constant(round(-low / step), "uint8")
+        answer = self.add("DequantizeLinear", self.add("QuantizeLinear", value, *ends), *ends)
+        self.steps[answer.name] = step
+        return answer
+
+    def settle(self, value: Value) -> Value:
+        """Write a convolution that has waited; any other value stays as it is."""
+        conv = value.conv
+        if conv is None:
+            return value
+        if id(conv) in self.written:
+            return self.written[id(conv)][1]
+        kernel, bias = self._kernel(conv)
+        name = self.name(value.name)
+        high = self.ranges.get(name, (0, math.inf))[1]
+        # Between the ends of its 8 bits a map that is rounded is cut off anyway.
+        cut = conv.top is not None and not (name in self.ranges and high <= conv.top)
+        out = self.name(f"{name}/conv") if cut else name
+        self.nodes.append(_node("Conv", [conv.source, kernel, bias], [out], conv.attributes))
+        if cut:
+            ends = [self.constant(0.0), self.constant(min(conv.top, 3e38))]
+            self.nodes.append(_node("Clip", [out, *ends], [name], {}))
+        answer = self.rounded(Value(name, 4))
+        self.written[id(conv)] = conv, answer  # kept with it, so that no other has its id
+        return answer
+
+    def _kernel(self, conv: Conv) -> tuple[str, str]:
+        step = self.steps.get(conv.source)
+        if conv.scale is None or step is None:
+            scale = 1 if conv.scale is None else conv.scale[:, None, None, None]
+            return self.constant(conv.kernel * scale), self.constant(conv.bias)
+        scale = self.constant(conv.scale)
+        zero = self.constant(np.zeros(len(conv.scale)), "int8")
+        kernel = self.constant(conv.kernel, "int8")
+        kernel = self.add("DequantizeLinear", kernel, scale, zero, axis=0).name
+        steps = np.round(conv.bias / (conv.scale * step)).clip(-(2**30), 2**30)
+        scale = self.constant(conv.scale * step)
+        zero = self.constant(np.zeros(len(conv.scale)), "int32")
+        bias = self.add("DequantizeLinear", self.constant(steps, "int32"), scale, zero, axis=0)
+        return kernel, bias.name
+
+    # Models and layers
+
+    def model(self, config: Mapping[str, Any], inputs: list[Value], path: str) -> Value:
+        """Write a Functional or Sequential model; returns its one output."""
+        inner = config["config"]
+        if config["class_name"] == "Sequential":
+            (x,) = inputs
+            for layer in inner["layers"]:
+                x = self.layer(layer, [x], {}, path)
+            return x
+        if config["class_name"] != "Functional":
+            raise NoGraphError(f"the layer {config['class_name']} has no ONNX form here")
+        layers = {layer["name"]: layer for layer in inner["layers"]}
+        values: dict[tuple, Value] = {}
+        for place, value in zip(_histories(inner["input_layers"]), inputs, strict=True):
+            values[place] = value
+
+        def value_at(place: tuple) -> Value:
+            if place not in values:
+                node = layers[place[0]]["inbound_nodes"][place[1]]
+                args = [value_of(arg) for arg in node["args"]]
+                kwargs = {key: value_of(arg) for key, arg in node["kwargs"].items()}
+                values[place] = self.layer(layers[place[0]], args, kwargs, path)
+            return values[place]
+
+        def value_of(arg: Any) -> Any:
+            if isinstance(arg, list):
+                return [value_of(one) for one in arg]
+            if isinstance(arg, dict) and arg.get("class_name") == "__keras_tensor__":
+                return value_at(tuple(arg["config"]["keras_history"]))
+            return arg
+
+        for layer in inner["layers"]:  # in this order the recursion stays flat
+            for i in range(len(layer["inbound_nodes"])):
+                value_at((layer["name"], i, 0))
+        (place,) = _histories(inner["output_layers"])
+        return value_at(place)
+
+    def layer(
+        self, layer: Mapping[str, Any], args: list[Any], kwargs: dict[str, Any], path: str
+    ) -> Value:
+        kind, config = layer["class_name"], layer["config"]
+        path = f"{path}{config['name']}"
+        if kind in MODELS:
+            (given,) = args
+            return self.model(layer, given if isinstance(given, list) else [given], f"{path}/")
+        write = LAYERS.get(kind)
+        if write is None:
+            raise NoGraphError(f"the layer {kind} has no ONNX form here")
+        return write(self, config, path, *args, **kwargs)
+
+    def array(self, path: str, shape: Sequence[int] | None = None) -> Array:
+        """Return an array; raises `NoGraphError` unless it has the shape that its layer says."""
+        self.used.add(path)
+        array = self.arrays[path]
+        if shape is not None and array.values.shape != tuple(shape):
+            raise NoGraphError(f"{path} has the shape {array.values.shape}, not {tuple(shape)}")
+        return array
+
+    def weights(self, path: str, *shape: int) -> np.ndarray:
+        return self.array(path, shape or None).wide()
+
+    def activate(self, x: Value, kind: Any) -> Value:
+        if kind == "linear":
+            return x
+        if kind in ("relu", "relu6"):
+            return self.relu(x, 6.0 if kind == "relu6" else math.inf, x.name)
+        if kind in ("silu", "swish"):
+            return self.add("Mul", x, self.add("Sigmoid", x))
+        if kind == "softmax" and x.rank == 2:
+            return self.add("Softmax", x, axis=-1)
+        if kind not in ACTIVATIONS:
+            raise NoGraphError(f"the activation {kind!r} has no ONNX form here")
+        return self.add(ACTIVATIONS[kind], x)
+
+    def relu(self, x: Value, top: float, path: str) -> Value:
+        if x.conv and x.conv.top is None:
+            return replace(x, name=path, conv=replace(x.conv, top=top))
+        if top == math.inf:
+            return self.add("Relu", x)
+        return self.add("Clip", x, self.constant(0.0), self.constant(top))
+
+
+def _same(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    return x
+
+
+def _rescaling(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    scale, offset = (np.asarray(config[key], np.float32) for key in ("scale", "offset"))
+    if scale.ndim or offset.ndim:
+        raise NoGraphError("Rescaling with a scale a channel has no ONNX form here")
+    x = graph.add("Mul", x, graph.constant(scale))
+    return graph.add("Add", x, graph.constant(offset)) if offset else x
+
+
+def _conv(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    deep = "depth_multiplier" in config
+    stored = graph.array(f"{path}/kernel")
+    kernel, scale = stored.values, stored.scale
+    if scale is None:
+        kernel = kernel.astype(np.float32)
+    else:
+        scale = scale.astype(np.float32).reshape(-1)
+    if config["data_format"] != "channels_last" or set(config["dilation_rate"]) != {1}:
+        raise NoGraphError("a dilated convolution has no ONNX form here")
+    x = graph.settle(x)
+    if x.name not in graph.maps and x.name not in graph.steps:
+        x = graph.rounded(x)
+    outputs = config["depth_multiplier"] if deep else config["filters"]
+    graph.array(f"{path}/kernel", (*config["kernel_size"], kernel.shape[2], outputs))
+    if deep:
+        groups = kernel.shape[2]
+        kernel = kernel.transpose(2, 3, 0, 1).reshape(-1, 1, *kernel.shape[:2])
+    else:
+        groups, kernel = config["groups"], kernel.transpose(3, 2, 0, 1)
+    if scale is not None and len(scale) != len(kernel):
+        raise NoGraphError("its kernel has no scale a channel")
+    bias = np.zeros(len(kernel), np.float32)
+    if config["use_bias"]:
+        bias = graph.weights(f"{path}/bias", len(kernel))
+    attributes = {
+        "group": groups,
+        "strides": list(config["strides"]),
+        "kernel_shape": list(kernel.shape[2:]),
+        "auto_pad": {"same": "SAME_UPPER", "valid": "VALID"}[config["padding"]],
+    }
+    waiting = Conv(x.name, kernel, scale, bias, attributes)
+    return graph.activate(Value(path, 4, conv=waiting), config["activation"])
+
+
+def _batch_norm(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    if config["axis"] not in (-1, 3) and not (x.rank == 2 and config["axis"] == 1):
+        raise NoGraphError("BatchNormalization of this axis has no ONNX form here")
+    conv = x.conv
+    shape = graph.arrays[f"{path}/moving_mean"].values.shape if conv is None else conv.bias.shape
+    factor = 1 / np.sqrt(graph.weights(f"{path}/moving_variance", *shape) + config["epsilon"])
+    if config["scale"]:
+        factor = factor * graph.weights(f"{path}/gamma", *shape)
+    offset = -graph.weights(f"{path}/moving_mean", *shape) * factor
+    if config["center"]:
+        offset = offset + graph.weights(f"{path}/beta", *shape)
+    if conv and conv.top is None:
+        # A negative factor turns the signs of a kernel in 8 bits: steps are never negative.
+        sign = np.sign(factor).astype(conv.kernel.dtype)[:, None, None, None]
+        size = np.maximum(np.abs(factor), 1e-12)
+        kernel, scale = conv.kernel * sign, conv.scale
+        if scale is None:
+            kernel = kernel * size[:, None, None, None]
+        else:
+            scale = scale * size
+        bias = conv.bias * factor + offset
+        return replace(x, name=path, conv=replace(conv, kernel=kernel, scale=scale, bias=bias))
+    shape = (1, -1, 1, 1) if x.rank == 4 else (-1,)
+    x = graph.add("Mul", x, graph.constant(factor.reshape(shape)))
+    return graph.add("Add", x, graph.constant(offset.reshape(shape)))
+
+
+def _relu(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    if config["threshold"]:
+        raise NoGraphError("ReLU with a threshold has no ONNX form here")
+    if config["negative_slope"]:
+        if config["max_value"] is not None:
+            raise NoGraphError("ReLU with a slope and an end has no ONNX form here")
+        return _leaky_relu(graph, config, path, x)
+    top = math.inf if config["max_value"] is None else float(config["max_value"])
+    return graph.relu(x, top, path)
+
+
+def _leaky_relu(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    return graph.add("LeakyRelu", x, alpha=float(config["negative_slope"]))
+
+
+def _activation(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    return graph.activate(x, config["activation"])
+
+
+def _join(kind: str) -> Callable:
+    """Return what writes a sum or the like of two tensors, or of one and a number."""
+
+    def write(graph: Graph, config: Mapping, path: str, *args: Any, **_: Any) -> Value:
+        args = args[0] if isinstance(args[0], list) else args
+        tensors = [graph.settle(arg) for arg in args if isinstance(arg, Value)]
+        first = tensors[0]
+        if len({x.rank for x in tensors}) > 1:
+            raise NoGraphError(f"{kind} of tensors of several ranks has no ONNX form here")
+        x, *rest = (
+            arg if isinstance(arg, Value) else replace(first, name=graph.constant(arg, first.dtype))
+            for arg in args
+        )
+        for i, other in enumerate(rest, start=1):
+            x = graph.add(kind, x, other, name=path if i == len(rest) else "")
+        return graph.rounded(x) if x.rank == 4 and kind == "Add" else x
+
+    return write
+
+
+def _average(graph: Graph, config: Mapping, path: str, xs: list[Value], **_: Any) -> Value:
+    return graph.add("Mean", *xs)
+
+
+def _concatenate(graph: Graph, config: Mapping, path: str, xs: list[Value], **_: Any) -> Value:
+    axis = _axis(config["axis"], xs[0].rank)
+    return graph.add("Concat", *xs, axis=axis)
+
+
+def _pool(kind: str) -> Callable:
+    def write(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+        padding = {"same": "SAME_UPPER", "valid": "VALID"}[config["padding"]]
+        size, strides = config["pool_size"], config["strides"] or config["pool_size"]
+        return graph.add(kind, x, kernel_shape=list(size), strides=list(strides), auto_pad=padding)
+
+    return write
+
+
+def _global_pool(kind: str) -> Callable:
+    def write(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+        x = graph.add(kind, x)
+        return x if config["keepdims"] else replace(graph.add("Flatten", x, axis=1), rank=2)
+
+    return write
+
+
+def _flatten(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    if x.rank == 4:
+        x = graph.add("Transpose", x, perm=[0, 2, 3, 1])
+    return replace(graph.add("Flatten", x, axis=1), rank=2)
+
+
+def _dense(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    if x.rank == 4:
+        raise NoGraphError("Dense at each place of a picture has no ONNX form here")
+    shape = graph.arrays[f"{path}/kernel"].values.shape
+    graph.array(f"{path}/kernel", (shape[0], config["units"]))
+    x = graph.add("MatMul", x, graph.table(f"{path}/kernel", shape))
+    if config["use_bias"]:
+        bias = graph.weights(f"{path}/bias", config["units"])
+        x = graph.add("Add", x, graph.constant(bias))
+    return graph.activate(x, config["activation"])
+
+
+def _embedding(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    name = f"{path}/embeddings"
+    found = graph.add("Gather", graph.table(name, graph.arrays[name].values.shape), x)
+    return Value(found.name, x.rank + 1)
+
+
+def _layer_norm(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    axis = config["axis"] if isinstance(config["axis"], int) else config["axis"][0]
+    if axis not in (-1, x.rank - 1) or x.rank == 4 or config.get("rms_scaling"):
+        raise NoGraphError("LayerNormalization of this axis has no ONNX form here")
+    gamma, beta = (graph.constant(graph.weights(f"{path}/{part}")) for part in ("gamma", "beta"))
+    return graph.add(
+        "LayerNormalization", x, gamma, beta, axis=-1, epsilon=float(config["epsilon"])
+    )
+
+
+def _attention(
+    graph: Graph,
+    config: Mapping,
+    path: str,
+    query: Value,
+    value: Value,
+    key: Value | None = None,
+    attention_mask: Value | None = None,
+    **_: Any,
+) -> Value:
+    heads, width = config["num_heads"], config["key_dim"]
+
+    def project(x: Value, part: str) -> Value:
+        shape = graph.arrays[f"{path}/{part}/kernel"].values.shape
+        kernel = graph.table(f"{path}/{part}/kernel", (shape[0], heads * shape[2]))
+        x = graph.add("MatMul", x, kernel)
+        bias = graph.weights(f"{path}/{part}/bias", heads, shape[2]).reshape(-1)
+        x = graph.add("Add", x, graph.constant(bias))
+        x = graph.add("Reshape", x, graph.constant([0, 0, heads, shape[2]], "int64"))
+        return graph.add("Transpose", x, perm=[0, 2, 3, 1] if part == "key" else [0, 2, 1, 3])
+
+    q, k, v = project(query, "query"), project(key or value, "key"), project(value, "value")
+    weights = graph.add("MatMul", graph.add("Mul", q, graph.constant(width**-0.5)), k)
+    if attention_mask is not None:
+        seen = graph.add("Unsqueeze", attention_mask, graph.constant([1], "int64"))
+        seen = graph.add("Cast", seen, to=FLOAT)
+        hidden = graph.add(
+            "Mul", graph.add("Sub", graph.constant(1.0), seen), graph.constant(MASKED)
+        )
+        weights = graph.add("Add", weights, hidden)
+    x = graph.add("MatMul", graph.add("Softmax", weights, axis=-1), v)
+    x = graph.add("Transpose", x, perm=[0, 2, 1, 3])
+    name = f"{path}/attention_output/kernel"
+    shape = graph.arrays[name].values.shape
+    x = graph.add("Reshape", x, graph.constant([0, 0, shape[0] * shape[1]], "int64"))
+    x = graph.add("MatMul", x, graph.table(name, (shape[0] * shape[1], shape[2])))
+    bias = graph.constant(graph.weights(f"{path}/attention_output/bias"))
+    return replace(graph.add("Add", x, bias), rank=3)
+
+
+def _not_equal(graph: Graph, config: Mapping, path: str, x: Value, other: Any) -> Value:
+    equal = graph.add("Equal", x, graph.constant(other, x.dtype))
+    return replace(graph.add("Not", equal), dtype="bool")
+
+
+def _cast(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    return replace(graph.add("Cast", x, to=TYPES[config["dtype"]]), dtype=config["dtype"])
+
+
+def _cumsum(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    return graph.add("CumSum", x, graph.constant(config["axis"], "int64"))
+
+
+def _expand_dims(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    if x.rank > 2:
+        raise NoGraphError("ExpandDims of such a tensor has no ONNX form here")
+    x = graph.add("Unsqueeze", x, graph.constant([config["axis"]], "int64"))
+    return replace(x, rank=x.rank + 1)
+
+
+def _sum(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    if x.rank == 4 or not isinstance(config["axis"], int):
+        raise NoGraphError("Sum over such axes has no ONNX form here")
+    keep = bool(config["keepdims"])
+    total = graph.add("ReduceSum", x, graph.constant([config["axis"]], "int64"), keepdims=int(keep))
+    return total if keep else replace(total, rank=x.rank - 1)
+
+
+def _unit_norm(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    return graph.add("LpNormalization", x, axis=_axis(config["axis"], x.rank), p=2)
+
+
+LAYERS = {
+    "InputLayer": _same,
+    "Dropout": _same,
+    "Rescaling": _rescaling,
+    "Conv2D": _conv,
+    "DepthwiseConv2D": _conv,
+    "BatchNormalization": _batch_norm,
+    "ReLU": _relu,
+    "LeakyReLU": _leaky_relu,
+    "Activation": _activation,
+    "Add": _join("Add"),
+    "Subtract": _join("Sub"),
+    "Multiply": _join("Mul"),
+    "TrueDivide": _join("Div"),
+    "Maximum": _join("Max"),
+    "Average": _average,
+    "Concatenate": _concatenate,
+    "MaxPooling2D": _pool("MaxPool"),
+    "GlobalAveragePooling2D": _global_pool("GlobalAveragePool"),
+    "GlobalMaxPooling2D": _global_pool("GlobalMaxPool"),
+    "Flatten": _flatten,
+    "Dense": _dense,
+    "Embedding": _embedding,
+    "LayerNormalization": _layer_norm,
+    "MultiHeadAttention": _attention,
+    "NotEqual": _not_equal,
+    "Cast": _cast,
+    "Cumsum": _cumsum,
+    "ExpandDims": _expand_dims,
+    "Sum": _sum,
+    "UnitNormalization": _unit_norm,
+}
+
+
+def _axis(axis: int, rank: int) -> int:
+    """Return where an axis of Keras is in ONNX, which has the channels of pictures first."""
+    axis = axis % rank
+    return {0: 0, 1: 2, 2: 3, 3: 1}[axis] if rank == 4 else axis
+
+
+def _histories(places: Any) -> list[tuple]:
+    """Return the tensors that a Functional config names as its inputs or outputs."""
+    return [tuple(places)] if isinstance(places[0], str) else [tuple(place) for place in places]
+
+
+def layers_of(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping]]:
+    """Yield each layer of a network with its path, those of models within it too."""
+    for layer in config["config"]["layers"]:
+        name = f"{path}{layer['config']['name']}"
+        yield name, layer
+        if layer["class_name"] in MODELS:
+            yield from layers_of(layer, f"{name}/")
+
+
+def _input_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next(layer for _, layer in layers_of(config) if layer["class_name"] == "InputLayer")
+
+
+# The messages of onnx.proto, of which this much is needed.
+
+
+def _field(number: int, value: int | float | str | bytes) -> bytes:
+    if isinstance(value, float):
+        return _varint(number << 3 | 5) + struct.pack("<f", value)
+    if isinstance(value, int):
+        return _varint(number << 3) + _varint(value)
+    content = value.encode() if isinstance(value, str) else value
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    value &= (1 << 64) - 1  # a negative number is its complement
+    content = bytearray()
+    while value > 127:
+        content.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*content, value])
+
+
+def _node(kind: str, inputs: list[str], outputs: list[str], attributes: dict[str, Any]) -> bytes:
+    message = b"".join(_field(1, name) for name in inputs)
+    message += b"".join(_field(2, name) for name in outputs) + _field(4, kind)
+    for name, value in attributes.items():
+        message += _field(5, _field(1, name) + _attribute(value))
+    return message
+
+
+def _attribute(value: Any) -> bytes:
+    if isinstance(value, list):
+        return b"".join(_field(8, int(one)) for one in value) + _field(20, 7)
+    if isinstance(value, str):
+        return _field(4, value) + _field(20, 3)
+    if isinstance(value, float):
+        return _field(2, value) + _field(20, 1)
+    return _field(3, int(value)) + _field(20, 2)
+
+
+def _tensor(name: str, shape: Sequence[int], dtype: str) -> bytes:
+    sides = b"".join(_field(1, int(side)) for side in shape)
+    return sides + _field(2, TYPES[dtype]) + _field(8, name)
+
+
+def _value_info(name: str, dtype: str, sides: Sequence[int | str]) -> bytes:
+    shape = b"".join(_field(1, _field(1 if isinstance(side, int) else 2, side)) for side in sides)
+    kind = _field(1, _field(1, TYPES[dtype]) + _field(2, shape))
+    return _field(1, name) + _field(2, kind)
