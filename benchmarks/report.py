@@ -142,7 +142,7 @@ def rounding(result: dict[str, Any]) -> str:
     """Give the macro mAP before and after the weights are rounded to 8 bits."""
     loss = result["loss"]
     return (
-        f"{loss['keras'] - loss['exported']:.4f} ({loss['keras']:.4f} to {loss['exported']:.4f}, "
+        f"{loss['before'] - loss['after']:.4f} ({loss['before']:.4f} to {loss['after']:.4f}, "
         f"{loss['posters']} validation posters, learned from; two scores differ by "
         f"{loss['difference']:.3f} at most)"
     )
