@@ -14,7 +14,8 @@ from small_model import GENRES, TEXTS, make_small_model
 
 from genre_utils import saved_model
 from genre_utils.fusion import LogisticFusion
-from genre_utils.networks import ModelError, RuntimeNetwork
+from genre_utils.networks import ModelError, RuntimeNetwork, int8
+from genre_utils.networks.keras_config import to_arrays, to_config
 from genre_utils.saved_model import KNOWN_FILES, PICTURE_FILES, load_model, read_card, save_model
 
 CONFIG, WEIGHTS = PICTURE_FILES
@@ -136,6 +137,18 @@ def test_convolutions_in_eight_bits_are_close_to_the_network_that_they_were(tmp_
             assert isinstance(model.network, RuntimeNetwork) == runtime
             found = model.network.predict_on_batch(PIXELS)
             np.testing.assert_allclose(found, before, atol=tolerance * np.abs(before).max())
+
+
+def test_rounding_moves_the_mean_of_no_channel(tmp_path):
+    network = convolutions()
+    config, arrays = to_config(network), to_arrays(network)
+    first, norm = (next(n for n in arrays if n.endswith(end)) for end in ("kernel", "moving_mean"))
+    arrays[norm] = np.zeros_like(arrays[norm])
+    rounded, _ = int8.to_int8(config, arrays, PIXELS)
+    error = (rounded[first].wide() - arrays[first]).sum(axis=(0, 1))
+    mean = (PIXELS / 128 - 1).mean(axis=(0, 1, 2))
+    np.testing.assert_allclose(rounded[norm].wide(), mean @ error, rtol=0.01, atol=1e-6)
+    assert np.abs(mean @ error).max() > 1e-5
 
 
 def test_a_layer_that_onnx_has_no_form_for_is_left_to_keras(tmp_path):

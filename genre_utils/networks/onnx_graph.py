@@ -68,12 +68,7 @@ def build_graph(
     With `observe` each map is an output as well. Raises `NoGraphError` for layers that are
     not known here.
     """
-    try:
-        return Graph(arrays, location, ranges or {}).write(config, observe)
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, NoGraphError):
-            raise
-        raise NoGraphError(f"its config cannot be written as ONNX ({error!r})") from None
+    return Graph(arrays, location, ranges or {}).write(config, observe)
 
 
 class Graph:
@@ -89,9 +84,21 @@ class Graph:
         self.steps: dict[str, float] = {}  # the width of a rounding step, by tensor
         self.names: set[str] = set()
         self.used: set[str] = set()  # of the arrays
+        # By a convolution's path: the map that it takes, and the normalisation that follows it.
+        self.sources: dict[str, str] = {}
+        self.norms: dict[str, str] = {}
         self.written: dict[int, tuple[Conv, Value]] = {}
 
-    def write(self, config: Mapping[str, Any], observe: bool) -> bytes:
+    def write(self, config: Mapping[str, Any], observe: bool = False) -> bytes:
+        """Return the model; see `build_graph`."""
+        try:
+            return self._write(config, observe)
+        except NoGraphError:
+            raise
+        except Exception as error:  # what plain dictionaries and NumPy say of a strange config
+            raise NoGraphError(f"its config cannot be written as ONNX ({error!r})") from None
+
+    def _write(self, config: Mapping[str, Any], observe: bool) -> bytes:
         given = _input_of(config)
         shape = given["config"]["batch_shape"]
         dtype = given["config"]["dtype"]
@@ -341,6 +348,7 @@ def _conv(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value
         "kernel_shape": list(kernel.shape[2:]),
         "auto_pad": {"same": "SAME_UPPER", "valid": "VALID"}[config["padding"]],
     }
+    graph.sources[path] = x.name
     waiting = Conv(x.name, kernel, scale, bias, attributes)
     return graph.activate(Value(path, 4, conv=waiting), config["activation"])
 
@@ -357,6 +365,7 @@ def _batch_norm(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) ->
     if config["center"]:
         offset = offset + graph.weights(f"{path}/beta", *shape)
     if conv and conv.top is None:
+        graph.norms[x.name] = path
         # A negative factor turns the signs of a kernel in 8 bits: steps are never negative.
         sign = np.sign(factor).astype(conv.kernel.dtype)[:, None, None, None]
         size = np.maximum(np.abs(factor), 1e-12)
