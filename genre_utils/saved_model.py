@@ -223,7 +223,7 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
     Raises `ModelError` when a file is missing, or is not the one that `model.json` was written
     for. Only Keras' own layers are loaded; nothing in a file is executed.
     """
-    folder = _converted(Path(folder))
+    folder = Path(folder)
     card = read_card(folder)
     files = card.get("sha256")
     if not isinstance(files, dict):
@@ -324,18 +324,6 @@ def to_int8(folder: Path, calibration: np.ndarray | None = None) -> None:
     card = read_card(folder)
     kept = ("metrics", "training_ids", "training_ids_sha256", PICTURES)
     write_json(folder / "model.json", card | {key: model.card[key] for key in kept})
-
-
-def _converted(folder: Path) -> Path:
-    """Return where the released model is in this format, until it is released in it."""
-    if folder != RELEASED or _read_json(folder / "model.json").get("format") == FORMAT:
-        return folder
-    from genre_utils.sources import cache_folder
-
-    target = cache_folder() / "released-3"
-    if not (target / "model.json").exists():
-        convert_model(folder, target)
-    return target
 
 
 def _keys() -> list[str]:

@@ -6,7 +6,14 @@ __getattr__ = lazy_names(
     __name__,
     {
         "efficientnet_lite": ("VARIANTS", "build_efficientnet_lite"),
-        "minilm": ("WEIGHTS_FILE", "load_encoder", "cached_weights", "check_weights"),
+        "minilm": (
+            "build_encoder",
+            "set_weights",
+            "WEIGHTS_FILE",
+            "load_encoder",
+            "cached_weights",
+            "check_weights",
+        ),
         "tokenizer": ("TOKENIZER", "tokenize", "check_tokenizer", "pad_tokens", "run_on_words"),
         "onnx": ("open_session", "RuntimeNetwork"),
         "onnx_graph": ("NoGraphError",),

