@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -189,13 +190,11 @@ def split_posters(ids: Sequence[str], identities: Sequence[str], labels: np.ndar
     data set gets its public test ids and this project's fixed validation ids, both shipped
     with the package; other data get a tenth each, stratified by `stratify_rare`.
     """
-    ids = np.array([normal_id(poster) for poster in ids], dtype=str)
-    shipped = {split: _shipped_ids(split) for split in ("test", "validation")}
     split = np.full(len(ids), "train", dtype=object)
-    # A fifth of the public data; of a copy that lacks pictures about as much, of others hardly any.
-    if np.isin(ids, np.concatenate(list(shipped.values()))).mean() > PUBLIC_SHARE:
+    if is_public(ids):
+        ids = [normal_id(poster) for poster in ids]
         for name in ("validation", "test"):
-            split[np.isin(ids, shipped[name])] = name
+            split[np.isin(ids, _shipped_ids(name))] = name
         return _spread_over_identities(split, identities)
     first = ~pd.Series(identities).duplicated().to_numpy()
     rest = np.flatnonzero(first)
@@ -227,6 +226,27 @@ def stratify_rare(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
         strata[:] = 0
     splitter = StratifiedShuffleSplit(n_splits=1, test_size=chosen, random_state=seed)
     return np.sort(next(splitter.split(strata, strata))[1])
+
+
+def is_public(ids: Iterable[str]) -> bool:
+    """Return whether these are the public IMDb posters, or a part of them, by their ids."""
+    known = np.concatenate([_shipped_ids(split) for split in ("test", "validation")])
+    # A fifth of the public data; of a copy that lacks pictures about as much, of others hardly any.
+    return bool(np.isin([normal_id(poster) for poster in ids], known).mean() > PUBLIC_SHARE)
+
+
+def describe(data: Dataset) -> dict[str, Any]:
+    """Return what a model's card says of the posters: `public`, `posters_of` genre, `size`.
+
+    The size is the median (height, width) in pixels of at most 200 of the pictures.
+    """
+    rows = data.posters
+    sizes = picture_sizes(rows["path"].iloc[:: max(1, len(rows) // 200)])
+    return {
+        "public": is_public(rows["id"]),
+        "posters_of": {genre: int(rows[genre].sum()) for genre in data.genres},
+        "size": np.median(sizes, axis=0).astype(int).tolist(),
+    }
 
 
 def picture_sizes(paths: Iterable[str]) -> np.ndarray:

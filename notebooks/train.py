@@ -604,7 +604,7 @@ if last_fit and word_epochs:
 if not run.finished:
     word_model = WordsModel(word_network, ngrams) if read_text else None
     how = settings | {"sample": source.is_sample, "epochs_done": max(0, len(history) - 1)}
-    how["validation_macro_map"] = round(chosen_at, 4)
+    how |= dataset.describe(data) | {"validation_macro_map": round(chosen_at, 4)}
     networks = {"network": picture, "words": word_model, "sums": sums}
     save_model(
         run.folder,

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from PIL import Image
 
-from genre_utils.dataset import load_dataset, split_posters, stratify_rare
+from genre_utils.dataset import is_public, load_dataset, split_posters, stratify_rare
 from genre_utils.sources import DataError, find_data
 
 
@@ -302,3 +303,10 @@ def test_one_row_is_too_few_and_said(make):
         data.check_parts()
     with pytest.raises(DataError, match="gives 1 genres"):
         make("Id,Genre\np0,Drama\n")
+
+
+def test_the_public_posters_are_known_by_their_ids():
+    test = (ROOT / "genre_utils/splits/imdb_test_ids.txt").read_text("utf-8").split()
+    assert is_public([*test, *(f"tt9{n:06}" for n in range(5000))])
+    assert is_public([name.removeprefix("tt").lstrip("0") for name in test])
+    assert not is_public([*test[:10], *(f"mine-{n}" for n in range(1000))])

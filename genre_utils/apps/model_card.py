@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from genre_utils.evaluation import FEW_POSITIVES, METRICS
-from genre_utils.genres import IMDB_GENRES
 from genre_utils.saved_model import read_card
 from genre_utils.support import replacing
 
@@ -29,7 +28,13 @@ PUBLIC = (
     "Classification based on Poster Images with Deep Neural Networks*, MUSA2 2017): films and "
     "series from about 1980 to 2015, most of them American."
 )
-OWN = "Its genres are not those of the public IMDb posters, so it was trained on other data."
+FILMS = (
+    "The picture model was fine-tuned on the public training posters alone. The text models "
+    "learned from the words on posters and from the titles, names and genres of {films:,} entries "
+    "about films: `README.md` and `NOTICE` name the tables. No film of the public test posters, "
+    "nor of the validation posters, was among them."
+)
+OWN = "It was trained on posters of its maker's own, of which this is known: {known}."
 USE = """## What it is for
 
 Sorting and searching collections of posters, teaching, and research on what a poster tells. A score
@@ -93,7 +98,7 @@ def _what_it_is(card: Mapping[str, Any]) -> str:
         f"## What it is\n\nA classifier that looks at a movie poster ({height} × {width} pixels, "
         f"height × width), {reads}, and gives each of {len(card['genres'])} genres a score from 0 "
         f"to 1; a poster may have several.\n\nGenres: {', '.join(card['genres'])}.\n\n"
-        f"Trained with {_settings(training)}."
+        + (f"Trained with {settings}." if (settings := _settings(training)) else "")
     )
 
 
@@ -104,11 +109,14 @@ def _settings(training: Mapping[str, Any]) -> str:
 
 
 def _data(card: Mapping[str, Any]) -> str:
-    if card["training"].get("sample"):
+    training = card["training"]
+    if training.get("sample"):
         origin = SAMPLE
+    elif training.get("films"):
+        origin = f"{PUBLIC} {FILMS.format(films=training['films'])}"
     else:
-        origin = PUBLIC if set(card["genres"]) <= set(IMDB_GENRES) else OWN
-    posters = [f"{len(card['training_ids'])} for training"]
+        origin = PUBLIC if training.get("public") else OWN.format(known=_known(card))
+    posters = [f"{training.get('posters', len(card['training_ids']))} for training"]
     for split in ("validation", "test"):
         found = [r["posters"] for name, r in card["metrics"].items() if name.endswith(f", {split}")]
         posters += [f"{found[0]} for {split}"] if found else []
@@ -118,6 +126,15 @@ def _data(card: Mapping[str, Any]) -> str:
         "Validation chose epochs, weights of the parts, calibration and thresholds; the training "
         f"did not look at the test posters.{_last_fit(card['training'])}"
     )
+
+
+def _known(card: Mapping[str, Any]) -> str:
+    """Say what a card knows of posters that are nobody else's: genres, and the pictures' size."""
+    counts = card["training"].get("posters_of") or {}
+    genres = [f"{name} on {counts[name]}" if name in counts else name for name in card["genres"]]
+    size = card["training"].get("size")
+    pictures = f"; pictures of about {size[0]} × {size[1]} pixels (height × width)" if size else ""
+    return f"their genres ({', '.join(genres)}){pictures}"
 
 
 def _last_fit(training: Mapping[str, Any]) -> str:

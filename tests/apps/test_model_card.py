@@ -56,3 +56,19 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ModelError, match="holds no trained model"):
         write_model_card(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_card_tells_of_the_posters_that_its_model_learned_from(tmp_path):
+    shutil.copy(RELEASED / "model.json", tmp_path)
+    card = json.loads((tmp_path / "model.json").read_text("utf-8"))
+    assert "titles, names and genres" in model_card(tmp_path) and "1980 to 2015" in model_card(
+        tmp_path
+    )
+    own = {"public": False, "posters_of": {"Drama": 12}, "size": [600, 400], "posters": 40}
+    (tmp_path / "model.json").write_text(json.dumps(card | {"training": own}), "utf-8")
+    text = model_card(tmp_path)
+    assert "Drama on 12" in text and "600 × 400" in text and "40 for training" in text
+    assert "1980" not in text and "American" not in text
+    public = json.dumps(card | {"training": {"public": True}})
+    (tmp_path / "model.json").write_text(public, "utf-8")
+    assert "1980 to 2015" in model_card(tmp_path) and "titles" not in model_card(tmp_path)
