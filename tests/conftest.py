@@ -94,7 +94,7 @@ def on_words(folder: Path, word_file: Path) -> dict:
 def predictor(trained):
     from genre_utils.predictor import Predictor
 
-    return Predictor.load(trained)
+    return Predictor.load(trained, runtime=False)
 
 
 @pytest.fixture
