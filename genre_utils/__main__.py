@@ -177,11 +177,18 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the model itself in 8 bits; with --data also what convolutions compute",
     )
-    export.add_argument("--convert", metavar="DIR", help="rewrite a model of the format before")
     export.add_argument(
-        "--data", metavar="DIR", help="posters that calibrate 8 bits, and that are scored"
+        "--convert", type=expand_user, metavar="DIR", help="rewrite a model of the format before"
     )
-    export.add_argument("--words", metavar="FILE", help=f"their words (default: {WORDS_FILE})")
+    export.add_argument(
+        "--data",
+        type=expand_user,
+        metavar="DIR",
+        help="posters that calibrate 8 bits, and that are scored",
+    )
+    export.add_argument(
+        "--words", type=expand_user, metavar="FILE", help=f"their words (default: {WORDS_FILE})"
+    )
     export.set_defaults(run=_export)
 
     for command in (predict, read):
@@ -387,16 +394,20 @@ def _export(options: argparse.Namespace) -> int:
         saved_model.convert_model(Path(options.convert))
         print(f"{options.convert} has format {saved_model.FORMAT} now.")
         return PREDICTED
-    folder = _model(options)
+    folder = _writable_model(options)
     data = None
     if options.data or os.environ.get(sources.VARIABLE):
         data = dataset.load_dataset(sources.find_data(options.data))
     before = saved_model.load_model(folder)
-    if options.int8 and options.format == "onnx":
-        pixels = data and export.calibration_pixels(data.part("train")["path"], before.image_size)
-        saved_model.to_int8(folder, pixels)
-    for file in export.export_model(folder, options.format, options.int8):
-        print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    with only_writer(folder):
+        if options.int8 and options.format == "onnx":
+            pixels = None
+            if data:
+                paths = data.part("train")["path"]
+                pixels = export.calibration_pixels(paths, before.image_size)
+            saved_model.to_int8(folder, pixels)
+        for file in export.export_model(folder, options.format, options.int8):
+            print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     if data:
         posters = data.part("validation")
         labels = posters.reindex(columns=before.genres, fill_value=0).to_numpy()

@@ -112,7 +112,7 @@ class SavedModel:
 
         With `paths`, one an id, a training picture is known by its bytes, too, if `knows_pictures`.
         """
-        known, pictures = set(self.card["training_ids"]), set(self.card[PICTURES])
+        known, pictures = set(self.card["training_ids"]), set(self.card.get(PICTURES, ()))
         return [
             poster
             for poster, path in zip_longest(ids, paths)
@@ -123,7 +123,7 @@ class SavedModel:
     @property
     def knows_pictures(self) -> bool:
         """Whether the card lists the training pictures' hashes; those of older models do not."""
-        return bool(self.card[PICTURES])
+        return bool(self.card.get(PICTURES))
 
 
 def save_model(
