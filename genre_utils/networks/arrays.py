@@ -84,12 +84,15 @@ class Arrays(Mapping[str, Array]):
 
 def save_arrays(arrays: Mapping[str, Array], file: Path) -> None:
     """Write a safetensors file; the scale of `name` is called `name.scale`."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     plain = {name: array.values for name, array in arrays.items()}
     scales = {name: array.scale for name, array in arrays.items() if array.scale is not None}
     plain |= {f"{name}{SCALE}": scale for name, scale in scales.items()}
-    save_file({name: np.ascontiguousarray(array) for name, array in plain.items()}, file)
+    content = save({name: np.ascontiguousarray(array) for name, array in plain.items()})
+    # Written by Python: the library has an error of its own for a full disk, and its files are
+    # readable by their owner alone.
+    file.write_bytes(content)
 
 
 def load_arrays(file: Path) -> Arrays:
