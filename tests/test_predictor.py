@@ -331,7 +331,11 @@ def test_a_tokenizer_of_other_words_is_refused(tmp_path):
 
 
 def test_a_card_lists_training_ids_and_pictures_as_hashes(tmp_path, monkeypatch):
-    monkeypatch.setattr(saved_model, "_save_network", lambda _, file: file.write_bytes(b"net"))
+    def save(network, file, *_):
+        for suffix in (".json", ".safetensors"):
+            file.with_suffix(suffix).write_bytes(b"net")
+
+    monkeypatch.setattr(saved_model, "save_folder_network", save)
     (tmp_path / "a.jpg").write_bytes(b"a picture")
     network = SimpleNamespace(input_shape=(None, 96, 80, 3))
     sha256 = hashlib.sha256(b"another").hexdigest()
