@@ -86,7 +86,7 @@ def noted(self, epoch, logs=None):
     after_epoch.append(compiled)
 runs.Checkpoints.on_epoch_end = noted
 done = runpy.run_path("tests/train_small.py")
-model, batches = done["model"], done["batches"]
+model, batches = done["model"], done["batches_of"]
 kinds = ("trainable", "non_trainable", "optimizer", "metrics")
 state = model._get_jax_state(**{f"{kind}_variables": True for kind in kinds})
 step = jax.jit(model.train_step).lower(state, batches(0)[0]).as_text()
