@@ -1,29 +1,26 @@
-"""What the benchmarks share: the real posters, alternating clocks, results with their machine."""
+"""What the benchmarks share: the real posters, whole commands, alternating clocks."""
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import json
 import os
-import platform
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from genre_utils import dataset, sources
-from genre_utils.support import write_json
-
-RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "simplejpeg")
 
 
 def options_parser(description: str, posters: int = 0) -> argparse.ArgumentParser:
-    """Give a parser with `--posters`, the number of posters to use; 0 means all."""
+    """Return a parser with `--posters`, the number of posters to use; 0 means all."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument(
         "--posters",
@@ -48,12 +45,26 @@ def real_posters(limit: int) -> dataset.Dataset:
     return dataset.load_dataset(source, limit)
 
 
+@contextmanager
+def linked(paths: Sequence[str], count: int = 0) -> Iterator[Path]:
+    """Make a folder of `count` links to the posters, over and over (0: one each), for a while.
+
+    The folder's parent is empty but for it: there is room for what a command writes.
+    """
+    with TemporaryDirectory() as folder:
+        links = Path(folder) / "posters"
+        links.mkdir()
+        for i in range(count or len(paths)):
+            (links / f"{i:07d}.jpg").symlink_to(os.path.abspath(paths[i % len(paths)]))
+        yield links
+
+
 def alternate(
     sides: dict[str, Callable[[], Any]],
     rounds: int,
     after: Callable[[], Any] = lambda: None,
 ) -> dict[str, list[float]]:
-    """Time all sides in turn, `rounds` times; gives each one's seconds, a figure a round.
+    """Time all sides in turn, `rounds` times; returns each one's seconds, a figure a round.
 
     Every second round runs backwards, so that neither a machine growing slower nor what one
     side leaves behind favours a side. `after` cleans up after each side, off the clock.
@@ -69,59 +80,36 @@ def alternate(
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """Give the median over the rounds of one side's seconds divided by the other's."""
+    """Return the median over the rounds of one side's seconds divided by the other's."""
     return round(median(a / b for a, b in zip(above, below, strict=True)), 3)
 
 
-def save(name: str, content: dict[str, Any]) -> None:
-    """Write `results/<name>.json`, with the machine and the versions that gave the figures.
-
-    On JAX and PyTorch the file is called `<name>-jax.json` and `<name>-torch.json`.
-    """
-    RESULTS.mkdir(exist_ok=True)
-    write_json(_file(name), {"machine": describe_machine(), **content})
-
-
-def saved(name: str) -> dict[str, Any]:
-    """Give what `save` wrote under this name, on this backend, without the machine."""
-    file = _file(name)
-    content = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    content.pop("machine", None)
-    return content
+def run(*arguments: str, cwd: Path | None = None) -> str:
+    """Run this Python with arguments; returns what it printed. A failure shows its error."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=cwd)
+    if done.returncode:
+        raise SystemExit(f"python {' '.join(arguments)} failed:\n{done.stderr}")
+    return done.stdout
 
 
-def describe_machine() -> dict[str, Any]:
-    """Name what the figures depend on: processor, cores, system and versions."""
-    machine = {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "cores_used": usable_cores(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-    }
-    for package in PACKAGES:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            machine[package] = importlib.metadata.version(package)
-    return machine
+def watch(*arguments: str) -> tuple[float, list[float]]:
+    """Run this Python with arguments; returns its seconds, and its memory in MB as it went on."""
+    import psutil
+
+    start, megabytes = time.perf_counter(), []
+    child = psutil.Popen(
+        [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while child.poll() is None:
+        with suppress(psutil.Error):  # it may have ended since
+            megabytes.append(child.memory_info().rss / 1e6)
+        time.sleep(0.1)
+    if child.returncode:
+        raise SystemExit(f"python {' '.join(arguments)} failed.")
+    return time.perf_counter() - start, megabytes
 
 
-def usable_cores() -> int:
-    """Give the number of cores that this process may use; `taskset` leaves it fewer than all."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows
-        return os.cpu_count() or 1
-
-
-def _file(name: str) -> Path:
-    keras = sys.modules.get("keras")
-    backend = keras.backend.backend() if keras else "tensorflow"
-    return RESULTS / f"{name}{'' if backend == 'tensorflow' else f'-{backend}'}.json"
-
-
-def _cpu_name() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+def in_child(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Run `work` in a fresh process; returns its answer."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()

@@ -22,8 +22,6 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,6 +29,7 @@ from typing import Any
 import keras
 import measure
 import numpy as np
+import record
 
 from genre_utils import batches, models, training
 
@@ -52,21 +51,40 @@ def main() -> None:
     rows = []
     constant = {}
     for side in SIDES:
-        children = [in_child(train_on_constant, side, steps) for _ in range(CONSTANT_CHILDREN)]
+        children = [watched(train_on_constant, side, steps) for _ in range(CONSTANT_CHILDREN)]
         constant[side] = [child["anonymous"] for child in children]
         for times in TIMES:
-            fed = in_child(train_on_posters, side, link_copies(paths, times), steps)
+            fed = watched(train_on_posters, side, link_copies(paths, times), steps)
             pipeline_mb = fed["anonymous"] - round(median(constant[side]))
             rows.append({"side": side, "times": times, "pipeline_mb": pipeline_mb, "fed_mb": fed})
             print(rows[-1], flush=True)
-    head = in_child(train_head, SIDES[-1], link_copies(paths, 1))
+    head = watched(train_head, SIDES[-1], link_copies(paths, 1))
     shutil.rmtree(OUTPUT)
-    result = {"posters": len(paths), "rows": rows, "constant_mb": constant}
-    measure.save("memory", {**result, "frozen_features_mb": head})
+    figures = {"posters": len(paths), "sizes": rows, "constant_mb": constant}
+    record.save(
+        "memory", {**figures, "frozen_features_mb": head}, table_rows(rows, head, len(paths))
+    )
+
+
+def table_rows(rows: Sequence[dict[str, Any]], head: dict[str, int], posters: int) -> list:
+    """Return the lines of the table: the pipeline's memory by size, and the largest processes."""
+    lines = []
+    for side in SIDES:
+        texts = [f"{r['times']} ×: {r['pipeline_mb']} MB" for r in rows if r["side"] == side]
+        what = f"The pipeline's anonymous memory at {side} × {side}, by amount of data"
+        text = f"{', '.join(texts)} (1 × is {posters} posters)"
+        lines.append((what, "≤ 300 MB, flat", text))
+    largest = max(row["fed_mb"]["total"] for row in rows)
+    for what, megabytes in (
+        ("trains the published network", largest),
+        (f"computes frozen features and trains the head, {SIDES[-1]} × {SIDES[-1]}", head["total"]),
+    ):
+        lines.append((f"Whole process that {what}", "< 2.5 GB", f"{megabytes / 1000:.2f} GB"))
+    return [record.Row(*line, "python benchmarks/memory.py") for line in lines]
 
 
 def link_copies(paths: Sequence[str], times: int) -> list[str]:
-    """Make links to all posters, `times` over, in an empty folder, and give their paths."""
+    """Make links to all posters, `times` over, in an empty folder, and return their paths."""
     shutil.rmtree(OUTPUT, ignore_errors=True)  # of a run that was stopped
     links = []
     for copy in range(times):
@@ -133,10 +151,9 @@ class Thinned(keras.utils.PyDataset):
         return batch
 
 
-def in_child(work: Callable[..., None], *arguments: Any) -> dict[str, int]:
-    """Run `work` in a fresh process; gives the peaks of its memory in MB."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(watch, work, arguments).result()
+def watched(work: Callable[..., None], *arguments: Any) -> dict[str, int]:
+    """Run `work` in a fresh process; returns the peaks of its memory in MB."""
+    return measure.in_child(watch, work, arguments)
 
 
 def watch(work: Callable[..., None], arguments: Sequence[Any]) -> dict[str, int]:
@@ -160,7 +177,7 @@ def watch(work: Callable[..., None], arguments: Sequence[Any]) -> dict[str, int]
 
 
 def read_memory() -> dict[str, float]:
-    """Give this process's memory in bytes: `anonymous` now, and in `total`."""
+    """Return this process's memory in bytes: `anonymous` now, and in `total`."""
     if STATUS.exists():
         lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
         kilobytes = {"anonymous": lines["RssAnon"], "total": lines["VmHWM"]}

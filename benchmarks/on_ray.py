@@ -11,12 +11,11 @@ workers that each load the model, and the writing of the table. Writes
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from statistics import median
 
 import measure
-from prediction import run
+import record
 
 from genre_utils.saved_model import RELEASED
 
@@ -26,27 +25,26 @@ def main() -> None:
     parser = measure.options_parser(__doc__, posters=1000)
     parser.add_argument("--model", type=Path, default=RELEASED, help="model folder")
     options = parser.parse_args()
-    paths = map(Path, measure.real_posters(options.posters).posters["path"])
-    with tempfile.TemporaryDirectory() as folder:
-        links, table = Path(folder) / "posters", Path(folder) / "table"
-        links.mkdir()
-        for path in paths:
-            (links / path.name).symlink_to(path.resolve())
+    paths = measure.real_posters(options.posters).posters["path"].tolist()
+    with measure.linked(paths) as links:
+        table = links.parent / "table"
         command = ("-m", "genre_utils", "predict", str(links), "--no-text")
         command += ("--model", str(options.model))
         sides = {
-            "ray": lambda: run(*command, "--ray", "--parquet", str(table)),
-            "plain": lambda: run(*command, "--csv", f"{table}.csv"),
+            "ray": lambda: measure.run(*command, "--ray", "--parquet", str(table)),
+            "plain": lambda: measure.run(*command, "--csv", f"{table}.csv"),
         }
         seconds = measure.alternate(sides, 2, after=lambda: shutil.rmtree(table, True))
-        count = len(list(links.iterdir()))
-    result = {
-        "posters": count,
-        "ratio": measure.ratio(seconds["ray"], seconds["plain"]),
-        "seconds": {side: round(median(times), 1) for side, times in seconds.items()},
-    }
-    print(result)
-    measure.save("on_ray", result)
+    ratio = measure.ratio(seconds["ray"], seconds["plain"])
+    took = {side: round(median(times), 1) for side, times in seconds.items()}
+    text = f"{ratio:.2f} × ({took['ray']:.0f} s and {took['plain']:.0f} s, {len(paths)} posters, "
+    row = record.Row(
+        "The same posters on Ray on this machine, beside the plain command, time",
+        "—",
+        text + "picture alone)",
+        "python benchmarks/on_ray.py",
+    )
+    record.save("on_ray", {"posters": len(paths), "ratio": ratio, "seconds": took}, [row])
 
 
 if __name__ == "__main__":

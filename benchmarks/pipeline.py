@@ -5,16 +5,16 @@
 Three measurements, each of them alternating its sides in one run:
 
 - cache: `fill_cache` at 400 × 272 pixels into an empty folder, beside Pillow's decode and resize
-  written to a file of the same size, on all cores and one by one; and beside libjpeg-turbo
-  alone, which decodes but neither resizes nor writes (where `simplejpeg` is installed);
+  written to a file of the same size, on all cores and one by one; and beside libjpeg-turbo alone,
+  which decodes but neither resizes nor writes (where `simplejpeg` is installed);
 - epoch: `seed_cnn` at 128 × 128 pixels fed by `PosterBatches`, beside as many steps on one batch
   that stays in memory;
 - fine_tuning: the same for an EfficientNet-Lite2 as the train notebook fine-tunes it, with
   augmentation, for a few steps.
 
-All posters were read once before the clock runs. Writes `benchmarks/results/pipeline.json`, in
-which measurements that were left out keep their figures of before; needs 2 GB below `outputs/` and
-about ten minutes on two cores.
+All posters were read once before the clock runs. Each writes
+`benchmarks/results/pipeline-NAME.json`; needs 2 GB below `outputs/` and about ten minutes on two
+cores.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from typing import Any
 import keras
 import measure
 import numpy as np
+import record
 from PIL import Image
 
 from genre_utils import batches, dataset, models
@@ -47,7 +48,7 @@ OUTPUT = Path("outputs/pipeline")
 
 
 def main() -> None:
-    """Measure all three and write the result after each."""
+    """Measure each part and write its result."""
     parser = measure.options_parser(__doc__, posters=2000)
     names = ("cache", "epoch", "fine_tuning")
     parser.add_argument("--only", nargs="+", choices=names, help="measurements (default: all)")
@@ -60,15 +61,15 @@ def main() -> None:
         "epoch": lambda: measure_epoch(data),
         "fine_tuning": lambda: measure_fine_tuning(data),
     }
-    result = measure.saved("pipeline") if options.only else {}
     for name in options.only or names:
-        result[name] = {"posters": len(data.posters), **parts[name]()}
-        measure.save("pipeline", result)
-        print(f"{name}: {result[name]}", flush=True)
+        figures, rows = parts[name]()
+        command = f"python benchmarks/pipeline.py --only {name}"
+        rows = [record.Row(*row, command) for row in rows]
+        record.save(f"pipeline-{name}", {"posters": len(data.posters), **figures}, rows)
     shutil.rmtree(OUTPUT)
 
 
-def measure_cache(paths: Sequence[str], rounds: int = 5) -> dict[str, Any]:
+def measure_cache(paths: Sequence[str], rounds: int = 5) -> tuple:
     """Time filling a fresh cache beside what decodes and resizes without this project's code."""
     scratch = OUTPUT / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)  # a cache left there would be found, not filled
@@ -82,13 +83,24 @@ def measure_cache(paths: Sequence[str], rounds: int = 5) -> dict[str, Any]:
         sides["libjpeg_turbo_all_cores"] = lambda: on_all_cores(decode_only, paths)
     seconds = measure.alternate(sides, rounds, after=lambda: empty(scratch))
     speeds = {side: round(len(paths) / median(times), 1) for side, times in seconds.items()}
-    ours = seconds.pop("fill_cache")
-    return {
-        "size": list(SIZE),
-        "posters_a_second": speeds,
-        "speed_beside": {side: measure.ratio(times, ours) for side, times in seconds.items()},
-        "seconds": {"fill_cache": ours, **seconds},
+    ours = seconds["fill_cache"]
+    beside = {side: measure.ratio(times, ours) for side, times in seconds.items()}
+    figures = {"size": list(SIZE), "posters_a_second": speeds, "speed_beside": beside}
+    goals = {
+        "pillow_all_cores": ("Pillow on all cores", "≥ 0.90 ×"),
+        "pillow_one_thread": ("Pillow on one thread", "≥ 1.8 ×"),
+        "libjpeg_turbo_all_cores": ("libjpeg-turbo that decodes only, all cores", "—"),
     }
+    rows = [
+        (
+            f"Filling the pixel cache beside {what}, speed",
+            goal,
+            f"{beside[side]:.2f} × ({speeds['fill_cache']:.0f} and {speeds[side]:.0f} posters/s)",
+        )
+        for side, (what, goal) in goals.items()
+        if side in sides
+    ]
+    return {**figures, "seconds": seconds}, rows
 
 
 def on_all_cores(work: Callable, *arguments: Any) -> None:
@@ -126,16 +138,18 @@ def empty(folder: Path) -> None:
         file.unlink()
 
 
-def measure_epoch(data: dataset.Dataset) -> dict[str, Any]:
+def measure_epoch(data: dataset.Dataset) -> tuple:
     """Time epochs of the published network at a size at which its steps are short."""
     size = (128, 128)
     model = models.build_model("seed_cnn", size, data.genres)
     model.compile(keras.optimizers.Adam(), keras.losses.BinaryCrossentropy(from_logits=True))
     result = beside_constant(model, batches_of(data, size, batch=32), rounds=5)
-    return {"model": "seed_cnn", "size": list(size), **result}
+    what = "An epoch of the published network at 128 × 128 beside a constant batch, time"
+    figures = {"model": "seed_cnn", "size": list(size), **result}
+    return figures, [(what, "within 3 %", epoch_text(result))]
 
 
-def measure_fine_tuning(data: dataset.Dataset) -> dict[str, Any]:
+def measure_fine_tuning(data: dataset.Dataset) -> tuple:
     """Time a few steps of fine-tuning as the train notebook does it."""
     model = models.build_model("efficientnet_lite2", SIZE, data.genres)
     models.freeze_for_fine_tuning(model.get_layer("backbone"))
@@ -143,7 +157,17 @@ def measure_fine_tuning(data: dataset.Dataset) -> dict[str, Any]:
     model.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True))
     batches = batches_of(data, SIZE, batch=16, steps=FINE_TUNING_STEPS, augmented=True)
     result = beside_constant(model, batches, rounds=3)
-    return {"model": "efficientnet_lite2", "size": list(SIZE), **result}
+    what = "Fine-tuning EfficientNet-Lite2 at 400 × 272, augmented, beside a constant batch, time"
+    figures = {"model": "efficientnet_lite2", "size": list(SIZE), **result}
+    return figures, [(what, "—", epoch_text(result))]
+
+
+def epoch_text(result: dict[str, Any]) -> str:
+    """Write how much longer steps on posters take than steps on one batch in memory."""
+    return (
+        f"{100 * (result['ratio'] - 1):+.1f} % over {result['steps']} steps "
+        f"(making the batches alone: {100 * result['share_of_batches_alone']:.1f} %)"
+    )
 
 
 def batches_of(
@@ -153,7 +177,7 @@ def batches_of(
     steps: int | None = None,
     augmented: bool = False,
 ) -> batches.PosterBatches:
-    """Give whole batches only, of training posters: every step is as long as the next."""
+    """Return whole batches only, of training posters: every step is as long as the next."""
     rows = data.part("train")
     rows = rows.iloc[: min(steps or len(rows), len(rows) // batch) * batch]
     paths = rows["path"].tolist()

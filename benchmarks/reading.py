@@ -1,84 +1,125 @@
-"""How fast are the words on posters read, beside RapidOCR called one by one, in how much memory?
+"""How fast are posters' words read, in how much memory, and what does the detector's size cost?
 
-    python benchmarks/reading.py [--posters 200]
+    python benchmarks/reading.py [--posters 200] [--only command one]
 
-Two child processes take turns, twice each: one runs `read_posters` into an empty cache, on all
-cores; the other calls `RapidOCR` out of the box (but for the angle classifier, which is off in
-both) on one file after the other, which uses all cores for each. A few posters are read off the
-clock first. The memory is the highest that each child with all its children had together while it
-worked. Then one warm `Reader.read` at a time, on all cores, as a prediction calls it, of posters
-as they are and of copies three times as wide. Writes `benchmarks/results/reading.json`.
+- command: whole processes in turn, five times each. `python -m genre_utils read`, whose detector
+  sees a poster at a size that follows the poster's own; the same with a detector at 736 pixels,
+  RapidOCR's own size; and RapidOCR as its manual calls it (but for the angle classifier, which is
+  off in all), one file after the other. The memory is the highest of the first one.
+- one: one warm `Reader.read` at a time, on all cores, of posters as they are and of copies three
+  times as wide.
+
+Writes `benchmarks/results/reading-command.json` and `reading-one.json`. Watching memory needs
+psutil.
 """
 
 from __future__ import annotations
 
+import csv
 import os
+import shutil
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
-from functools import cache
-from multiprocessing import get_context
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import measure
 import numpy as np
+import record
 from PIL import Image
 
 from genre_utils import images, ocr
 
+FIXED = """
+import sys
+from genre_utils.ocr import reading
+reading.SMALLEST_SIDE = reading.LARGEST_SIDE
+from genre_utils.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+ONE_BY_ONE = """
+import sys
+from contextlib import suppress
+from pathlib import Path
+from rapidocr import RapidOCR
+reader = RapidOCR(params={"Global.use_cls": False, "Global.log_level": "critical"})
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    with suppress(Exception):
+        reader(str(path))
+"""
+ROUNDS = 5
 ONE = 21  # posters read one at a time
 LARGER = 3
-PACKAGES = ("rapidocr", "onnxruntime")
 
 
 def main() -> None:
-    """Measure many posters, then one at a time, and write the result."""
-    options = measure.options_parser(__doc__, posters=200).parse_args()
+    """Measure the command, then one poster at a time."""
+    parser = measure.options_parser(__doc__, posters=200)
+    parts = {"command": measure_command, "one": measure_one}
+    parser.add_argument("--only", nargs="+", choices=parts, help="parts (default: all)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of whole commands")
+    options = parser.parse_args()
     paths = measure.real_posters(options.posters).posters["path"].tolist()
-    measure.PACKAGES += PACKAGES
-    result: dict[str, Any] = {"posters": len(paths), "many": measure_many(paths, rounds=2)}
-    with child() as pool:
-        result["one"] = pool.submit(measure_one, paths[:ONE]).result()
-    measure.save("reading", result)
-    print(result)
+    for part in options.only or parts:
+        parts[part](paths, options.rounds)
 
 
-def measure_many(paths: Sequence[str], rounds: int) -> dict[str, Any]:
-    """Time both sides in turn, each in a process of its own, and watch their memory."""
-    with child() as ours, child() as theirs:
-        pools = {"read_posters": (ours, read_all), "one_by_one": (theirs, one_by_one)}
-        sides: dict[str, Callable[[], Any]] = {}
-        peaks = dict.fromkeys(pools, 0)
-        for side, (pool, work) in pools.items():
-            root = pool.submit(os.getpid).result()
-            pool.submit(work, paths[:4]).result()
-
-            def run(side=side, pool=pool, work=work, root=root) -> None:
-                with watched(root) as seen:
-                    pool.submit(work, paths).result()
-                peaks[side] = max(peaks[side], seen[0])
-
-            sides[side] = run
-        seconds = measure.alternate(sides, rounds)
-    return {
-        "posters_a_second": {s: round(len(paths) / median(t), 2) for s, t in seconds.items()},
-        "speed_beside_one_by_one": measure.ratio(seconds["one_by_one"], seconds["read_posters"]),
-        "peak_mb": {side: round(peak / 1e6) for side, peak in peaks.items()},
+def measure_command(paths: Sequence[str], rounds: int) -> None:
+    """Time whole processes in turn, and watch the memory of this project's."""
+    with tempfile.TemporaryDirectory() as folder:
+        data, words = Path(folder) / "data", Path(folder) / "words.jsonl"
+        copy_data(paths, data)
+        read = ("read", "--data", str(data), "--words", str(words))
+        memory: list[float] = []
+        sides = {
+            "read": lambda: memory.extend(measure.watch("-m", "genre_utils", *read)[1]),
+            "fixed": lambda: measure.run("-c", FIXED, *read),
+            "one_by_one": lambda: measure.run("-c", ONE_BY_ONE, str(data / "posters")),
+        }
+        seconds = measure.alternate(sides, rounds, after=lambda: words.unlink(missing_ok=True))
+    speeds = {side: round(len(paths) / median(times), 2) for side, times in seconds.items()}
+    ratios = {side: measure.ratio(seconds[side], seconds["read"]) for side in sides}
+    texts = {
+        side: f"{ratios[side]:.2f} × ({speeds['read']:.2f} and {speeds[side]:.2f} posters/s)"
+        for side in sides
+    }
+    what = f"Reading the words on {len(paths)} posters by the command, all cores, "
+    peak = f"{max(memory) / 1000:.2f} GB"
+    rows = [
+        (what + "beside the same with a detector of 736 pixels, speed", "≥ 1.7 ×", texts["fixed"]),
+        (what + "beside RapidOCR one by one, speed", "≥ 1.8 posters/s", texts["one_by_one"]),
+        ("Memory of the command that reads, at its peak", "≤ 1.0 GB", peak),
+    ]
+    figures = {
+        "posters": len(paths),
+        "posters_a_second": speeds,
+        "ratios": ratios,
+        "peak_mb": round(max(memory)),
         "seconds": seconds,
     }
+    command = "python benchmarks/reading.py --only command"
+    record.save("reading-command", figures, [record.Row(*row, command) for row in rows])
 
 
-def measure_one(paths: Sequence[str]) -> dict[str, Any]:
+def copy_data(paths: Sequence[str], folder: Path) -> None:
+    """Make a data set of the posters: copies, and a table, whose genres play no part."""
+    (folder / "posters").mkdir(parents=True)
+    with open(folder / "posters.csv", "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("Id", "Genre"))
+        for i, path in enumerate(map(Path, paths)):
+            shutil.copyfile(path, folder / "posters" / path.name)
+            table.writerow((path.stem, ("Drama", "Comedy")[i % 2]))
+
+
+def measure_one(paths: Sequence[str], rounds: int) -> None:
     """Time single readings of decoded posters, and of larger copies of them."""
     reader = ocr.Reader(threads=os.cpu_count() or 1)
-    posters = [images.read_poster(path) for path in paths]
+    posters = [images.read_poster(path) for path in paths[:ONE]]
     reader.read(posters[0])
-    result = {}
+    result: dict[str, Any] = {}
     for side, scale in (("as_they_are", 1), ("larger", LARGER)):
         seconds = []
         for rgb in posters:
@@ -88,64 +129,13 @@ def measure_one(paths: Sequence[str]) -> dict[str, Any]:
             reader.read(copy)
             seconds.append(time.perf_counter() - start)
         result[side] = {"median": round(median(seconds), 3), "slowest": round(max(seconds), 3)}
-    return {"posters": len(posters), "times_as_wide": LARGER, "seconds": result}
-
-
-@cache
-def our_reader() -> ocr.Reader:
-    """Give one reader a process, so that its models are loaded once."""
-    return ocr.Reader()
-
-
-def read_all(paths: Sequence[str]) -> None:
-    """Read posters into a cache that nobody has filled."""
-    with tempfile.TemporaryDirectory() as folder:
-        words = ocr.WordCache(Path(folder) / "words.jsonl")
-        ocr.read_posters(paths, words, our_reader())
-
-
-@cache
-def their_reader() -> Callable[[str], Any]:
-    """Make RapidOCR as its manual does."""
-    from rapidocr import RapidOCR
-
-    return RapidOCR(params={"Global.use_cls": False, "Global.log_level": "critical"})
-
-
-def one_by_one(paths: Sequence[str]) -> None:
-    """Read posters as anyone would; what cannot be read is passed over."""
-    for path in paths:
-        with suppress(Exception):
-            their_reader()(path)
-
-
-def child() -> ProcessPoolExecutor:
-    """Start one fresh process that stays for several tasks."""
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-
-
-@contextmanager
-def watched(root: int) -> Iterator[list[int]]:
-    """Note the highest memory of a process and all below it, in bytes, while the block runs."""
-    try:
-        import psutil
-    except ImportError:
-        raise SystemExit("Watching memory needs psutil: pip install psutil.") from None
-    process, peak, done = psutil.Process(root), [0], threading.Event()
-
-    def look() -> None:
-        while not done.wait(0.05):
-            with suppress(psutil.Error):
-                tree = [process, *process.children(recursive=True)]
-                peak[0] = max(peak[0], sum(each.memory_info().rss for each in tree))
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        done.set()
-        thread.join()
+    text = f"{result['as_they_are']['median']:.2f} s; {LARGER} times as wide "
+    text += f"{result['larger']['median']:.2f} s"
+    row = record.Row(
+        "One poster's words, warm, median", "< 1 s", text, "python benchmarks/reading.py --only one"
+    )
+    figures = {"posters": len(posters), "times_as_wide": LARGER, "seconds": result}
+    record.save("reading-one", figures, [row])
 
 
 if __name__ == "__main__":

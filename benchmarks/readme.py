@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def table() -> str:
-    """Give the table as Markdown: baselines, the published network, the parts, the whole."""
+    """Return the table as Markdown: baselines, the published network, the parts, the whole."""
     released = read_results(ROOT / "genre_utils/released/metrics.json")
     rows = {name: released[f"{name}, test"] for name in ("all zeros", "genre prior")}
     for name, file, system in OTHERS:

@@ -1,18 +1,22 @@
-"""Which file predicts faster, ONNX or LiteRT, and what does rounding the released model cost?
+"""What do 8 bits save and cost, and which file predicts faster, ONNX or LiteRT?
 
-    python benchmarks/runtimes.py [--posters 200] [--words outputs/words.jsonl] [--half DIR]
+    python benchmarks/runtimes.py [--posters 200] [--only int8 litert]
+    python benchmarks/runtimes.py --only loss --half DIR [--words outputs/words.jsonl]
 
-Speed: the picture's network of the released model in ONNX Runtime, as `predict` uses it, and
-exported as LiteRT into a temporary folder, for TensorFlow's own interpreter, both on all cores, one
-poster at a time and four; the sides in turn, the median of the rounds. Loss: the macro mAP of the
-released model, which is in 8 bits, beside that of `--half`, the folder of the same model in half
-precision, on validation posters. Their words were learned from (see the README), so the figures are
-high: it is their difference that counts. Writes `benchmarks/results/runtimes.json`.
+The picture's network of the released model on pixels of its size, one poster at a time and four, on
+all cores, the sides in turn, the median of the rounds:
+
+- int8: as it is released, in 8 bits, beside the same weights in ONNX Runtime as floats;
+- litert: as floats in ONNX Runtime beside LiteRT, in TensorFlow's own interpreter;
+- loss: the macro mAP of the released model beside that of `--half`, the folder of the same model in
+  half precision, on validation posters with the words in `--words`.
+
+The machine in the result files says whether the processor has VNNI, the instructions for 8 bits.
+Writes `benchmarks/results/runtimes-PART.json`.
 """
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -20,50 +24,114 @@ from typing import Any
 
 import measure
 import numpy as np
+import record
 
 from genre_utils import ocr
 from genre_utils.apps import export
 from genre_utils.predictor import CPU_BATCH
-from genre_utils.saved_model import RELEASED, load_model
+from genre_utils.saved_model import RELEASED, load_model, save_model
+
+COMMAND = "python benchmarks/runtimes.py --only {}"
 
 
 def main() -> None:
-    """Measure speed and loss, and write both."""
+    """Measure each part, and write its result."""
     parser = measure.options_parser(__doc__, posters=200)
+    parts = {"int8": int8, "litert": litert, "loss": loss}
+    parser.add_argument("--only", nargs="+", choices=parts, help="parts (default: all)")
     parser.add_argument("--words", type=Path, default=ocr.WORDS_FILE)
-    parser.add_argument("--half", type=Path, required=True, help="the model in half precision")
+    parser.add_argument("--half", type=Path, help="the model in half precision, for `loss`")
     options = parser.parse_args()
+    for part in options.only or [part for part in parts if part != "loss" or options.half]:
+        parts[part](options)
+
+
+def int8(options: Any) -> None:
+    """Time the released picture network beside itself in floats."""
+    with tempfile.TemporaryDirectory() as folder:
+        floats = load_model(save_floats(Path(folder)), runtime=True).network
+        released = load_model(has_text=False, runtime=True).network
+        figures = in_turn({"int8": released, "float": floats})
+    size = sum(file.stat().st_size for file in RELEASED.glob("picture.*")) / 1e6
+    figures["megabytes"] = round(size, 1)
+    rows = [
+        record.Row(
+            f"The picture's network in 8 bits beside floats, {posters} at a time, speed",
+            "≥ 1 ×",
+            f"{1 / figures[posters]['ratio']:.2f} × ({figures[posters]['int8']:.0f} and "
+            f"{figures[posters]['float']:.0f} ms a poster; {size:.1f} MB in 8 bits)",
+            COMMAND.format("int8"),
+        )
+        for posters in (1, CPU_BATCH)
+    ]
+    record.save("runtimes-int8", figures, rows)
+
+
+def litert(options: Any) -> None:
+    """Time ONNX beside LiteRT."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = save_floats(Path(folder))
+        export.export_model(copy, "litert")
+        kinds = ("onnx", "litert")
+        figures = in_turn({kind: export.load_exported(copy, kind).network for kind in kinds})
+    rows = [
+        record.Row(
+            f"ONNX beside LiteRT, floats, {posters} at a time, time",
+            "—",
+            f"{figures[posters]['ratio']:.2f} × ({figures[posters]['onnx']:.0f} and "
+            f"{figures[posters]['litert']:.0f} ms a poster)",
+            COMMAND.format("litert"),
+        )
+        for posters in (1, CPU_BATCH)
+    ]
+    record.save("runtimes-litert", figures, rows)
+
+
+def save_floats(folder: Path) -> Path:
+    """Save the released picture model with its weights in half precision, computed as floats."""
+    model = load_model(has_text=False)
+    sums = {"picture": model.sums["picture"]}
+    training = model.card["training"]
+    save_model(folder, model.network, None, sums, model.genres, model.thresholds, [], training)
+    return folder
+
+
+def in_turn(networks: dict[str, Any], rounds: int = 21) -> dict[int, dict[str, float]]:
+    """Time networks on the same pixels; returns milliseconds a poster and their ratio by batch."""
+    (height, width) = load_model(has_text=False, runtime=True).image_size
+    figures = {}
+    for posters in (1, CPU_BATCH):
+        pixels = np.full((posters, height, width, 3), 127, np.uint8)
+        sides = {
+            kind: lambda network=network: network.predict_on_batch(pixels)  # noqa: B023
+            for kind, network in networks.items()
+        }
+        measure.alternate(sides, 2)
+        seconds = measure.alternate(sides, rounds)
+        figures[posters] = {
+            kind: round(1000 * median(times) / posters, 1) for kind, times in seconds.items()
+        }
+        figures[posters]["ratio"] = measure.ratio(*seconds.values())
+    return figures
+
+
+def loss(options: Any) -> None:
+    """Score the released model beside the one in half precision."""
+    if options.half is None:
+        raise SystemExit("--only loss needs --half DIR, the model's folder in half precision.")
     validation = measure.real_posters(0)
     rows = validation.part("validation").iloc[: options.posters or None]
     labels, cache = validation.labels(rows), ocr.WordCache(options.words)
     models = [load_model(folder, runtime=True) for folder in (options.half, RELEASED)]
-    loss = export.compare(*models, rows["path"].tolist(), labels, cache)
-    result = {"speed": measure_speed(), "loss": loss}
-    print(result)
-    measure.save("runtimes", result)
-
-
-def measure_speed(rounds: int = 21) -> dict[str, Any]:
-    """Time both on the same pixels; gives milliseconds a poster and their ratio by batch."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "model"
-        shutil.copytree(RELEASED, copy)
-        export.export_model(copy, "litert")
-        networks = {kind: export.load_exported(copy, kind).network for kind in ("onnx", "litert")}
-        speeds = {}
-        for size in (1, CPU_BATCH):
-            pixels = np.full((size, *networks["onnx"].input_shape[1:]), 127, np.uint8)
-            sides = {
-                kind: lambda network=network: network.predict_on_batch(pixels)  # noqa: B023
-                for kind, network in networks.items()
-            }
-            measure.alternate(sides, 2)
-            seconds = measure.alternate(sides, rounds)
-            speeds[size] = {
-                kind: round(1000 * median(times) / size, 1) for kind, times in seconds.items()
-            }
-            speeds[size]["ratio"] = measure.ratio(seconds["onnx"], seconds["litert"])
-    return speeds
+    figures = export.compare(*models, rows["path"].tolist(), labels, cache)
+    lost = figures["before"] - figures["after"]
+    text = (
+        f"{lost:.4f} ({figures['before']:.4f} to {figures['after']:.4f}, {figures['posters']} "
+        f"validation posters; two scores differ by {figures['difference']:.3f} at most)"
+    )
+    what = "What the released model loses in 8 bits, macro mAP"
+    row = record.Row(what, "≤ 0.003", text, f"{COMMAND.format('loss')} --half outputs/half")
+    record.save("runtimes-loss", figures, [row])
 
 
 if __name__ == "__main__":

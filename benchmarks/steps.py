@@ -8,19 +8,19 @@ Times steps of fine-tuning, as the train notebook does them, on one batch that s
 float32 and in bfloat16 (Keras' `mixed_bfloat16`), with and without `jit_compile`, the sides in
 turn; then epochs on batches that `PosterBatches` makes, with augmentation, beside as many on that
 batch, in the precision that `machine.connect` chooses. The pictures are the drawn sample: a
-step takes as long on any. The result is added to `benchmarks/results/steps.json`, one row a device
-and backend, and printed as the row of the table in `benchmarks/README.md`.
+step takes as long on any. Writes `benchmarks/results/steps-DEVICE.json` and prints the row of the
+table in `benchmarks/README.md`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import re
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from genre_utils import machine
 
@@ -29,11 +29,10 @@ CONNECTED = machine.connect()
 
 import keras  # noqa: E402
 import measure  # noqa: E402
+import record  # noqa: E402
 from pipeline import Constant  # noqa: E402
-from report import steps_row  # noqa: E402
 
 from genre_utils import batches, dataset, models, sources, training  # noqa: E402
-from genre_utils.support import write_json  # noqa: E402
 
 SIDES = {
     f"{precision}{', XLA' if xla else ''}": (policy, xla)
@@ -43,32 +42,33 @@ SIDES = {
 
 
 def main() -> None:
-    """Measure, keep the row, and print it."""
+    """Measure and keep the row."""
     options = parse()
-    batches = sample_batches(tuple(options.size), options.batch * machine.replicas())
-    options.steps = min(options.steps, len(batches))
-    constant = Constant(batches[0], options.steps)
+    size = tuple(options.size)
+    batches = sample_batches(size, options.batch * machine.replicas())
+    steps = min(options.steps, len(batches))
+    constant = Constant(batches[0], steps)
     chosen = keras.config.dtype_policy().name
-    seconds = measure.alternate(
-        {side: fit_of(options, constant, *how) for side, how in sides().items()}, options.rounds
-    )
+    fits = {side: fit_of(options.model, size, constant, *how) for side, how in sides().items()}
+    seconds = measure.alternate(fits, options.rounds)
     keras.config.set_dtype_policy(chosen)
-    auto = fit_of(options, constant, chosen, "auto")
+    auto = fit_of(options.model, size, constant, chosen, "auto")
     fed = measure.alternate({"posters": partial(auto, batches), "constant": auto}, options.rounds)
-    posters = len(constant.batch[0]) * options.steps
-    row = {
-        "connected": CONNECTED,
-        "machine": measure.describe_machine(),
-        "model": options.model,
-        "size": options.size,
-        "batch": options.batch,
-        "posters_a_second": {
-            side: round(posters / median(times), 2) for side, times in seconds.items()
-        },
-        "fed_beside_constant": measure.ratio(fed["posters"], fed["constant"]),
-    }
-    keep(row)
-    print(steps_row(row))
+    posters = len(constant.batch[0]) * steps
+    speeds = {side: round(posters / median(times), 2) for side, times in seconds.items()}
+    ratio = measure.ratio(fed["posters"], fed["constant"])
+    figures = {"connected": CONNECTED, "model": options.model, "size": size}
+    figures |= {"batch": options.batch, "posters_a_second": speeds, "fed_beside_constant": ratio}
+    device = CONNECTED.split(". ")[0]
+    what = (
+        f"A step of fine-tuning {options.model} at {size[0]} × {size[1]}, {options.batch} posters "
+    )
+    each = ", ".join(f"{side} {speed:.1f}" for side, speed in speeds.items())
+    text = f"{each} posters/s; an epoch on posters beside one batch {100 * (ratio - 1):+.1f} % time"
+    command = f"python benchmarks/steps.py --model {options.model} --size {size[0]} {size[1]}"
+    row = record.Row(f"{what}a device: {device}", "—", text, f"{command} --batch {options.batch}")
+    kind = re.sub(r"\W+", "-", device.split(",")[0]).lower()
+    record.save(f"steps-{kind}", figures, [row])
 
 
 def parse() -> argparse.Namespace:
@@ -83,13 +83,13 @@ def parse() -> argparse.Namespace:
 
 
 def sides() -> dict[str, tuple[str, bool]]:
-    """Give the ways to compute a step that this backend knows: only PyTorch has no XLA."""
+    """Return the ways to compute a step that this backend knows: only PyTorch has no XLA."""
     xla = keras.backend.backend() != "torch"
     return {side: how for side, how in SIDES.items() if xla or not how[1]}
 
 
 def sample_batches(size: tuple[int, int], batch: int) -> batches.PosterBatches:
-    """Give augmented batches of the drawn sample."""
+    """Return augmented batches of the drawn sample."""
     data = dataset.load_dataset(sources.find_data("sample"))
     paths = data.posters["path"].tolist()
     folder = Path(tempfile.gettempdir()) / "poster-genres-steps"
@@ -98,27 +98,30 @@ def sample_batches(size: tuple[int, int], batch: int) -> batches.PosterBatches:
     return batches.PosterBatches(cache, paths, labels, batch, seed=0, augmented=True)
 
 
-def fit_of(options: argparse.Namespace, constant: Constant, policy: str, xla: bool | str) -> Any:
-    """Build and compile a network as the notebook fine-tunes it; gives a warm `fit` of it."""
+def fit_of(
+    name: str,
+    size: tuple[int, int],
+    constant: Constant,
+    policy: str,
+    xla: bool | str,
+    frozen: bool = True,
+) -> Callable:
+    """Build and compile a network as the notebook fine-tunes it; returns a warm `fit` of it.
+
+    Unless `frozen`, the first layers of the backbone learn, too.
+    """
     keras.config.set_dtype_policy(policy)
-    model = models.build_model(options.model, tuple(options.size), constant.batch[1][0])
-    models.freeze_for_fine_tuning(model.get_layer("backbone"))
+    model = models.build_model(name, size, constant.batch[1][0])
+    if frozen:
+        models.freeze_for_fine_tuning(model.get_layer("backbone"))
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     model.compile(training.gentle_adam(1000, 16, 16), loss, jit_compile=xla)
 
     def fit(batches: keras.utils.PyDataset = constant) -> None:
-        model.fit(batches, steps_per_epoch=options.steps, shuffle=False, verbose=0)
+        model.fit(batches, steps_per_epoch=len(constant), shuffle=False, verbose=0)
 
     fit()  # compiles
     return fit
-
-
-def keep(row: dict[str, Any]) -> None:
-    """Put a row into the result file, in place of an older one of the same device and backend."""
-    file = measure.RESULTS / "steps.json"
-    rows = json.loads(file.read_text("utf-8"))["rows"] if file.exists() else []
-    rows = [old for old in rows if old["connected"] != row["connected"]]
-    write_json(file, {"rows": [*rows, row]})
 
 
 if __name__ == "__main__":

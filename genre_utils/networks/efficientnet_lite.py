@@ -33,7 +33,7 @@ STEM_CHANNELS, TOP_CHANNELS = 32, 1280
 
 # Stages (by position) whose last feature map is pooled too: the top knows objects, these know
 # palette, texture and lettering. They raise the cross-validated macro mAP of a head on frozen
-# features from 0.319 to 0.340 (`benchmarks/README.md`). The factor brings their means, which
+# features from 0.319 to 0.340 (`benchmarks/experiments.md`). The factor brings their means, which
 # no ReLU6 has bounded, to the spread of the top's; without it they would drown it.
 POOLED_STAGES = (2, 3, 4, 5)
 POOLED_FACTOR = 1 / 8
