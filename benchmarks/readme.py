@@ -1,9 +1,9 @@
-"""Write the README's table of figures from the files that the trainings wrote.
+"""Write the README's figures from the files that the trainings wrote, and its lines of code.
 
     python benchmarks/readme.py
 
-Reads `genre_utils/released/metrics.json` and the trainings that `record.py` kept, and replaces what
-stands between the two markers in `README.md`.
+Reads `genre_utils/released/metrics.json`, the trainings that `record.py` kept and the files of the
+short path, and replaces what stands between the markers in `README.md`.
 """
 
 from __future__ import annotations
@@ -34,19 +34,42 @@ COLUMNS = (
     "calibration_error_top3",
     "element_accuracy",
 )
-MARKERS = ("<!-- figures -->", "<!-- end of figures -->")
+# What to read to change the model, in this order.
+SHORT_PATH = {
+    "genre_utils/batches.py": "what a network is shown: pixels, crops, texts",
+    "genre_utils/models.py": "the networks, and what fine-tuning leaves frozen",
+    "genre_utils/training.py": "optimizer, heads, the validation score",
+    "genre_utils/fusion.py": "how picture and words become one score",
+    "notebooks/train.py": "the story: `compile`, `fit`, report, saved model",
+}
 
 
 def main() -> None:
-    """Replace the table in the README."""
+    """Replace everything between markers."""
     readme = ROOT / "README.md"
     text = readme.read_text("utf-8")
-    pattern = re.compile(f"(?<={MARKERS[0]}\n).*?(?={MARKERS[1]})", re.DOTALL)
-    readme.write_text(pattern.sub(lambda _: table(), text), "utf-8")
+    for name, content in sections().items():
+        pattern = re.compile(f"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
+        text = pattern.sub(lambda _, content=content: content + "\n", text)
+    readme.write_text(text, "utf-8")
 
 
-def table() -> str:
-    """Return the table as Markdown: baselines, the published network, the parts, the whole."""
+def sections() -> dict[str, str]:
+    """Return what stands between each pair of markers."""
+    return {"figures": figures(), "short path": short_path()}
+
+
+def short_path() -> str:
+    """Return the files to read to change the model, with the number of their lines."""
+    lines = ["| file | lines | what stands there |", "|---|---|---|"]
+    for file, what in SHORT_PATH.items():
+        count = len((ROOT / file).read_text("utf-8").splitlines())
+        lines.append(f"| [`{file}`]({file}) | {count} | {what} |")
+    return "\n".join(lines)
+
+
+def figures() -> str:
+    """Return the table of figures: baselines, the published network, the parts, the whole."""
     released = read_results(ROOT / "genre_utils/released/metrics.json")
     rows = {name: released[f"{name}, test"] for name in ("all zeros", "genre prior")}
     for name, file, system in OTHERS:
@@ -65,7 +88,7 @@ def table() -> str:
         if interval := result.get("macro_map_interval"):
             cells[0] += f" ({interval[0]:.3f}–{interval[1]:.3f})"
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", _paired(), ""])
+    return "\n".join([*lines, "", _paired()])
 
 
 def read_results(file: Path) -> dict:

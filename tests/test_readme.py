@@ -1,24 +1,49 @@
-"""The README's figures come from files that commands wrote."""
+"""The figures in the README and the benchmarks come from files that commands wrote."""
 
+import json
+import re
 import sys
+from pathlib import Path
 
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 
-def test_the_table_of_figures_is_the_generated_one():
+def check_generated(file: Path, sections: dict[str, str], script: str) -> None:
+    """Compare what stands between a file's markers with what the script writes there."""
+    text = file.read_text("utf-8")
+    for name, content in sections.items():
+        between = text.split(f"<!-- {name} -->\n")[1].split(f"<!-- end of {name} -->")[0]
+        assert between == content + "\n", f"run: python benchmarks/{script}.py"
+
+
+def test_the_readme_s_figures_and_numbers_of_lines_are_the_generated_ones():
     import readme
 
-    text = (ROOT / "README.md").read_text("utf-8")
-    between = text.split(readme.MARKERS[0] + "\n")[1].split(readme.MARKERS[1])[0]
-    assert between == readme.table(), "run: python benchmarks/readme.py"
+    check_generated(ROOT / "README.md", readme.sections(), "readme")
+    assert len(readme.SHORT_PATH) == 5
 
 
 def test_the_tables_of_benchmarks_are_the_generated_ones():
     import report
 
-    text = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
-    for name, content in report.sections().items():
-        between = text.split(f"<!-- {name} -->\n")[1].split(f"<!-- end of {name} -->")[0]
-        assert between == content + "\n", "run: python benchmarks/report.py"
+    check_generated(ROOT / "benchmarks" / "README.md", report.sections(), "report")
+
+
+def test_every_row_of_the_benchmarks_has_a_figure_and_a_command_that_is_there():
+    import report
+
+    for file in report.RESULTS.glob("*.json"):
+        for row in json.loads(file.read_text("utf-8")).get("rows", []):
+            (script,) = re.findall(r"python (benchmarks/\w+\.py)", row["command"])
+            assert (ROOT / script).is_file() and re.search(r"\d", row["figure"]), row
+
+
+def test_what_the_documents_name_is_there():
+    for document in ("README.md", "SECURITY.md", "benchmarks/README.md"):
+        text = (ROOT / document).read_text("utf-8")
+        for name in re.findall(r"`(?:python |tests/)?([\w/]+\.py)\b[^`]*`", text):
+            folders = ("", "tests", "benchmarks", "tools/release")
+            places = (ROOT / folder / name for folder in folders)
+            assert any(place.is_file() for place in places), f"{document} names {name}"
