@@ -26,7 +26,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "as the notebook does it": {},
     "portraits 192 pixels wide": {"width": 192},
     "portraits 320 pixels wide": {"width": 320},
-    "the first layers not frozen": {"frozen": False},
+    "no layer frozen": {"frozen": False},
     "batches of 8": {"batch": 8},
     "batches of 32": {"batch": 32},
     "without oneDNN": {"onednn": False},

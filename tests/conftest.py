@@ -104,7 +104,7 @@ def picture() -> np.ndarray:
     return np.stack([4 * y, 6 * x, 255 - 2 * (x + y)], axis=-1).astype(np.uint8)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def encode():
     """Encode an array or PIL image as the bytes of a picture file."""
 
@@ -118,17 +118,18 @@ def encode():
     return encode
 
 
-@pytest.fixture
-def posters(tmp_path, encode):
+@pytest.fixture(scope="session")
+def posters(tmp_path_factory, encode):
     """The pixel cache, paths and labels of 24 flat pictures, dark or bright."""
     from genre_utils.batches import fill_cache
 
+    folder = tmp_path_factory.mktemp("posters")
     rng = np.random.default_rng(0)
     paths = []
     for i in range(24):
         shade = rng.integers(0, 100) + 120 * (i % 2)
-        path = tmp_path / f"{i}.png"
+        path = folder / f"{i}.png"
         path.write_bytes(encode(np.full((90, 90, 3), shade, np.uint8), "PNG"))
         paths.append(str(path))
     labels = np.eye(2)[np.arange(24) % 2]
-    return fill_cache(paths, (80, 80), tmp_path / "cache"), paths, labels
+    return fill_cache(paths, (80, 80), folder / "cache"), paths, labels

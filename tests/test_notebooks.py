@@ -241,17 +241,16 @@ def test_a_training_on_words_is_finished_and_reads_nothing_twice(trained_on_word
     assert (trained_on_words / "text.safetensors").read_bytes() == network
 
 
-def test_nothing_is_claimed_when_no_poster_can_be_read(tmp_path):
-    from papermill import PapermillExecutionError
-
+def test_nothing_is_claimed_when_no_poster_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
     data = tmp_path / "data"
     (data / "Images").mkdir(parents=True)
     for i in range(9):
         (data / "Images" / f"p{i}.jpg").write_text(f"no picture {i}")
     rows = "".join(f"p{i},{'Drama' if i % 2 else 'War'}\n" for i in range(9))
     (data / "train.csv").write_text("Id,Genre\n" + rows)
-    with pytest.raises(PapermillExecutionError, match="None of the 9 pictures"):
-        run_notebook("train", tmp_path, DATA=str(data), OUTPUT_DIR=str(tmp_path / "model"))
+    with pytest.raises(ValueError, match="None of the 9 pictures"):
+        run_cells("train", DATA=str(data), OUTPUT_DIR=str(tmp_path / "model"))
     assert not (tmp_path / "model" / "settings.json").exists()
 
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -37,6 +38,14 @@ def fit(folder, posters, callbacks=(), rate=1e-3, patience=EPOCHS, epochs=EPOCHS
     return run.history().drop(columns="seconds")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, posters):
+    """The folder of a training that nothing interrupted, for copies to be made of."""
+    folder = tmp_path_factory.mktemp("whole")
+    fit(folder, posters)
+    return folder
+
+
 class Kill(keras.callbacks.Callback):
     """Stops the process's training in the middle of the second epoch, or while it saves."""
 
@@ -54,8 +63,8 @@ class Kill(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize("moment", ["batch", "epoch"])
-def test_interrupted_training_ends_as_the_uninterrupted_one(tmp_path, posters, moment):
-    whole = fit(tmp_path / "whole", posters)
+def test_interrupted_training_ends_as_the_uninterrupted_one(tmp_path, posters, whole, moment):
+    whole = runs.Run(whole, {}).history()
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "cut", posters, [Kill(moment)])
     resumed = fit(tmp_path / "cut", posters)
@@ -64,8 +73,8 @@ def test_interrupted_training_ends_as_the_uninterrupted_one(tmp_path, posters, m
     np.testing.assert_allclose(whole["val_macro_map"], resumed["val_macro_map"], atol=1e-6)
 
 
-def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, posters, capsys):
-    whole = fit(tmp_path / "run", posters)
+def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, posters, whole, capsys):
+    shutil.copytree(whole, tmp_path / "run")
     run = runs.Run(tmp_path / "run", {})
     newest, before = run.checkpoints()
     newest.write_bytes(newest.read_bytes()[:1000])
@@ -73,7 +82,8 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, posters, caps
     assert done == int(before.stem[-3:]) == EPOCHS - 1
     assert newest.name in capsys.readouterr().out
     newest.unlink()
-    np.testing.assert_allclose(fit(tmp_path / "run", posters)["loss"], whole["loss"], atol=1e-6)
+    again = fit(tmp_path / "run", posters)
+    np.testing.assert_allclose(again["loss"], runs.Run(whole, {}).history()["loss"], atol=1e-6)
 
 
 def test_a_loss_that_is_no_number_stops_with_the_posters_and_keeps_the_best(tmp_path, posters):
@@ -126,34 +136,35 @@ def test_without_locks_a_line_says_so(tmp_path, monkeypatch, capsys):
 
 
 FULL_DISK = """
-import resource, sys
+import hashlib, json, resource, sys
 from pathlib import Path
 import keras, numpy as np
 from genre_utils import fusion, models, saved_model
 network = models.build_model("seed_cnn", 80, ("a", "b"))
 sums = {"picture": fusion.LogisticFusion({"picture": np.ones(2)}, np.zeros(2))}
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
-try:
-    saved_model.save_model(
-        Path(sys.argv[1]), network, None, sums, ("a", "b"), (0.5, 0.5), [], {"sample": True}
-    )
-except OSError as error:
-    sys.exit(str(error))
+folder = Path(sys.argv[1])
+for limit in map(int, sys.argv[2:]):
+    said = ""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        saved_model.save_model(
+            folder, network, None, sums, ("a", "b"), (0.5, 0.5), [], {"sample": True}
+        )
+    except OSError as error:
+        said = str(error)
+    files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+    print(json.dumps([said, files]))
 """
 
 
 def test_a_disk_that_fills_while_saving_leaves_the_model_before(tmp_path):
-    def save(limit: int) -> str:
-        command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(limit)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stderr
-
-    save(1 << 30)
-    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    assert set(before) == {"picture.json", "picture.safetensors", "model.json"}
-    for limit in (1000, 100_000):
-        said = save(limit)
-        assert "cannot be written: the disk is full" in said and "Traceback" not in said
-        assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    limits = (str(1 << 30), "1000", "100000")  # bytes a file
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path), *limits]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    (said, before), *later = map(json.loads, done.stdout.splitlines())
+    assert not said and set(before) == {"picture.json", "picture.safetensors", "model.json"}
+    for said, files in later:
+        assert "cannot be written: the disk is full" in said and files == before
 
 
 def test_patience_stops_and_the_network_before_the_first_epoch_counts(tmp_path, posters):
@@ -164,12 +175,12 @@ def test_patience_stops_and_the_network_before_the_first_epoch_counts(tmp_path, 
     pd.testing.assert_frame_equal(history, again)
 
 
-def test_the_best_network_is_kept(tmp_path, posters):
+def test_the_best_network_is_kept(posters, whole):
     cache, paths, labels = posters
-    history = fit(tmp_path / "run", posters)
-    best = keras.saving.load_model(runs.Run(tmp_path / "run", {}).best_file)
+    run = runs.Run(whole, {})
+    best = keras.saving.load_model(run.best_file)
     score = macro_average_precision(labels, best.predict(cache.pixels(paths), verbose=0))
-    assert score == pytest.approx(history["val_macro_map"].max())
+    assert score == pytest.approx(run.history()["val_macro_map"].max())
 
 
 def test_other_settings_in_the_same_folder_are_refused(tmp_path):
