@@ -61,17 +61,25 @@ def after_the_parameters(name: str, **given) -> dict:
     return names
 
 
-def run_cells(name: str, **given) -> None:
-    """Run a notebook with these parameters in this process, which has imported Keras before.
+@pytest.fixture
+def run_cells(monkeypatch):
+    """Run a notebook's cells in this process, which has imported Keras before.
 
     What fails in the first cells needs no kernel of its own to fail in.
     """
-    names = {}
-    for cell in jupytext.read(ROOT / "notebooks" / f"{name}.py").cells:
-        if cell.cell_type == "code":
-            exec(cell.source, names)
-            if "parameters" in cell.metadata.get("tags", []):
-                names |= given
+    monkeypatch.chdir(ROOT)
+    # Devices and precision of this process are those of all tests.
+    monkeypatch.setattr(machine, "connect", lambda: "the machine of the tests")
+
+    def run(name: str, **given) -> None:
+        names = {}
+        for cell in jupytext.read(ROOT / "notebooks" / f"{name}.py").cells:
+            if cell.cell_type == "code":
+                exec(cell.source, names)
+                if "parameters" in cell.metadata.get("tags", []):
+                    names |= given
+
+    return run
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -241,8 +249,7 @@ def test_a_training_on_words_is_finished_and_reads_nothing_twice(trained_on_word
     assert (trained_on_words / "text.safetensors").read_bytes() == network
 
 
-def test_nothing_is_claimed_when_no_poster_can_be_read(tmp_path, monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_nothing_is_claimed_when_no_poster_can_be_read(tmp_path, run_cells):
     data = tmp_path / "data"
     (data / "Images").mkdir(parents=True)
     for i in range(9):
@@ -326,9 +333,8 @@ def test_predict_draws_each_poster_and_names_the_bad_one(tmp_path, trained, samp
         ({"SECOND_MODEL": "seed_cnn"}, "SECOND_MODEL is 'seed_cnn'"),
     ],
 )
-def test_wrong_parameters_stop_before_long_work(tmp_path, parameters, sentence, monkeypatch):
+def test_wrong_parameters_stop_before_long_work(tmp_path, parameters, sentence, run_cells):
     output = tmp_path / "model"
-    monkeypatch.chdir(ROOT)
     with pytest.raises(ValueError, match=sentence):
         run_cells("train", **{"DATA": "sample", "OUTPUT_DIR": str(output), **parameters})
     assert not output.exists(), "nothing half-written is left behind"
@@ -338,6 +344,6 @@ def test_an_error_is_the_last_thing_that_a_headless_run_says(tmp_path):
     from papermill import PapermillExecutionError
 
     output = tmp_path / "model"
-    with pytest.raises(PapermillExecutionError, match="ValueError: .*IMG_SIZE is 0"):
+    with pytest.raises(PapermillExecutionError, match="IMG_SIZE is 0"):
         run_notebook("train", tmp_path, DATA="sample", IMG_SIZE=0, OUTPUT_DIR=str(output))
     assert not output.exists()
