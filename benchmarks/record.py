@@ -29,7 +29,8 @@ from genre_utils import __version__
 from genre_utils.support import write_json
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "onnxruntime", "rapidocr")
+PACKAGES = ("keras", "tensorflow", "jax", "torch", "onnxruntime", "rapidocr")
+PACKAGES += ("numpy", "pillow", "simplejpeg")
 
 
 class Row(NamedTuple):
