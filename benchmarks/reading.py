@@ -76,7 +76,7 @@ def measure_command(paths: Sequence[str], rounds: int) -> None:
         sides = {
             "read": lambda: memory.extend(measure.watch("-m", "genre_utils", *read)[1]),
             "fixed": lambda: measure.run("-c", FIXED, *read),
-            "one_by_one": lambda: measure.run("-c", ONE_BY_ONE, str(data / "posters")),
+            "one_by_one": lambda: measure.run("-c", ONE_BY_ONE, str(data / "Images")),
         }
         seconds = measure.alternate(sides, rounds, after=lambda: words.unlink(missing_ok=True))
     speeds = {side: round(len(paths) / median(times), 2) for side, times in seconds.items()}
@@ -105,12 +105,12 @@ def measure_command(paths: Sequence[str], rounds: int) -> None:
 
 def copy_data(paths: Sequence[str], folder: Path) -> None:
     """Make a data set of the posters: copies, and a table, whose genres play no part."""
-    (folder / "posters").mkdir(parents=True)
-    with open(folder / "posters.csv", "w", newline="", encoding="utf-8") as file:
+    (folder / "Images").mkdir(parents=True)
+    with open(folder / "train.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(("Id", "Genre"))
         for i, path in enumerate(map(Path, paths)):
-            shutil.copyfile(path, folder / "posters" / path.name)
+            shutil.copyfile(path, folder / "Images" / path.name)
             table.writerow((path.stem, ("Drama", "Comedy")[i % 2]))
 
 

@@ -12,7 +12,7 @@ from conftest import ROOT
 from genre_utils.__main__ import main
 from genre_utils.genres import IMDB_GENRES
 from genre_utils.images import resize_poster
-from genre_utils.ocr import Line, Reader
+from genre_utils.ocr import Line, Reader, WordCache, import_readings
 from genre_utils.predictor import Predictor
 from genre_utils.saved_model import RELEASED, load_model
 from genre_utils.sources.sample import draw_poster
@@ -104,9 +104,11 @@ def check_committed(result: dict, system: str) -> None:
 @needs_posters
 @pytest.mark.skipif(not READING.exists(), reason="the data folder holds no reading of the words")
 def test_released_model_finds_its_committed_figures_again(tmp_path, capsys):
-    words = ["--words", str(tmp_path / "words.jsonl")]
-    assert main(["read", "--data", DATA, "--import", str(READING), *words]) == 0
-    result = evaluate_again(tmp_path, *words)
+    ids = (ROOT / "genre_utils" / "splits" / "imdb_test_ids.txt").read_text("utf-8").split()
+    paths = {name: str(Path(DATA) / "Images" / f"{name}.jpg") for name in ids}
+    words = tmp_path / "words.jsonl"
+    assert import_readings(READING, paths, WordCache(words)) > 700
+    result = evaluate_again(tmp_path, "--words", str(words))
     check_committed(result, "efficientnet_lite0 and words, test")
 
 
