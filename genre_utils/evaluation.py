@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -255,6 +255,19 @@ def paired_in_words(paired: dict, better: str, worse: str) -> str:
         f"In {paired['share']:.1%} of the draws {better} has a higher macro mAP than {worse}, by "
         f"{paired['difference']:.3f} on average (95 % of the draws: {low:+.3f} to {high:+.3f})."
     )
+
+
+def worth_of_words(
+    labels: np.ndarray, scores: np.ndarray, systems: Mapping[str, np.ndarray]
+) -> tuple[dict, str]:
+    """Return `paired_bootstrap` of a model beside its `"picture alone"`, and a sentence on it.
+
+    Without such a system among `systems`, scores `(n, genres)` by name, no words were read.
+    """
+    if "picture alone" not in systems:
+        return {}, "No words were read: the picture is the whole model."
+    paired = paired_bootstrap(labels, scores, systems["picture alone"])
+    return paired, paired_in_words(paired, "picture and words", "the picture alone")
 
 
 def macro_average_precision(labels: np.ndarray, scores: np.ndarray) -> float:

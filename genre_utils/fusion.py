@@ -11,16 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The quadratic penalty on how far a genre's own weights and bias are from those that all genres
-# share, in nats (the unit of one poster's loss). Chosen by cross-validation
-# (`benchmarks/experiments.md`).
-L2_WEIGHTS, L2_BIAS = 20.0, 2.0
-ALL_SHARE = 1e6  # so strong that every genre has the same weights
-# A model's weight in a genre is from a quarter of its mean weight to four times that.
-LARGEST_RATIO = 4.0
-# The penalty on how far the shared weights are from a plain mean. It matters only where posters are
-# so few that the models make no mistake, and infinite weights would be the most likely.
-L2_SHARED = 1.0
+# The strength of scikit-learn's quadratic penalty on weights and biases, as its inverse. It matters
+# where a genre has a few positives, or posters are so few that the models make no mistake.
+C = 0.25
 
 
 @dataclass(frozen=True)
@@ -40,80 +33,57 @@ class LogisticFusion:
         return 0.5 + 0.5 * np.tanh(0.5 * self.logits(logits))
 
 
-def fit_genre_weights(
-    logits: Mapping[str, np.ndarray], labels: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Return how much each model tells of each genre beside its mean: `(genres,)`, around 1.
-
-    `logits` are out-of-fold predictions `(n, genres)` of proxies of the models (heads on frozen
-    networks, n-grams) for the posters with multi-hot `labels` `(n, genres)`. A few hundred posters
-    cannot tell what a model is worth in a rare genre; thousands can.
-    """
-    fitted = fit_fusion(logits, labels)
-    return {
-        name: np.clip(weights / weights.mean(), 1 / LARGEST_RATIO, LARGEST_RATIO)
-        for name, weights in fitted.weights.items()
-    }
-
-
-def fit_fusion(
-    logits: Mapping[str, np.ndarray],
-    labels: np.ndarray,
-    l2: float = L2_WEIGHTS,
-    genre_weights: Mapping[str, np.ndarray] | None = None,
-) -> LogisticFusion:
-    """Fit the weights and biases with the smallest log loss: Platt scaling of several models.
+def fit_fusion(logits: Mapping[str, np.ndarray], labels: np.ndarray) -> LogisticFusion:
+    """Fit one weight a model and one bias a genre: logistic regression on stacked logits.
 
     `logits` are those of each model, `(n, genres)`, for posters that it was not trained on, and
-    `labels` multi-hot, `(n, genres)`. Each genre has weights of its own; the penalty `l2` draws
-    them to shared ones, so that a rare genre gets the shared ones. With `genre_weights`, as
-    `fit_genre_weights` returns them, genres differ by these alone.
+    `labels` multi-hot, `(n, genres)`. Of one model this is Platt scaling. A weight for each genre
+    of its own was no better in five folds (`benchmarks/experiments.md`): a few hundred posters
+    cannot tell what a model is worth in a rare genre.
     """
-    if genre_weights:
-        scaled = {name: table * genre_weights[name] for name, table in logits.items()}
-        shared = fit_fusion(scaled, labels, ALL_SHARE)
-        weights = {name: w * genre_weights[name] for name, w in shared.weights.items()}
-        return LogisticFusion(weights, shared.bias)
-    from scipy.optimize import minimize
-    from scipy.special import expit, log1p
+    from sklearn.linear_model import LogisticRegression
 
-    names = list(logits)
-    stacked = np.stack([np.asarray(logits[name], np.float64) for name in names])
-    count, _, genres = stacked.shape
-    labels = labels.astype(np.float64)
+    posters, genres = labels.shape
+    pairs = np.column_stack([np.ravel(table) for table in logits.values()])
+    which = np.tile(np.eye(genres), (posters, 1))  # the genre of each pair of poster and genre
+    model = LogisticRegression(C=C, max_iter=1000)
+    model.fit(np.hstack([pairs, which]), np.ravel(labels))
+    own = model.coef_[0, len(logits) :]
+    weights = {
+        name: np.full(genres, weight) for name, weight in zip(logits, model.coef_[0], strict=False)
+    }
+    return LogisticFusion(weights, model.intercept_[0] + own)
 
-    def split(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-        shared, shared_bias = flat[:count], flat[count]
-        own = flat[count + 1 :].reshape(count + 1, genres)
-        return shared, own[:count], own[count], shared_bias
 
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        shared, own, own_bias, shared_bias = split(flat)
-        weights = shared[:, None] + own
-        z = np.einsum("mng,mg->ng", stacked, weights) + shared_bias + own_bias
-        # log(1 + e^z) without overflow
-        value = np.sum(np.maximum(z, 0) + log1p(np.exp(-np.abs(z))) - labels * z)
-        value += l2 * np.sum(own**2) + L2_BIAS * np.sum(own_bias**2)
-        value += L2_SHARED * np.sum((shared - 1 / count) ** 2)
-        error = expit(z) - labels
-        by_weight = np.einsum("mng,ng->mg", stacked, error)
-        by_bias = error.sum(axis=0)
-        gradient = np.concatenate(
-            [
-                by_weight.sum(axis=1) + 2 * L2_SHARED * (shared - 1 / count),
-                [by_bias.sum()],
-                (by_weight + 2 * l2 * own).ravel(),
-                by_bias + 2 * L2_BIAS * own_bias,
-            ]
-        )
-        return float(value), gradient
+def fit_fusions(
+    logits: Mapping[str, np.ndarray], labels: np.ndarray, has_text: np.ndarray
+) -> dict[str, LogisticFusion]:
+    """Return the fusions of a saved model: of `"picture"`, `"words"` and `"both"`.
 
-    start = np.zeros(count + 1 + (count + 1) * genres)
-    start[:count] = 1 / count
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
-    shared, own, own_bias, shared_bias = split(found.x)
-    weights = {name: shared[m] + own[m] for m, name in enumerate(names)}
-    return LogisticFusion(weights, shared_bias + own_bias)
+    `logits` has the model called `"picture"` and may have models of the text, `(n, genres)` each;
+    without any there is the first fusion only. `"both"` is fitted where `has_text`, bool `(n,)`.
+    """
+    of_text = {name: table for name, table in logits.items() if name != "picture"}
+    fusions = {"picture": fit_fusion({"picture": logits["picture"]}, labels)}
+    if of_text:
+        fusions["words"] = fit_fusion(of_text, labels)
+        beside = {name: table[has_text] for name, table in logits.items()}
+        fusions["both"] = fit_fusion(beside, labels[has_text])
+    return fusions
+
+
+def ablations(
+    sums: Mapping[str, LogisticFusion], logits: Mapping[str, np.ndarray], has_text: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return scores `(n, genres)` of the whole, and of `"picture alone"` and `"words alone"`.
+
+    The whole is called `""`; a model without text has nothing else. See `fuse`.
+    """
+    scores = {"": fuse(sums, logits, has_text)[0]}
+    if len(logits) > 1:
+        scores["picture alone"] = sums["picture"].scores(logits)
+        scores["words alone"] = sums["words"].scores(logits)
+    return scores
 
 
 def fuse(

@@ -7,12 +7,12 @@ normalisation is its first layer. The words' network takes token ids `(n, tokens
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 from keras import layers
 
-from genre_utils.networks import VARIANTS, build_efficientnet_lite
+from genre_utils.networks import VARIANTS, build_efficientnet_lite, to_config
 
 # The families of keras.applications whose preprocessing is part of the network.
 APPLICATIONS = {
@@ -26,16 +26,57 @@ APPLICATIONS = {
     "mobilenetv3_large": "MobileNetV3Large",
 }
 OFFLINE = ("seed_cnn", *VARIANTS)
-MODELS = (*OFFLINE, *APPLICATIONS)
+# Networks with a backbone that knows ImageNet; all others learn from the first weight.
+PRETRAINED = (*VARIANTS, *APPLICATIONS)
 
 # Four valid 5×5 convolutions, each halved by pooling, need this side to leave one pixel.
 SEED_CNN_SMALLEST = 76
 
+# `builder((height, width), genres)` of each network that `register_network` has added.
+Builder = Callable[[tuple[int, int], int], keras.Model]
+_registered: dict[str, Builder] = {}
+
+
+def register_network(name: str, builder: Builder) -> None:
+    """Make `name` a network that `build_model` and the parameter MODEL know.
+
+    `builder(image_size, n_genres)` gets (height, width) and returns any Keras model of Keras' own
+    layers that takes RGB `(n, height, width, 3)`, 0–255, and gives logits `(n, n_genres)`. A second
+    call with the same name replaces the first. Raises `ValueError` for a name that is taken.
+    """
+    if name in (*OFFLINE, *APPLICATIONS) or not name:
+        raise ValueError(f"The name {name!r} is taken or empty: give your network another one.")
+    _registered[name] = builder
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all networks."""
+    return (*OFFLINE, *APPLICATIONS, *_registered)
+
+
+def choose_networks(first: str, second: str, image_size: int | tuple[int, int]) -> dict[str, str]:
+    """Return the networks of the picture by their part in a training: `"picture"`, `"second"`.
+
+    A second one is left out, which a line says, beside a first one without ImageNet's backbone.
+    Raises `ValueError` for names and sizes that `build_model` cannot serve; builds nothing.
+    """
+    check_model(first, image_size)
+    if not second:
+        return {"picture": first}
+    if second not in PRETRAINED:
+        raise ValueError(
+            f"SECOND_MODEL is {second!r}: give one of {', '.join(PRETRAINED)}, or '' for none."
+        )
+    if first not in PRETRAINED:
+        print(f"{first} learns alone, from its first weight on: SECOND_MODEL is left out.")
+        return {"picture": first}
+    return {"picture": first, "second": second}
+
 
 def check_model(name: str, image_size: int | tuple[int, int]) -> None:
     """Raise `ValueError` for a name or size that `build_model` cannot serve; builds nothing."""
-    if name not in MODELS:
-        raise ValueError(f"MODEL is {name!r}: give one of {', '.join(MODELS)}.")
+    if name not in names():
+        raise ValueError(f"MODEL is {name!r}: give one of {', '.join(names())}.")
     if name == "seed_cnn" and min(_sides(image_size)) < SEED_CNN_SMALLEST:
         raise ValueError(
             f"seed_cnn needs pictures of at least {SEED_CNN_SMALLEST} pixels a side, not "
@@ -43,24 +84,34 @@ def check_model(name: str, image_size: int | tuple[int, int]) -> None:
         )
 
 
-def check_second(name: str, image_size: int | tuple[int, int]) -> None:
-    """Raise `ValueError` for a second network that has no backbone to leave frozen."""
-    if name == "seed_cnn" or name not in MODELS:
-        fitting = ", ".join(other for other in MODELS if other != "seed_cnn")
-        raise ValueError(f"SECOND_MODEL is {name!r}: give one of {fitting}, or '' for none.")
-    check_model(name, image_size)
+def has_backbone(network: keras.Model) -> bool:
+    """Return whether a network consists of a pretrained `"backbone"` and a `"head"` on it."""
+    return {"backbone", "head"} <= {layer.name for layer in network.layers}
+
+
+def with_backbone(networks: Mapping[str, keras.Model]) -> dict[str, keras.Model]:
+    """Return those of the networks by name that have a backbone."""
+    return {name: network for name, network in networks.items() if has_backbone(network)}
+
+
+def is_pretrained(network: keras.Model) -> bool:
+    """Return whether a network, of pictures or words, knew something before it saw a poster."""
+    return has_backbone(network) or "encoder" in {layer.name for layer in network.layers}
 
 
 def build_model(name: str, image_size: int | tuple[int, int], genres: Sequence[str]) -> keras.Model:
     """Build a network for `genres`; `image_size` is a side, or (height, width).
 
-    `name` is one of `MODELS`. All but `seed_cnn` consist of two layers: `"backbone"`, with
-    ImageNet weights, and `"head"`, drawn anew. Raises `ValueError` for an unknown name or
-    size and `ConnectionError` where ImageNet weights cannot be fetched.
+    `name` is one of `names()`. Those of `PRETRAINED` consist of two layers: `"backbone"`, with
+    ImageNet weights, and `"head"`, drawn anew. Raises `ValueError` for an unknown name or size and
+    for a registered network that does not fit, `ConnectionError` where ImageNet weights cannot be
+    fetched.
     """
     check_model(name, image_size)
     if name == "seed_cnn":
         return seed_cnn(_sides(image_size), len(genres))
+    if name in _registered:
+        return _build_registered(name, _sides(image_size), len(genres))
     backbone = _build_backbone(name, _sides(image_size))
     head = build_head(backbone.output_shape[-1], len(genres))
     inputs = keras.Input((*_sides(image_size), 3), name="pixels")
@@ -70,24 +121,29 @@ def build_model(name: str, image_size: int | tuple[int, int], genres: Sequence[s
 def resize_model(
     network: keras.Model, name: str, image_size: int | tuple[int, int], genres: Sequence[str]
 ) -> keras.Model:
-    """Build a network of `build_model` for pictures of another size, with this one's weights.
+    """Return a network of `build_model` for pictures of another size, with this one's weights.
 
-    `name` is that of the network, which has a backbone.
+    `name` is that of the network. One without a backbone is returned as it is.
     """
+    if not has_backbone(network):
+        return network
     resized = build_model(name, image_size, genres)
     resized.set_weights(network.get_weights())
     return resized
 
 
-def average_models(first: keras.Model, second: keras.Model) -> keras.Model:
-    """Join two networks of pixels into one whose logits are the mean of theirs.
+def average_models(*networks: keras.Model) -> keras.Model:
+    """Join two networks of pixels into one whose logits are the mean of theirs; one stays itself.
 
     They are its layers `"first"` and `"second"`, and carry these names from now on.
     """
+    if len(networks) == 1:
+        return networks[0]
+    first, second = networks
     first.name, second.name = "first", "second"
     pixels = keras.Input(first.input_shape[1:], name="pixels")
     # A loaded network may give its one output in a list.
-    logits = [keras.tree.flatten(network(pixels))[0] for network in (first, second)]
+    logits = [keras.tree.flatten(network(pixels))[0] for network in networks]
     mean = layers.Average(name="mean", dtype="float32")(logits)
     return keras.Model(pixels, mean, name="two_networks")
 
@@ -134,19 +190,45 @@ def seed_cnn(image_size: tuple[int, int], genres: int) -> keras.Model:
     return model
 
 
-def freeze_for_fine_tuning(backbone: keras.Model) -> None:
+def freeze_for_fine_tuning(network: keras.Model) -> None:
     """Freeze what fine-tuning on a few thousand posters would harm rather than help.
 
     Batch normalisation keeps ImageNet's means and variances, which the small batches of one
     machine cannot estimate as well. The layers that work at a quarter of the picture's
     height or more see edges and grain, the same on posters as on photographs: few weights and,
-    because their maps are large, much of the work.
+    because their maps are large, much of the work. In the network of the words the vectors of
+    single tokens stay: a few thousand posters show most of them never. A network without a backbone
+    has nothing that is worth keeping.
     """
-    height = backbone.input_shape[1]
-    for layer in backbone.layers:
-        shape = layer.output.shape
-        early = len(shape) == 4 and 4 * shape[1] >= height
-        layer.trainable = not (early or isinstance(layer, layers.BatchNormalization))
+    if has_backbone(network):
+        backbone = network.get_layer("backbone")
+        height = backbone.input_shape[1]
+        for layer in backbone.layers:
+            shape = layer.output.shape
+            early = len(shape) == 4 and 4 * shape[1] >= height
+            layer.trainable = not (early or isinstance(layer, layers.BatchNormalization))
+    elif is_pretrained(network):
+        network.get_layer("encoder").get_layer("word").trainable = False
+
+
+def _build_registered(name: str, image_size: tuple[int, int], genres: int) -> keras.Model:
+    network = _registered[name](image_size, genres)
+    shapes = (None, *image_size, 3), (None, genres)
+    if not isinstance(network, keras.Model):
+        raise ValueError(f"The builder of {name!r} returned {type(network)}, not a keras.Model.")
+    if (network.input_shape, network.output_shape) != shapes:
+        raise ValueError(
+            f"The network {name!r} turns {network.input_shape} into {network.output_shape}: it "
+            f"should take pixels {shapes[0]} and give logits {shapes[1]}."
+        )
+    try:
+        to_config(network)
+    except ValueError as error:
+        raise ValueError(
+            f"The network {name!r} could be trained, and not be loaded afterwards: {error}. Build "
+            "it of Keras' own layers."
+        ) from None
+    return network
 
 
 def _build_backbone(name: str, image_size: tuple[int, int]) -> keras.Model:

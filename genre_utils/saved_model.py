@@ -138,6 +138,7 @@ def save_model(
     training_pictures: Iterable[str | Path] = (),
     int8: bool = False,
     calibration: np.ndarray | None = None,
+    started_from: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model folder; weights are rounded to half precision, or with `int8` to 8 bits.
 
@@ -146,7 +147,9 @@ def save_model(
     sums: by them `evaluate` knows a poster under another id. With `int8`, `calibration` are pixels
     of some 60 posters `(n, height, width, 3)`, at which the convolutions are rounded too; without
     them they are not.
-    Raises `ModelError` for a network with layers that are not Keras' own.
+    `started_from` is the card of a model whose parts this one began with: what that one has learned
+    from counts as this one's, too. Raises `ModelError` for a network with layers that are not of
+    Keras itself.
 
     All is written aside first: an older model in the folder stays whole when the disk is full.
     `model.json` comes last; a process killed just before leaves files that contradict an older
@@ -167,6 +170,10 @@ def save_model(
         files = [file.replace(folder / file.name) for file in sorted(aside.iterdir())]
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+    hashed = {_short_hash(normal_id(poster)) for poster in training_ids}
+    if started_from:
+        hashed |= set(started_from["training_ids"])
+        pictures = sorted({*pictures, *started_from[PICTURES]})
     card = Card(
         format=FORMAT,
         genres=list(genres),
@@ -177,7 +184,7 @@ def save_model(
         metrics={},
         sha256={file.name: sha256_of(file) for file in files},
         training_ids_sha256=_hash("\n".join(sorted(training_ids))),
-        training_ids=sorted(_short_hash(normal_id(poster)) for poster in training_ids),
+        training_ids=sorted(hashed),
         training_pictures=pictures,
     )
     write_json(folder / "model.json", asdict(card))

@@ -247,11 +247,6 @@ class NgramModel:
             return cls(tables, weights, bias)
 
 
-def fit_ngrams(texts: Sequence[str], labels: np.ndarray) -> Callable[[Sequence[str]], np.ndarray]:
-    """Fit an `NgramModel` on texts and multi-hot labels `(n, genres)`; returns its `logits`."""
-    return NgramModel.fit(texts, labels).logits
-
-
 def typical_words(
     texts: Sequence[str], labels: np.ndarray, genres: Sequence[str], top: int = 8
 ) -> dict[str, list[str]]:

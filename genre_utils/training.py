@@ -1,30 +1,27 @@
-"""What training needs beside Keras: features, heads, optimizers and scores."""
+"""What training needs beside Keras: features, optimizers, scores, repeatable dropout."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from genre_utils import machine, models
-from genre_utils.batches import PixelCache, PosterBatches
+from genre_utils import dataset, images, machine, models, networks
+from genre_utils.batches import Batches, PixelCache, PosterBatches
 from genre_utils.evaluation import macro_average_precision
-from genre_utils.networks import run_on_words
+from genre_utils.saved_model import RELEASED, load_model, read_card
 from genre_utils.support import progress, replacing
 
 ACCELERATED_EPOCHS = 8
 ACCELERATED_WORD_EPOCHS = 4
-SEED_CNN_EPOCHS = 20
-HEAD_EPOCHS = 60
-# Of a head that no validation stops; more would make it surer of its posters than of others.
-UNWATCHED_EPOCHS = 25
-FOLDS = 5
+STARTS = ("imagenet", "posters")  # what a network can know before it is trained
+WHOLE_EPOCHS = 20  # of a network that learns from its first weight, as the published one does
 
 
 class RunError(ValueError):
@@ -45,15 +42,15 @@ def check_numbers(batch_size: int, limit: int, seed: int) -> None:
 def choose_epochs(epochs: int, model: str, accelerated: bool) -> int:
     """Turn the parameter EPOCHS into a number of epochs of fine-tuning.
 
-    -1 follows the hardware: on a CPU the head alone, on an accelerator 8; the small published
-    network, which has no head to train alone, gets the 20 that its authors gave it. Raises
-    `ValueError` for other negative numbers and for that network with 0.
+    -1 follows the hardware: on a CPU the head alone, on an accelerator 8. A network without a
+    backbone, which has no head to train alone, gets the 20 that the published one's authors gave
+    it. Raises `ValueError` for other negative numbers and for such a network with 0.
     """
     _check_epochs("EPOCHS", epochs)
-    if model == "seed_cnn":
+    if model not in models.PRETRAINED:
         if epochs == 0:
-            raise ValueError("seed_cnn has no head to train alone: give EPOCHS of 1 or more.")
-        return SEED_CNN_EPOCHS if epochs == -1 else epochs
+            raise ValueError(f"{model} has no head to train alone: give EPOCHS of 1 or more.")
+        return WHOLE_EPOCHS if epochs == -1 else epochs
     return (ACCELERATED_EPOCHS if accelerated else 0) if epochs == -1 else epochs
 
 
@@ -74,21 +71,77 @@ def _check_epochs(name: str, epochs: int) -> None:
         )
 
 
-def forecast(network: keras.Model, training: int, validation: int, epochs: int) -> str:
-    """Say how long a training will take, from the time that this network takes here and now."""
-    second = seconds_a_poster(network)
-    seconds = second * (training + validation)
+def check_start(start: str, data: dataset.Dataset) -> None:
+    """Raise `ValueError` for a START that is unknown, or that would know the validation posters."""
+    if start not in STARTS:
+        raise ValueError(f"START is {start!r}: give one of {', '.join(map(repr, STARTS))}.")
+    if start == "posters" and dataset.is_public(data.posters["id"]):
+        raise ValueError(
+            "START is 'posters', and these are the public posters: the released model has learned "
+            "from them, and no figure of this training would hold. Give START='imagenet'."
+        )
+
+
+def start_from(start: str, pictures: Mapping[str, keras.Model], names: Mapping[str, str]) -> None:
+    """Give the backbones of a training what the released model's know, if START is `"posters"`.
+
+    `names` are those of `models.PRETRAINED` by part. A network that the release does not have
+    stays as it is, which a line says.
+    """
+    if start != "posters":
+        return
+    released = load_model(has_text=False)
+    known = released.card["training"]["model"]
+    for part, network in pictures.items():
+        if names[part] == known:
+            backbone = released.network.get_layer("backbone")
+            network.get_layer("backbone").set_weights(backbone.get_weights())
+        else:
+            print(f"The released model has {known} and no {names[part]}, which starts as ever.")
+
+
+def load_encoder(start: str) -> keras.Model:
+    """Return the sentence encoder to start from; that of the release, if START is `"posters"`."""
+    encoder, about = networks.load_encoder()
+    if start == "posters":
+        released = load_model().words.network.get_layer("encoder")
+        encoder.set_weights(released.get_weights())
+        about = "The sentence encoder is the released model's."
+    print(about)
+    return encoder
+
+
+def start_card(start: str) -> dict[str, Any] | None:
+    """Return the card of the model that a training started from, for `save_model`."""
+    return read_card(RELEASED) if start == "posters" else None
+
+
+def shown_size(size: tuple[int, int], augmented: bool, epochs: int) -> tuple[int, int]:
+    """Return the size at which whole posters are shown, for networks trained at `size`.
+
+    Those that were fine-tuned on crops see posters enlarged (Touvron et al., "Fixing the
+    train-test resolution discrepancy", 2019).
+    """
+    return images.enlarged(size) if augmented and epochs else size
+
+
+def forecast(networks: Iterable[keras.Model], fit: int, held_out: int, epochs: int) -> str:
+    """Say how long a training of the picture will take, from what its networks take here and now.
+
+    `fit` posters are learned from, `held_out` ones validate each epoch.
+    """
+    second = sum(map(seconds_a_poster, networks))
     # Forward and backward cost about three times forward alone.
-    seconds += epochs * second * (3 * training + validation)
+    seconds = second * (fit + held_out) + epochs * second * (3 * fit + held_out)
     return (
-        f"The network takes {1000 * second:.0f} ms a poster here: about {seconds / 60:.0f} minutes "
-        f"for {training} posters" + (f" and {epochs} epochs of fine-tuning." if epochs else ".")
+        f"The networks take {1000 * second:.0f} ms a poster here: about {seconds / 60:.0f} minutes "
+        f"for {fit} posters" + (f" and {epochs} epochs of fine-tuning." if epochs else ".")
     )
 
 
 def seconds_a_poster(network: keras.Model, posters: int = 32) -> float:
     """Measure what one poster costs the network in prediction, on this machine, in seconds."""
-    rows, batch = _evenly(posters, posters)
+    rows, batch = even_rows(posters, posters)
     pixels = np.zeros((len(rows), *network.input_shape[1:]), np.uint8)
     network.predict(pixels, batch_size=batch, verbose=0)  # the first call compiles
     start = time.perf_counter()
@@ -101,8 +154,8 @@ def frozen_features(
 ) -> np.ndarray:
     """Run a backbone over posters once; float32 `(n, features)`.
 
-    The answer is kept beside the pixels, under the `name` of the backbone and a hash of which
-    posters it is of.
+    The features are kept beside the pixels, under the `name` of the backbone and a hash of which
+    posters they are of. Raises `RunError` where they are no finite numbers.
     """
     posters = hashlib.sha256(os.fsencode("\n".join(paths))).hexdigest()[:12]
     file = cache.file.with_name(f"features-{name}-{posters}-{cache.file.name}")
@@ -111,89 +164,29 @@ def frozen_features(
         features = predict_logits(backbone, batches, "features")
         with replacing(file) as temporary:
             np.save(temporary, features.astype(np.float32))
-    return np.load(file)
+    features = np.load(file)
+    if broken := np.flatnonzero(~np.isfinite(features).all(axis=1)).tolist():
+        raise RunError(
+            f"The frozen network gives no numbers for {len(broken)} posters, such as "
+            f"{os.path.basename(paths[broken[0]])}: delete the folder cache in OUTPUT_DIR, which "
+            "may be damaged, or take another MODEL."
+        )
+    return features
 
 
-def fit_head(
-    head: keras.Model,
-    features: Mapping[str, np.ndarray],
-    labels: Mapping[str, np.ndarray],
-    log: Path,
-) -> None:
-    """Train a head on frozen features `(n, features)` of `"train"`; keep its best epoch.
+def choose_optimizer(network: keras.Model, steps: int, batch: int) -> keras.optimizers.Optimizer:
+    """Return the optimizer of a network's epochs, for so many steps of batches of this size.
 
-    Best is the highest macro average precision on `"validation"`; when six epochs have not
-    raised it, the rest is spared. `log` becomes a CSV with a row an epoch.
+    What is pretrained gets `finetune_optimizer`. A network that learns from its first weight gets
+    plain Adam, as the authors of the published one trained it.
     """
-    for split, table in features.items():
-        if broken := np.flatnonzero(~np.isfinite(table).all(axis=1)).tolist():
-            raise RunError(
-                f"The frozen network gives no numbers for {len(broken)} {split} posters, such as "
-                f"row {broken[0]}: delete the folder cache in OUTPUT_DIR, which may be damaged, or "
-                "take another MODEL."
-            )
-    rows, batch = _evenly(len(labels["train"]), 128)
-    loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    head.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-3), loss)
-    patience = keras.callbacks.EarlyStopping(
-        "val_macro_map", mode="max", patience=6, restore_best_weights=True
-    )
-    head.fit(
-        features["train"][rows],
-        labels["train"][rows].astype("float32"),
-        batch_size=batch,
-        epochs=HEAD_EPOCHS,
-        callbacks=[
-            ValidationScore(features["validation"], labels["validation"]),
-            patience,
-            keras.callbacks.CSVLogger(log),
-            Progress("head", "epochs", HEAD_EPOCHS),
-        ],
-        verbose=0,
-    )
+    if models.is_pretrained(network):
+        return finetune_optimizer(steps, batch, 16 if models.has_backbone(network) else 32)
+    return keras.optimizers.Adam(scale_learning_rate(1e-3, batch, tuned_at=32))
 
 
-def unwatched_head(features: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Train a head on frozen features `(n, features)` with nothing held back; gives its `predict`.
-
-    It learns for a fixed number of epochs, along a cosine.
-    """
-    keras.utils.set_random_seed(0)
-    head = models.build_head(features.shape[1], labels.shape[1])
-    rows, batch = _evenly(len(labels), 128)
-    steps = UNWATCHED_EPOCHS * -(-len(rows) // batch)
-    rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
-    loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    head.compile(keras.optimizers.AdamW(rate, weight_decay=1e-3), loss)
-    head.fit(features[rows], labels[rows].astype("float32"), batch, UNWATCHED_EPOCHS, verbose=0)
-    return lambda unseen: predict_logits(head, unseen)
-
-
-def out_of_fold(
-    fit: Callable[[Any, np.ndarray], Callable[[Any], np.ndarray]],
-    inputs: np.ndarray | Sequence[str],
-    labels: np.ndarray,
-) -> np.ndarray:
-    """Judge every poster by a model that has not seen it; logits `(n, genres)`.
-
-    In five rounds `fit(inputs, labels)` learns from four fifths, and what it returns gives the
-    logits of the last fifth.
-    """
-    inputs = np.asarray(inputs)
-    logits = np.empty(labels.shape, np.float32)
-    for unseen in progress.bar(folds(len(labels)), desc="judging unseen posters", unit=" rounds"):
-        logits[unseen] = fit(inputs[~unseen], labels[~unseen])(inputs[unseen])
-    return logits
-
-
-def folds(posters: int) -> list[np.ndarray]:
-    """Part posters in five; gives each part as a mask `(posters,)`."""
-    # In turn, which cuts a table sorted by genre evenly, too.
-    return [np.arange(posters) % FOLDS == fold for fold in range(FOLDS)]
-
-
-def follow_batch(rate: float, batch: int, tuned_at: int) -> float:
-    """Give the learning rate for a batch other than the one that `rate` was tuned at.
+def scale_learning_rate(rate: float, batch: int, tuned_at: int) -> float:
+    """Return the learning rate for a batch other than the one that `rate` was tuned at.
 
     Adam's rate grows with the square root of the batch (Malladi et al., "On the SDEs and Scaling
     Rules for Adaptive Gradient Algorithms", 2022).
@@ -201,8 +194,8 @@ def follow_batch(rate: float, batch: int, tuned_at: int) -> float:
     return rate * (batch / tuned_at) ** 0.5
 
 
-def gentle_adam(steps: int, batch: int, tuned_at: int) -> keras.optimizers.Optimizer:
-    """Give the optimizer of fine-tuning for a training of so many steps.
+def finetune_optimizer(steps: int, batch: int, tuned_at: int) -> keras.optimizers.Optimizer:
+    """Return the optimizer of fine-tuning for a training of so many steps.
 
     AdamW (Loshchilov and Hutter, 2019) at 5e-5 for batches of `tuned_at`, falling along a cosine
     after a first tenth of warming up, because Adam's first steps are its wildest.
@@ -211,7 +204,7 @@ def gentle_adam(steps: int, batch: int, tuned_at: int) -> keras.optimizers.Optim
     rate = keras.optimizers.schedules.CosineDecay(
         0.0,
         decay_steps=0.9 * steps,
-        warmup_target=follow_batch(5e-5, batch, tuned_at),
+        warmup_target=scale_learning_rate(5e-5, batch, tuned_at),
         warmup_steps=0.1 * steps,
     )
     return keras.optimizers.AdamW(rate, weight_decay=1e-2)
@@ -234,7 +227,7 @@ class ValidationScore(keras.callbacks.Callback):
         logs["val_macro_map"] = self.score()
 
     def score(self) -> float:
-        """Predict the validation posters and give their macro average precision."""
+        """Predict the validation posters and return their macro average precision."""
         return macro_average_precision(self.labels, predict_logits(self.model, self.inputs))
 
 
@@ -243,24 +236,27 @@ def predict_logits(
     inputs: np.ndarray | PosterBatches | list,
     what: str = "scoring",
 ) -> np.ndarray:
-    """Give a network's answers to features, pixels, or a list of posters' tokens, in order.
+    """Return a network's outputs `(n, outputs)`, float32, in the order of `inputs`.
 
-    `what` stands at the bar that long work shows.
-
-    Devices share each batch evenly, so the last one is filled up, and the answers are cut.
+    These are features `(n, features)`, batches of pixels, or a list of posters' tokens. `what`
+    stands at the bar that long work shows. Devices share each batch evenly, so the last one is
+    filled up, and the outputs are cut.
     """
     if isinstance(inputs, list):
-        return run_on_words(network, inputs)
+        return networks.run_on_words(network, inputs)
     if isinstance(inputs, PosterBatches):
         bar = Progress(what, "batches", len(inputs))
         answers = network.predict(inputs, callbacks=[bar], verbose=0)
         return answers[: len(inputs.paths)]
-    rows, batch = _evenly(len(inputs), 32)
+    rows, batch = even_rows(len(inputs), 32)
     return network.predict(inputs[rows], batch_size=batch, verbose=0)[: len(inputs)]
 
 
-def _evenly(count: int, batch: int) -> tuple[np.ndarray, int]:
-    """Fill up rows, with the first ones, and a batch's size to what devices can share evenly."""
+def even_rows(count: int, batch: int) -> tuple[np.ndarray, int]:
+    """Return row numbers and a batch's size that this host's devices can share evenly.
+
+    The rows are `range(count)`, filled up with the first ones.
+    """
     devices = machine.replicas() // machine.process_count()
     rows = np.resize(np.arange(count), -(-count // devices) * devices)
     return rows, -(-batch // devices) * devices
@@ -291,6 +287,28 @@ class Progress(keras.callbacks.Callback):
     def on_predict_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Count a batch."""
         self.bar.update()
+
+
+class StopWhenNotFinite(keras.callbacks.Callback):
+    """Raises `RunError`, naming the batch's posters, when the loss is no number any more.
+
+    Training on would only spread it over all weights; the best network so far is on disk.
+    """
+
+    def __init__(self, best_file: Path, batches: Batches):
+        super().__init__()
+        self.best_file = best_file
+        self.batches = batches
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Look at the loss of this batch."""
+        if not np.isfinite(float(logs["loss"])):
+            raise RunError(
+                f"The loss is {float(logs['loss'])} after a batch with the posters "
+                f"{', '.join(self.batches.posters(batch))}. The training stops; the best network "
+                f"so far is {self.best_file}. Look at these posters, or try another SEED or a "
+                "larger BATCH_SIZE."
+            )
 
 
 class SeededDropout(keras.callbacks.Callback):

@@ -15,6 +15,7 @@ from genre_utils.networks import onnx
 from genre_utils.networks.arrays import Array, ModelError, load_arrays, save_arrays
 from genre_utils.networks.keras_config import (
     MAX_CONFIG,
+    assign_arrays,
     check_config,
     from_config,
     to_arrays,
@@ -37,6 +38,16 @@ def save_folder_network(
         rounded = {name: Array.half(values) for name, values in arrays.items()}
     save_arrays(rounded, file.with_suffix(".safetensors"))
     file.write_text(json.dumps({"network": config, "ranges": ranges}), "utf-8")
+
+
+def save_weights(network: keras.Model, file: Path) -> None:
+    """Write a network's weights alone, in half precision, as a safetensors file."""
+    save_arrays({n: Array.half(values) for n, values in to_arrays(network).items()}, file)
+
+
+def load_weights(network: keras.Model, file: Path) -> None:
+    """Give a network the weights that `save_weights` wrote; raises `ModelError`."""
+    assign_arrays(network, load_arrays(file))
 
 
 def load_folder_network(file: Path, runtime: bool = False) -> keras.Model | onnx.RuntimeNetwork:

@@ -14,7 +14,7 @@ __getattr__ = lazy_names(
             "choice_of_run",
             "settle_pictures",
         ),
-        "fine_tuning": ("fine_tune", "Checkpoints"),
+        "fine_tuning": ("Checkpoints", "epochs", "head_fit", "tensorboard"),
         "hosts": ("HostError", "own_folder"),
     },
 )

@@ -1,53 +1,121 @@
-"""Epochs of fine-tuning that a killed training goes on with as if nothing had happened."""
+"""What a killed training goes on with: the fit of a head, and the epochs of a whole network.
+
+Both are Keras' `fit`; what stands here are its options. A fit that is done has left its weights,
+and is not done again: there are no epochs left, and the network gets these weights.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
+from genre_utils import models
 from genre_utils.batches import Batches, PosterBatches
 from genre_utils.runs import hosts
 from genre_utils.runs.folder import Run
 from genre_utils.support import replacing
-from genre_utils.training import RunError, SeededDropout, ValidationScore
+from genre_utils.training import (
+    Progress,
+    SeededDropout,
+    StopWhenNotFinite,
+    ValidationScore,
+    even_rows,
+)
 
 # Two checkpoints are kept: should the newest be damaged, the one before still is a whole epoch.
 KEPT_CHECKPOINTS = 2
+HEAD_EPOCHS, HEAD_BATCH, HEAD_PATIENCE = 60, 128, 6
 
 
-def fine_tune(
+def head_fit(
+    run: Run, head: keras.Model, features: dict[str, np.ndarray], labels: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Return the options of a head's `fit` on frozen features of `"train"`, `(n, features)`.
+
+    Its best epoch is kept, by macro average precision on `"validation"`; when six epochs have not
+    raised it, the rest is spared. `run` gets `head.csv`, with a row an epoch.
+    """
+    rows, batch = even_rows(len(labels["train"]), HEAD_BATCH)
+    options = {"x": features["train"][rows], "y": labels["train"][rows].astype("float32")}
+    options |= {"batch_size": batch, "epochs": HEAD_EPOCHS, "verbose": 0}
+    if run.head_file.exists():
+        run.load(head, run.head_file)
+        return options | {"initial_epoch": HEAD_EPOCHS}
+    patience = keras.callbacks.EarlyStopping(
+        "val_macro_map", mode="max", patience=HEAD_PATIENCE, restore_best_weights=True
+    )
+    callbacks = [
+        ValidationScore(features["validation"], labels["validation"]),
+        patience,
+        keras.callbacks.CSVLogger(run.folder / "head.csv"),
+        Progress("head", "epochs", HEAD_EPOCHS),
+        KeepWhenDone(run),
+    ]
+    return options | {"callbacks": callbacks}
+
+
+class KeepWhenDone(keras.callbacks.Callback):
+    """Saves a head when its `fit` has ended; stands after what restores its best weights."""
+
+    def __init__(self, run: Run):
+        super().__init__()
+        self.run = run
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Save the weights, and go on with what was saved."""
+        self.run.save(self.model, self.run.head_file)
+
+
+def epochs(
     run: Run,
-    model: keras.Model,
+    network: keras.Model,
     batches: Callable[[int], Batches],
-    epochs: range,
-    patience: int,
-    callbacks: Sequence[keras.callbacks.Callback],
-) -> None:
-    """Train on `batches(epoch)`, until validation has not improved for `patience` epochs.
+    count: int,
+    validation: tuple[PosterBatches | list, np.ndarray],
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    patience: int | None = None,
+) -> Iterator[tuple[keras.Model | hosts.MultiHostFit, Batches, dict[str, Any]]]:
+    """Go through the epochs of a compiled network that are still to be done.
+
+    Yields for each what is to be fitted, `batches(epoch)`, and the options of `fit`. Epochs end
+    early when `validation`, inputs and labels, has not improved for `patience` of them: by default
+    two of a pretrained network, and never for one that learns from its first weight. In the end
+    the network has the weights of its best epoch.
 
     Each epoch is a `fit` of its own: order, variations and dropout are drawn from the seed of
     the settings and the epoch alone, so that a killed run goes on as if nothing had happened.
-    Raises `RunError` when the loss is no number any more.
-    Several hosts train together; raises `hosts.HostError` when one of them ends.
+    `fit` raises `RunError` when the loss is no number any more, and `hosts.HostError` when one of
+    several hosts ends.
     """
-    seeded = SeededDropout(run.settings["seed"])
-    several = epochs and hosts.process_count() > 1
-    with hosts.MultiHostFit(model) if several else nullcontext() as together:
-        for epoch in epochs:
+    if run.network_file.exists():
+        run.load(network, run.network_file)
+    if run.network_file.exists() or not count:
+        return
+    patience = patience or (2 if models.is_pretrained(network) else count)
+    done = run.resume(network)
+    keep = Checkpoints(run, *validation)
+    several = hosts.process_count() > 1
+    with hosts.MultiHostFit(network) if several else nullcontext(network) as fitted:
+        for epoch in range(done, count):
             if any(hosts.gather(run.patience_is_out(patience))):
                 break
-            when = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False}
             data = batches(epoch)
-            own = [seeded, StopWhenNotFinite(run, data)]
-            if together:
-                together.fit(data, own, callbacks, **when)
-            else:
-                model.fit(data, **when, callbacks=[*own, *callbacks])
+            own = [SeededDropout(run.settings["seed"]), StopWhenNotFinite(run.best_file, data)]
+            when = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False, "verbose": 0}
+            yield fitted, data, when | {"callbacks": [*own, keep, *callbacks]}
+    network.load_weights(run.best_file)
+    run.save(network, run.network_file)
+
+
+def tensorboard(run: Run, wanted: bool) -> list[keras.callbacks.Callback]:
+    """Return the callback that writes TensorBoard's logs into the run's folder, if wanted."""
+    return [keras.callbacks.TensorBoard(run.folder / "tensorboard")] if wanted else []
 
 
 class Checkpoints(ValidationScore):
@@ -90,25 +158,3 @@ class Checkpoints(ValidationScore):
                 self.model.save(temporary)
         with replacing(self.run.history_file) as temporary:
             history.to_csv(temporary, index=False)
-
-
-class StopWhenNotFinite(keras.callbacks.Callback):
-    """Raises `RunError`, naming the batch's posters, when the loss is no number any more.
-
-    Training on would only spread it over all weights; the best network so far is on disk.
-    """
-
-    def __init__(self, run: Run, batches: Batches):
-        super().__init__()
-        self.run = run
-        self.batches = batches
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Look at the loss of this batch."""
-        if not np.isfinite(float(logs["loss"])):
-            raise RunError(
-                f"The loss is {float(logs['loss'])} after a batch with the posters "
-                f"{', '.join(self.batches.posters(batch))}. The training stops; the best network "
-                f"so far is {self.run.best_file}. Look at these posters, or try another SEED or a "
-                "larger BATCH_SIZE."
-            )

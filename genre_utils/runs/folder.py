@@ -7,25 +7,30 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import keras
+import numpy as np
 import pandas as pd
 
+from genre_utils.networks import ModelError, load_weights, save_weights
 from genre_utils.runs import hosts
 from genre_utils.support import files, replacing, write_json
+from genre_utils.text import NgramModel
 from genre_utils.training import RunError
 
-# The trainings beside that of the picture's first network: of its second, of the words' network,
-# and of all three once more when everything is chosen.
-PARTS = ("second", "words", "last_picture", "last_second", "last_words")
+# The networks of a training, each with a folder of its own below the run's: the picture's, its
+# second one and the words', and all three once more when everything is chosen.
+PARTS = ("picture", "second", "words", "last_picture", "last_second", "last_words")
 
 # Held by the process that trains into a folder, and let go by the system when it is killed.
 LOCK_FILE = "in_use.lock"
+
+KEPT = "kept"  # the folder of arrays that are computed once
 
 # The setting that names the pictures which could not be read; of names in a sentence, the first.
 UNREADABLE, FEW = "unreadable", 5
@@ -56,6 +61,16 @@ class Run:
         return self.folder / "checkpoints" / "best.keras"
 
     @property
+    def head_file(self) -> Path:
+        """The weights of the head, when its fit is done."""
+        return self.folder / "head.safetensors"
+
+    @property
+    def network_file(self) -> Path:
+        """The weights after the best epoch, when all epochs are done."""
+        return self.folder / "network.safetensors"
+
+    @property
     def figures(self) -> Path:
         """The folder of the figures."""
         return self.folder / "figures"
@@ -64,6 +79,18 @@ class Run:
     def finished(self) -> bool:
         """Whether this training has run to its end."""
         return (self.folder / "metrics.json").exists()
+
+    @property
+    def state(self) -> str:
+        """Whether this training begins, goes on or reports again, in a few words."""
+        if self.finished:
+            return "finished before: reporting again"
+        return "going on with this training" if self.settings_file.exists() else "training"
+
+    def curves(self, name: str) -> dict[str, pd.DataFrame]:
+        """Return the CSV `name` of each network that has it, by the network's part."""
+        files = {part.folder.name: part.folder / name for part in self.all_parts[1:]}
+        return {part: pd.read_csv(file) for part, file in files.items() if file.exists()}
 
     def history(self) -> pd.DataFrame:
         """Read the history of fine-tuning; its row 0 is the network before it."""
@@ -77,7 +104,7 @@ class Run:
         return len(scores) > 0 and len(scores) - 1 - int(scores.argmax()) >= patience
 
     def part(self, name: str) -> Run:
-        """One of this run's further trainings, `PARTS`, in a folder below; one begins all."""
+        """One network's training, of `PARTS`, in a folder below; one begins all."""
         return Run(self.folder / name, self.settings)
 
     @property
@@ -100,18 +127,75 @@ class Run:
                 run.folder.rmdir()
         _unlock(self.folder)
 
+    def save(self, network: keras.Model, file: Path) -> None:
+        """Write a network's weights in half precision; it goes on with what was written."""
+        with replacing(file) as temporary:
+            save_weights(network, temporary)
+        self.load(network, file)
+
+    def load(self, network: keras.Model, file: Path) -> None:
+        """Give a network what `save` wrote of it; raises `RunError` for a file of another one."""
+        try:
+            load_weights(network, file)
+        except ModelError as error:
+            raise RunError(
+                f"{file} does not hold the weights of this network ({error}): RESTART=True throws "
+                "this training away."
+            ) from None
+
+    def kept(
+        self, name: str, compute: Callable[[], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """Return the arrays of `compute()`, which is called once in this run; float32 or float64.
+
+        They stand in the file `name` of the folder `kept`.
+        """
+        file = self.folder / KEPT / f"{name}.npz"
+        if not file.exists():
+            file.parent.mkdir(exist_ok=True)
+            with replacing(file) as temporary:
+                np.savez(temporary, **compute())
+        with np.load(file) as arrays:
+            return dict(arrays)
+
+    def kept_ngrams(self, name: str, fit: Callable[[], NgramModel]) -> NgramModel:
+        """Return the n-grams of `fit()`, which is called once in this run."""
+        file = self.folder / KEPT / f"{name}.npz"
+        if not file.exists():
+            file.parent.mkdir(exist_ok=True)
+            with replacing(file) as temporary:
+                fit().save(temporary)
+        return NgramModel.load(file)
+
     def checkpoints(self) -> list[Path]:
         """List the checkpoints, the newest first; the number is that of epochs done."""
         return sorted((self.folder / "checkpoints").glob("epoch-*.keras"), reverse=True)
 
-    def resume(self, model: keras.Model) -> tuple[keras.Model, int]:
-        """Give the model to go on with and the number of epochs done: `model` and 0 at first.
+    def resume(self, network: keras.Model) -> int:
+        """Give a compiled network the state of the newest checkpoint; returns the epochs done.
 
-        A checkpoint brings the optimizer's state along. One that cannot be loaded is passed
-        over for the one before, with a line that says so. Several hosts go on from the last
-        epoch that all of them have; raises `RunError` when there is none.
+        The optimizer's state comes along; a network of which nothing was kept stays as it is. A
+        checkpoint that cannot be loaded is passed over for the one before, with a line that says
+        so. Several hosts go on from the last epoch that all of them have; raises `RunError` when
+        there is none.
         """
-        loaded, done = self._load(self.checkpoints()) or (model, 0)
+        network.optimizer.build(network.trainable_variables)
+        variables = [*network.variables, *network.optimizer.variables]
+        fresh = [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+        def load(files: Sequence[Path]) -> int:
+            for file in files:
+                try:
+                    network.load_weights(file)
+                    return _epochs_of(file)
+                except Exception as error:  # what zip, HDF5 and each layer say of damage
+                    reason = " ".join(str(error).split())[:200]
+                    print(f"{file.name} is damaged ({reason}); going on from the epoch before it.")
+            for variable, value in zip(variables, fresh, strict=True):
+                variable.assign(value)
+            return 0
+
+        done = load(self.checkpoints())
         agreed = min(hosts.gather(done))
         if agreed < done:
             kept = [file for file in self.checkpoints() if _epochs_of(file) == agreed]
@@ -120,20 +204,10 @@ class Run:
                     f"{self.folder} has no checkpoint of epoch {agreed}, where another host is: "
                     "give RESTART=True on all hosts."
                 )
-            loaded, done = self._load(kept) or (model, 0)
+            done = load(kept)
         if hosts.process_count() > 1:
             self._forget_after(done)
-        return loaded, done
-
-    def _load(self, files: Sequence[Path]) -> tuple[keras.Model, int] | None:
-        for file in files:
-            try:
-                # This run's own file: whatever layers and loss it was begun with are known here.
-                return keras.saving.load_model(file, safe_mode=True), _epochs_of(file)
-            except Exception as error:  # what zip, HDF5 and each layer say of damage
-                reason = " ".join(str(error).split())[:200]
-                print(f"{file.name} is damaged ({reason}); going on from the epoch before it.")
-        return None
+        return done
 
     def _forget_after(self, epoch: int) -> None:
         """Drop what hosts may know differently: the history and checkpoints after an epoch."""
@@ -164,9 +238,11 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
     run.folder.mkdir(parents=True, exist_ok=True)
     _lock(run.folder)
     for part in run.all_parts if restart else ():
-        shutil.rmtree(part.folder / "checkpoints", ignore_errors=True)
-        for name in ("head.csv", "history.csv", "metrics.json", "settings.json"):
-            (part.folder / name).unlink(missing_ok=True)
+        for name in ("checkpoints", KEPT):
+            shutil.rmtree(part.folder / name, ignore_errors=True)
+        written = (part.head_file, part.network_file, part.history_file, part.settings_file)
+        for file in (*written, part.folder / "head.csv", part.folder / "metrics.json"):
+            file.unlink(missing_ok=True)
     if run.settings_file.exists():
         begun = json.loads(run.settings_file.read_text("utf-8"))
         begun.pop(UNREADABLE, None)  # is known, and compared, when the pictures are decoded

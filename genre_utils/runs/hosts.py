@@ -20,6 +20,7 @@ import numpy as np
 
 from genre_utils.batches import Batches
 from genre_utils.machine import process_count, process_index
+from genre_utils.training import SeededDropout, StopWhenNotFinite
 
 # What is said when a host has gone; each host knows how many epochs it has finished.
 GONE = (
@@ -80,29 +81,36 @@ class MultiHostFit:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.watcher.communicate("an orderly end")
+        if self.watcher.poll() is None:
+            self.watcher.communicate("an orderly end")
 
     def fit(
-        self,
-        batches: Batches,
-        common: Sequence[keras.callbacks.Callback],
-        own: Sequence[keras.callbacks.Callback],
-        **options: int,
+        self, batches: Batches, callbacks: Sequence[keras.callbacks.Callback], **options: int
     ) -> None:
         """Train one epoch on this host's share of each batch; `options` are those of Keras' `fit`.
 
-        The `common` callbacks act on the network that all train, this host's `own` on
-        `local_model`.
+        Callbacks that look at each step act on the network that all train; the others, which save
+        and score, on `local_model`.
         """
         batches.share = process_index(), process_count()
-        own = keras.callbacks.CallbackList([*own], model=self.local_model)
+        common = [
+            callback
+            for callback in callbacks
+            if isinstance(callback, (SeededDropout, StopWhenNotFinite))
+        ]
+        own = [callback for callback in callbacks if callback not in common]
+        own = keras.callbacks.CallbackList(own, model=self.local_model)
         own.on_train_begin()
         own.on_epoch_begin(options["initial_epoch"])
-        with _spread_over(self.data_parallel), _ends_in_a_sentence():
-            history = self.model.fit(batches, callbacks=[*common], **options).history
-            # JAX only promises results: a host that has gone is felt when they are fetched.
-            weights = self.model.get_weights()
-            state = [np.asarray(variable) for variable in self.model.optimizer.variables]
+        try:
+            with _spread_over(self.data_parallel), _ends_in_a_sentence():
+                history = self.model.fit(batches, callbacks=common, **options).history
+                # JAX only promises results: a host that has gone is felt when they are fetched.
+                weights = self.model.get_weights()
+                state = [np.asarray(variable) for variable in self.model.optimizer.variables]
+        except HostError:
+            self.__exit__()  # said here, not by the watcher once more
+            raise
         self.local_model.set_weights(weights)
         for variable, value in zip(self.local_model.optimizer.variables, state, strict=True):
             variable.assign(value)

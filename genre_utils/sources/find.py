@@ -47,6 +47,17 @@ class Source:
     how: str
     is_sample: bool = False
 
+    @property
+    def note(self) -> str:
+        """What figures of the sample say below their titles; empty for posters of your own."""
+        return "Drawn sample posters, not real ones" if self.is_sample else ""
+
+    @property
+    def announcement(self) -> str:
+        """Where the posters were found, and, loudly, whether they are the sample."""
+        line = "#" * 72
+        return f"{line}\n{self.note.upper()}\n{line}\n{self.how}" if self.is_sample else self.how
+
 
 def find_data(data: str = "") -> Source:
     """Find the posters; the first place that has them wins.
