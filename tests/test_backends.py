@@ -129,10 +129,13 @@ def test_tensorflow_traces_in_the_first_epoch_only_and_calls_nothing_back(tmp_pa
     step = small_model.train_step
     small_model.train_step = lambda data: (traces.append(data), step(data))[1]
     run = runs.open_run(tmp_path, {"seed": 0})
-    runs.fine_tune(run, small_model, lambda _: Noise(), range(1), 9, [])
-    first = len(traces)
-    runs.fine_tune(run, small_model, lambda _: Noise(), range(1, 4), 9, [])
-    assert len(traces) == first > 0
+    after_epoch = []
+    validation = np.zeros((4, 80, 80, 3), np.uint8), np.eye(2)[[0, 1, 0, 1]]
+    some = runs.epochs(run, small_model, lambda _: Noise(), 4, validation, patience=9)
+    for fitted, data, options in some:
+        fitted.fit(data, **options)
+        after_epoch.append(len(traces))
+    assert len(after_epoch) == 4 and len(set(after_epoch)) == 1 and traces
     batch = [tf.constant(part) for part in Noise()[0]]
     graph = tf.function(step).get_concrete_function(tuple(batch)).graph.as_graph_def()
     nodes = [*graph.node, *(node for body in graph.library.function for node in body.node_def)]

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 
 from genre_utils.evaluation import calibration_error, macro_average_precision
-from genre_utils.fusion import fit_fusion, fit_genre_weights, from_card, fuse, to_card
+from genre_utils.fusion import ablations, fit_fusion, fit_fusions, from_card, fuse, to_card
 
 GENRES = ("a", "b", "c")
 
@@ -41,24 +41,21 @@ def test_a_genre_without_positives_gets_the_shared_weights_and_stays_finite(worl
     assert fitted.weights["words"][2] > 0
 
 
-def test_many_posters_teach_a_few_what_each_tower_is_worth_in_each_genre():
-    """The picture knows the first genre alone, the words the second alone."""
-    rng = np.random.default_rng(0)
-    towers = dict(zip(("picture", "words"), rng.normal(size=(2, 4000, 2)), strict=True))
-    told = np.stack([towers["picture"][:, 0], towers["words"][:, 1]], axis=1)
-    labels = (rng.random((4000, 2)) < expit(3 * told - 2)).astype(int)
-    ratios = fit_genre_weights(towers, labels)
-    assert ratios["picture"][0] > 1.5 > 0.5 > ratios["picture"][1]
-    assert ratios["words"][1] > 1.5 > 0.5 > ratios["words"][0]
-    few = {name: logits[:40] for name, logits in towers.items()}
-    rest = {name: logits[40:] for name, logits in towers.items()}
-    guided = fit_fusion(few, labels[:40], genre_weights=ratios)
-    alone = fit_fusion(few, labels[:40])
-    reached, before = (
-        macro_average_precision(labels[40:], fitted.scores(rest)) for fitted in (guided, alone)
-    )
-    assert reached > before + 0.01
-    assert calibration_error(labels[40:], guided.scores(rest)) < 0.1
+def test_fusions_exist_for_what_there_is(world):
+    towers, labels = world
+    has_text = np.arange(4000) % 2 == 0
+    assert set(fit_fusions({"picture": towers["picture"]}, labels, has_text)) == {"picture"}
+    sums = fit_fusions(towers, labels, has_text)
+    assert {name: set(one.weights) for name, one in sums.items()} == {
+        "picture": {"picture"},
+        "words": {"words"},
+        "both": {"picture", "words"},
+    }
+    systems = ablations(sums, towers, has_text)
+    assert set(systems) == {"", "picture alone", "words alone"}
+    figures = {name: macro_average_precision(labels, scores) for name, scores in systems.items()}
+    assert figures[""] > figures["picture alone"] and figures["words alone"] > 0.5
+    assert set(ablations(sums, {"picture": towers["picture"]}, has_text)) == {""}
 
 
 def test_posters_without_words_get_the_picture_s_answer(world):

@@ -1,5 +1,6 @@
 """The notebooks as a user runs them: headless, on the drawn sample."""
 
+import ast
 import json
 import re
 import subprocess
@@ -47,6 +48,19 @@ def test_cells_are_short_and_led_in(name):
     for before, cell in zip(cells, cells[1:], strict=False):
         if cell.cell_type == "code":
             assert before.cell_type == "markdown", f"no sentence before: {cell.source[:60]}"
+
+
+def test_train_is_a_story_of_few_short_cells_without_guards():
+    cells = jupytext.read(ROOT / "notebooks" / "train.py").cells
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    lines = [[line for line in cell.splitlines() if line.strip()] for cell in code]
+    assert len(code) <= 42 and sum(map(len, lines)) <= 210
+    assert sorted(map(len, lines))[len(lines) // 2] <= 5
+    nodes = [node for cell in code for node in ast.walk(ast.parse(cell))]
+    assert sum(isinstance(node, (ast.If, ast.IfExp)) for node in nodes) <= 4
+    whole = "\n".join(code)
+    assert "finished" not in whole
+    assert whole.count(".compile(") == 2 and whole.count(".fit(") == 2
 
 
 def after_the_parameters(name: str, **given) -> dict:
@@ -196,7 +210,7 @@ def test_the_sample_s_planted_rules_are_learned(trained):
 @pytest.mark.slow  # the same with words, below, is not
 def test_a_finished_training_reports_again_without_training(trained):
     before = (trained / "picture.safetensors").read_bytes()
-    head = (trained / "head.csv").read_bytes()
+    head = (trained / "picture" / "head.csv").read_bytes()
     results = json.loads((trained / "metrics.json").read_text("utf-8"))["results"]
     printed = run_notebook(
         "train",
@@ -211,7 +225,7 @@ def test_a_finished_training_reports_again_without_training(trained):
     )
     assert "reporting again" in printed
     assert (trained / "picture.safetensors").read_bytes() == before
-    assert (trained / "head.csv").read_bytes() == head
+    assert (trained / "picture" / "head.csv").read_bytes() == head
     assert json.loads((trained / "metrics.json").read_text("utf-8"))["results"] == results
 
 
@@ -282,7 +296,7 @@ def test_fine_tuning_runs_from_the_notebook(tmp_path):
         LAST_FIT=True,
         OUTPUT_DIR=str(tmp_path / "model"),
     )
-    for network in (".", "second", "last_picture", "last_second"):
+    for network in ("picture", "second", "last_picture", "last_second"):
         history = pd.read_csv(tmp_path / "model" / network / "history.csv")
         assert history["epoch"].tolist() == [0, 1]
     assert "about" in printed and "minutes" in printed
@@ -290,7 +304,7 @@ def test_fine_tuning_runs_from_the_notebook(tmp_path):
     assert model.image_size == images.enlarged((96, 64))
     validation = load_dataset(find_data("sample"), limit=60, seed=0).part("validation")["id"]
     assert model.was_trained_on(validation) == validation.tolist()
-    assert not (tmp_path / "model" / "checkpoints").exists()
+    assert not list((tmp_path / "model").rglob("checkpoints"))
     assert not (tmp_path / "model" / "words").exists(), "no words, no folder of theirs"
 
 

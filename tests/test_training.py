@@ -1,10 +1,22 @@
+from dataclasses import replace
+from pathlib import Path
+
 import keras
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.metrics import average_precision_score
 
-from genre_utils import training
+from genre_utils import models, networks, training
 from genre_utils.batches import PosterBatches, WordBatches
+from genre_utils.dataset import load_dataset
+from genre_utils.saved_model import load_model
+
+SPLITS = Path(training.__file__).parent / "splits"
+
+
+@pytest.fixture(scope="module")
+def own_posters(sample_folder):
+    return load_dataset(sample_folder, limit=30)
 
 
 def test_batches_name_their_posters(posters):
@@ -20,12 +32,12 @@ def test_batches_name_their_posters(posters):
         assert texts.posters(batch) == [f"{row[0]}.png" for row in rows]
 
 
-def test_features_that_are_no_numbers_stop_with_a_sentence(tmp_path):
-    features = {"train": np.zeros((4, 3)), "validation": np.zeros((4, 3))}
-    features["train"][2, 1] = np.nan
-    labels = {split: np.ones((4, 2), np.int8) for split in features}
-    with pytest.raises(training.RunError, match="no numbers for 1 train posters, such as row 2"):
-        training.fit_head(None, features, labels, tmp_path / "head.csv")
+def test_features_that_are_no_numbers_stop_with_a_sentence(posters):
+    cache, paths, _ = posters
+    broken = keras.Sequential([keras.Input((80, 80, 3)), keras.layers.GlobalAveragePooling2D()])
+    broken.add(keras.layers.Rescaling(np.inf))
+    with pytest.raises(training.RunError, match=r"no numbers for 24 posters, such as 0\.png"):
+        training.frozen_features(broken, "broken", cache, paths)
 
 
 def test_epochs_follow_the_hardware():
@@ -50,25 +62,30 @@ def test_features_are_computed_once_for_these_posters(posters, monkeypatch):
     np.testing.assert_array_equal(again, features)
 
 
-def test_every_poster_is_judged_by_a_model_that_has_not_seen_it():
-    """What learns by heart knows nothing of the poster that it judges."""
-    texts = [f"poster {i}" for i in range(23)]
-    labels = np.eye(23)
+def test_start_is_checked_against_the_posters(own_posters):
+    training.check_start("imagenet", own_posters)
+    training.check_start("posters", own_posters)
+    with pytest.raises(ValueError, match="START is 'release': give one of 'imagenet', 'posters'"):
+        training.check_start("release", own_posters)
+    public = (SPLITS / "imdb_test_ids.txt").read_text().split()
+    data = replace(own_posters, posters=pd.DataFrame({"id": public}))
+    with pytest.raises(ValueError, match="START is 'posters', and these are the public posters"):
+        training.check_start("posters", data)
 
-    def by_heart(seen, truth):
-        known = dict(zip(seen, truth, strict=True))
-        return lambda others: np.array([known.get(text, np.full(23, -1.0)) for text in others])
 
-    assert (training.out_of_fold(by_heart, texts, labels) == -1).all()
-
-
-def test_a_head_that_nothing_watches_learns_a_rule_and_is_not_sure_of_noise():
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(600, 20)).astype("float32")
-    labels = np.stack([features[:, 0] > 0, rng.random(600) < 0.5], axis=1).astype(int)
-    logits = training.out_of_fold(training.unwatched_head, features, labels)
-    assert average_precision_score(labels[:, 0], logits[:, 0]) > 0.95
-    assert average_precision_score(labels[:, 1], logits[:, 1]) < 0.65
-    np.testing.assert_array_equal(
-        logits, training.out_of_fold(training.unwatched_head, features, labels)
-    )
+def test_a_training_can_start_from_the_released_model(capsys):
+    released = load_model(has_text=False)
+    name = released.card["training"]["model"]
+    other = next(other for other in networks.VARIANTS if other != name)
+    names = {"picture": name, "second": other}
+    pictures = {part: models.build_model(one, (96, 64), ("a", "b")) for part, one in names.items()}
+    plain = {part: network.get_weights() for part, network in pictures.items()}
+    training.start_from("imagenet", pictures, names)
+    for part, network in pictures.items():
+        np.testing.assert_array_equal(network.get_weights()[0], plain[part][0])
+    training.start_from("posters", pictures, names)
+    assert f"no {other}" in capsys.readouterr().out
+    got = pictures["picture"].get_layer("backbone").get_weights()
+    for ours, theirs in zip(got, released.network.get_layer("backbone").get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert any((a != b).any() for a, b in zip(got, plain["picture"], strict=False))

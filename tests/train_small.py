@@ -39,9 +39,7 @@ cache = batches.fill_cache(paths, (SIDE, SIDE), run.folder / "cache")
 run.begin()
 model = models.build_model("seed_cnn", SIDE, ("dark", "bright"))
 model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
-model, done = run.resume(model)
-print(f"going on after {done} epochs", flush=True)
-keep = runs.Checkpoints(run, batches.PosterBatches(cache, paths, labels, batch), labels)
+validation = batches.PosterBatches(cache, paths, labels, batch)
 
 
 def batches_of(epoch: int) -> batches.PosterBatches:
@@ -49,7 +47,9 @@ def batches_of(epoch: int) -> batches.PosterBatches:
 
 
 try:
-    runs.fine_tune(run, model, batches_of, range(done, epochs), epochs, [keep])
+    for fitted, data, options in runs.epochs(run, model, batches_of, epochs, (validation, labels)):
+        print(f"going on after {options['initial_epoch']} epochs", flush=True)
+        fitted.fit(data, **options)
 except runs.HostError as error:
     print(f"ended: {error}", flush=True)
     # Not sys.exit: JAX would wait for the host that has gone.

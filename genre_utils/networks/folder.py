@@ -15,7 +15,6 @@ from genre_utils.networks import onnx
 from genre_utils.networks.arrays import Array, ModelError, load_arrays, save_arrays
 from genre_utils.networks.keras_config import (
     MAX_CONFIG,
-    assign_arrays,
     check_config,
     from_config,
     to_arrays,
@@ -41,13 +40,18 @@ def save_folder_network(
 
 
 def save_weights(network: keras.Model, file: Path) -> None:
-    """Write a network's weights alone, in half precision, as a safetensors file."""
-    save_arrays({n: Array.half(values) for n, values in to_arrays(network).items()}, file)
+    """Write a network's weights alone, in half precision and in their order."""
+    arrays = {f"{i:04d}": Array.half(values) for i, values in enumerate(network.get_weights())}
+    save_arrays(arrays, file)
 
 
 def load_weights(network: keras.Model, file: Path) -> None:
-    """Give a network the weights that `save_weights` wrote; raises `ModelError`."""
-    assign_arrays(network, load_arrays(file))
+    """Give a network the weights that `save_weights` wrote of it; raises `ModelError`."""
+    arrays = load_arrays(file)
+    try:
+        network.set_weights([arrays[name].wide() for name in sorted(arrays)])
+    except ValueError as error:
+        raise ModelError(f"{file} has the weights of another network ({error}).") from None
 
 
 def load_folder_network(file: Path, runtime: bool = False) -> keras.Model | onnx.RuntimeNetwork:

@@ -66,17 +66,11 @@ def from_config(config: Mapping[str, Any], arrays: Mapping[str, Array]) -> keras
 
     try:
         network = keras.saving.deserialize_keras_object(dict(config), safe_mode=True)
+        weights = named_weights(network)
     except Exception as error:  # each layer and each backend has its own
         raise ModelError(
             f"its config cannot be built by Keras {keras.__version__} ({str(error)[:200]})"
         ) from None
-    assign_arrays(network, arrays)
-    return network
-
-
-def assign_arrays(network: keras.Model, arrays: Mapping[str, Array]) -> None:
-    """Give a network the weights of `to_arrays`; raises `ModelError` when they do not fit it."""
-    weights = named_weights(network)
     if strange := sorted(set(weights) ^ set(arrays)):
         which = "is missing" if strange[0] in weights else "belongs to no layer"
         raise ModelError(f"the array {strange[0]!r} {which}")
@@ -87,6 +81,7 @@ def assign_arrays(network: keras.Model, arrays: Mapping[str, Array]) -> None:
                 f"takes {tuple(weight.shape)}"
             )
         weight.assign(arrays[name].wide())
+    return network
 
 
 def to_arrays(network: keras.Model) -> dict[str, np.ndarray]:

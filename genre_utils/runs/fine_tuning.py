@@ -93,9 +93,10 @@ def epochs(
     `fit` raises `RunError` when the loss is no number any more, and `hosts.HostError` when one of
     several hosts ends.
     """
-    if run.network_file.exists():
+    if not count:
+        return
+    if all(hosts.gather(run.network_file.exists())):
         run.load(network, run.network_file)
-    if run.network_file.exists() or not count:
         return
     patience = patience or (2 if models.is_pretrained(network) else count)
     done = run.resume(network)

@@ -138,10 +138,7 @@ class Run:
         try:
             load_weights(network, file)
         except ModelError as error:
-            raise RunError(
-                f"{file} does not hold the weights of this network ({error}): RESTART=True throws "
-                "this training away."
-            ) from None
+            raise RunError(f"{error} RESTART=True throws this training away.") from None
 
     def kept(
         self, name: str, compute: Callable[[], dict[str, np.ndarray]]

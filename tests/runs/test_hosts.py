@@ -112,18 +112,18 @@ def test_hosts_go_on_from_the_last_epoch_that_all_have(tmp_path, monkeypatch):
     run = runs.Run(tmp_path, {"seed": 0})
     run.begin()
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
     for epoch in (3, 4):
         model.set_weights([np.full((2, 1), epoch), np.zeros(1)])
         model.save(run.folder / "checkpoints" / f"epoch-{epoch:03d}.keras")
     pd.DataFrame({"epoch": range(5), "val_macro_map": 0.5}).to_csv(run.history_file, index=False)
     monkeypatch.setattr(hosts, "process_count", lambda: 2)
     monkeypatch.setattr(hosts, "gather", lambda value: [value, 3])
-    resumed, done = run.resume(model)
-    assert done == 3 and resumed.get_weights()[0].max() == 3
+    assert run.resume(model) == 3 and model.get_weights()[0].max() == 3
     assert run.history()["epoch"].tolist() == [0, 1, 2, 3]
     assert [file.stem for file in run.checkpoints()] == ["epoch-003"]
     monkeypatch.setattr(hosts, "gather", lambda value: [value, 1])
     with pytest.raises(training.RunError, match="RESTART=True"):
         run.resume(model)
     monkeypatch.setattr(hosts, "gather", lambda value: [value, 0])
-    assert run.resume(model) == (model, 0) and run.checkpoints() == []
+    assert run.resume(model) == 0 and run.checkpoints() == []

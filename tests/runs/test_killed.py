@@ -24,11 +24,11 @@ MOMENTS = {
     "reading still more words": 15,
     "decoding": "cache/.pixels-*.partial.npy",
     "after the frozen features": "cache/features-*.npy",
-    "after the head": "head.csv",
-    "keeping the network before it is tuned": "checkpoints/.best.partial.keras",
-    "first epoch": "history.csv",
-    "second epoch": "checkpoints/epoch-001.keras",
-    "writing a checkpoint": "checkpoints/.epoch-002.partial.keras",
+    "after the head": "picture/head.csv",
+    "keeping the network before it is tuned": "picture/checkpoints/.best.partial.keras",
+    "first epoch": "picture/history.csv",
+    "second epoch": "picture/checkpoints/epoch-001.keras",
+    "writing a checkpoint": "picture/checkpoints/.epoch-002.partial.keras",
     "after the second network's head": "second/head.csv",
     "tuning the second network": "second/checkpoints/epoch-001.keras",
     "after the words' head": "words/head.csv",
@@ -42,7 +42,7 @@ MOMENTS = {
     "writing the report": "figures/genre_precision.png",
 }
 
-FINE_TUNED = ("", "second", "words")  # the trainings of a run that have checkpoints
+FINE_TUNED = ("picture", "second", "words")  # the trainings of a run that have checkpoints
 
 
 def start_training(folder: Path) -> psutil.Popen:
@@ -74,7 +74,7 @@ def finish_training(folder: Path) -> tuple[dict, pd.DataFrame, pd.DataFrame]:
     """Train to the end; gives the metrics and the histories of the picture's and words' network."""
     assert start_training(folder).wait() == 0, Path(f"{folder}.log").read_text()
     metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
-    histories = (folder / "history.csv", folder / "words" / "history.csv")
+    histories = (folder / part / "history.csv" for part in ("picture", "words"))
     return metrics, *(pd.read_csv(file).drop(columns="seconds") for file in histories)
 
 

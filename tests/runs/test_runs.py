@@ -28,13 +28,14 @@ def fit(folder, posters, callbacks=(), rate=1e-3, patience=EPOCHS, epochs=EPOCHS
     run.begin()
     model = models.build_model("seed_cnn", 80, GENRES)
     model.compile(keras.optimizers.Adam(rate), keras.losses.BinaryCrossentropy(from_logits=True))
-    model, done = run.resume(model)
-    keep = runs.Checkpoints(run, PosterBatches(cache, paths, labels, 8), labels)
 
     def batches(epoch: int) -> PosterBatches:
         return PosterBatches(cache, paths, labels, 8, 0, epoch, augmented=True)
 
-    runs.fine_tune(run, model, batches, range(done, epochs), patience, [keep, *callbacks])
+    validation = PosterBatches(cache, paths, labels, 8), labels
+    some = runs.epochs(run, model, batches, epochs, validation, callbacks, patience)
+    for fitted, data, options in some:
+        fitted.fit(data, **options)
     return run.history().drop(columns="seconds")
 
 
@@ -76,14 +77,74 @@ def test_interrupted_training_ends_as_the_uninterrupted_one(tmp_path, posters, w
 def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, posters, whole, capsys):
     shutil.copytree(whole, tmp_path / "run")
     run = runs.Run(tmp_path / "run", {})
+    run.network_file.unlink()  # as if killed before the end
     newest, before = run.checkpoints()
     newest.write_bytes(newest.read_bytes()[:1000])
-    model, done = run.resume(None)
-    assert done == int(before.stem[-3:]) == EPOCHS - 1
+    model = models.build_model("seed_cnn", 80, GENRES)
+    model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
+    assert run.resume(model) == int(before.stem[-3:]) == EPOCHS - 1
     assert newest.name in capsys.readouterr().out
     newest.unlink()
     again = fit(tmp_path / "run", posters)
     np.testing.assert_allclose(again["loss"], runs.Run(whole, {}).history()["loss"], atol=1e-6)
+
+
+def test_checkpoints_that_are_all_damaged_leave_the_network_as_it_was(tmp_path, posters):
+    fit(tmp_path / "run", posters, epochs=1)
+    run = runs.Run(tmp_path / "run", {})
+    for file in run.checkpoints():
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+        file.write_bytes(content)
+    model = models.build_model("seed_cnn", 80, GENRES)
+    model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
+    before = model.get_weights()
+    assert run.resume(model) == 0 and not int(model.optimizer.iterations)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_fit_that_is_done_is_not_done_again(tmp_path, posters, monkeypatch):
+    fit(tmp_path / "run", posters, epochs=1)
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("fitted again"))
+    fit(tmp_path / "run", posters, epochs=1)
+
+
+def test_a_head_keeps_its_best_epoch_and_is_not_fitted_again(tmp_path):
+    rng = np.random.default_rng(0)
+    features = {s: rng.normal(size=(200, 20)).astype("float32") for s in ("train", "validation")}
+    labels = {s: np.stack([f[:, 0] > 0, f[:, 1] > 0], axis=1) for s, f in features.items()}
+    run = runs.Run(tmp_path, {"seed": 0})
+
+    def fit_head() -> keras.Model:
+        head = models.build_head(20, 2)
+        head.compile("adam", keras.losses.BinaryFocalCrossentropy(from_logits=True))
+        head.fit(**runs.head_fit(run, head, features, labels))
+        return head
+
+    first = fit_head()
+    curve = pd.read_csv(tmp_path / "head.csv")
+    logits = np.asarray(first.predict(features["validation"], verbose=0))
+    reached = macro_average_precision(labels["validation"], logits)
+    assert reached > 0.9 and reached == pytest.approx(curve.val_macro_map.max(), abs=0.01)
+    again = fit_head()
+    assert pd.read_csv(tmp_path / "head.csv").equals(curve)
+    for old, new in zip(first.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_fit_of_another_network_in_the_folder_is_one_sentence(tmp_path):
+    run = runs.Run(tmp_path, {})
+    run.save(models.build_head(20, 2), run.head_file)
+    with pytest.raises(training.RunError, match=r"head\.safetensors .* RESTART=True"):
+        run.load(models.build_head(30, 2), run.head_file)
+
+
+def test_what_a_run_keeps_is_computed_once(tmp_path):
+    run = runs.Run(tmp_path, {})
+    first = run.kept("logits", lambda: {"picture": np.arange(3.0)})
+    again = run.kept("logits", lambda: pytest.fail("computed again"))
+    np.testing.assert_array_equal(first["picture"], again["picture"])
 
 
 def test_a_loss_that_is_no_number_stops_with_the_posters_and_keeps_the_best(tmp_path, posters):
@@ -91,6 +152,7 @@ def test_a_loss_that_is_no_number_stops_with_the_posters_and_keeps_the_best(tmp_
     bad = labels.copy()
     bad[7] = np.nan  # poster 7.png
     fit(tmp_path / "run", posters, epochs=1)
+    runs.Run(tmp_path / "run", {}).network_file.unlink()  # more epochs are to come
     best = (tmp_path / "run" / "checkpoints" / "best.keras").read_bytes()
     with pytest.raises(training.RunError, match=r"loss is nan.*7\.png.*best network.*best\.keras"):
         fit(tmp_path / "run", (cache, paths, bad))
@@ -178,9 +240,11 @@ def test_patience_stops_and_the_network_before_the_first_epoch_counts(tmp_path, 
 def test_the_best_network_is_kept(posters, whole):
     cache, paths, labels = posters
     run = runs.Run(whole, {})
-    best = keras.saving.load_model(run.best_file)
-    score = macro_average_precision(labels, best.predict(cache.pixels(paths), verbose=0))
-    assert score == pytest.approx(run.history()["val_macro_map"].max())
+    kept = models.build_model("seed_cnn", 80, GENRES)
+    run.load(kept, run.network_file)
+    for best in (keras.saving.load_model(run.best_file), kept):
+        score = macro_average_precision(labels, best.predict(cache.pixels(paths), verbose=0))
+        assert score == pytest.approx(run.history()["val_macro_map"].max(), abs=1e-3)
 
 
 def test_other_settings_in_the_same_folder_are_refused(tmp_path):
