@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score
 
 from genre_utils.support import progress
+
+if TYPE_CHECKING:
+    from genre_utils.dataset import Dataset
 
 # Macro figures are means over genres; below five positives a genre's own figure is mostly luck.
 FEW_POSITIVES = 5
@@ -91,6 +95,24 @@ def evaluate(
         for g, genre in enumerate(genres)
     }
     return result
+
+
+def evaluate_systems(
+    judged: Mapping[str, tuple[str, np.ndarray]],
+    labels: Mapping[str, np.ndarray],
+    data: Dataset,
+    thresholds: np.ndarray,
+) -> dict[str, dict]:
+    """Return `evaluate` of each system, and of the baselines on `"test"`, by name.
+
+    `judged` has a system's split and its scores `(n, genres)`; `labels` are multi-hot by split.
+    """
+    results = {
+        system: evaluate(labels[split], scores, data.genres, thresholds, data.has_missing_column)
+        for system, (split, scores) in judged.items()
+    }
+    guesses = baselines(labels["train"], labels["test"], data.genres, data.has_missing_column)
+    return results | {f"{name}, test": result for name, result in guesses.items()}
 
 
 def baselines(

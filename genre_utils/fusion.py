@@ -73,13 +73,16 @@ def fit_fusions(
 
 
 def ablations(
-    sums: Mapping[str, LogisticFusion], logits: Mapping[str, np.ndarray], has_text: np.ndarray
+    sums: Mapping[str, LogisticFusion],
+    logits: Mapping[str, np.ndarray],
+    has_text: np.ndarray,
+    whole: str,
 ) -> dict[str, np.ndarray]:
     """Return scores `(n, genres)` of the whole, and of `"picture alone"` and `"words alone"`.
 
-    The whole is called `""`; a model without text has nothing else. See `fuse`.
+    `whole` is the name of the first; a model without text has nothing else. See `fuse`.
     """
-    scores = {"": fuse(sums, logits, has_text)[0]}
+    scores = {whole: fuse(sums, logits, has_text)[0]}
     if len(logits) > 1:
         scores["picture alone"] = sums["picture"].scores(logits)
         scores["words alone"] = sums["words"].scores(logits)

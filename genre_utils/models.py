@@ -148,6 +148,20 @@ def average_models(*networks: keras.Model) -> keras.Model:
     return keras.Model(pixels, mean, name="two_networks")
 
 
+def join_networks(
+    networks: Mapping[str, keras.Model],
+    names: Mapping[str, str],
+    image_size: tuple[int, int],
+    genres: Sequence[str],
+) -> keras.Model:
+    """Return one network of pixels for pictures of a size: the mean of networks by their part.
+
+    Its weights are copies where a network has a backbone; see `resize_model`.
+    """
+    resized = (resize_model(one, names[part], image_size, genres) for part, one in networks.items())
+    return average_models(*resized)
+
+
 def build_words_model(encoder: keras.Model, genres: Sequence[str]) -> keras.Model:
     """Build the network of the words: `encoder`, and a head like a picture's, drawn anew.
 

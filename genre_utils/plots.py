@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,19 @@ def picture_sizes(sizes: np.ndarray, subtitle: str = "") -> Figure:
     axes.set(xlabel="width (pixels)", ylabel="height (pixels)", xlim=(0, None), ylim=(0, None))
     axes.legend(loc="upper left")
     return _titled(figure, f"The median poster is {aspect:.2f} times as high as wide", subtitle)
+
+
+def save_curves(
+    curves: Mapping[str, pd.DataFrame], reached: str, folder: Path, subtitle: str = ""
+) -> None:
+    """Draw and save the `history_curves` of each network by its part of a training.
+
+    `reached` stands between the part and its best macro mAP, and names the files.
+    """
+    for part, curve in curves.items():
+        title = f"{part}: {reached} a macro mAP of {curve.val_macro_map.max():.3f}"
+        name = f"{part}_{reached.split()[-2].replace('-', '_')}"
+        save_figure(history_curves(curve, title, subtitle), folder, name)
 
 
 def history_curves(history: pd.DataFrame, title: str, subtitle: str = "") -> Figure:

@@ -136,9 +136,9 @@ def save_model(
     training_ids: Iterable[str],
     training: dict[str, Any],
     training_pictures: Iterable[str | Path] = (),
+    started_from: Mapping[str, Any] | None = None,
     int8: bool = False,
     calibration: np.ndarray | None = None,
-    started_from: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model folder; weights are rounded to half precision, or with `int8` to 8 bits.
 

@@ -150,27 +150,34 @@ def seconds_a_poster(network: keras.Model, posters: int = 32) -> float:
 
 
 def frozen_features(
-    backbone: keras.Model, name: str, cache: PixelCache, paths: Sequence[str], batch: int = 32
-) -> np.ndarray:
-    """Run a backbone over posters once; float32 `(n, features)`.
+    backbone: keras.Model,
+    name: str,
+    cache: PixelCache,
+    paths: Mapping[str, Sequence[str]],
+    batch: int = 32,
+    splits: Sequence[str] = ("train", "validation"),
+) -> dict[str, np.ndarray]:
+    """Run a backbone over the posters of some splits once; float32 `(n, features)` by split.
 
     The features are kept beside the pixels, under the `name` of the backbone and a hash of which
     posters they are of. Raises `RunError` where they are no finite numbers.
     """
-    posters = hashlib.sha256(os.fsencode("\n".join(paths))).hexdigest()[:12]
-    file = cache.file.with_name(f"features-{name}-{posters}-{cache.file.name}")
-    if not file.exists():
-        batches = PosterBatches(cache, paths, np.zeros((len(paths), 1)), batch)
-        features = predict_logits(backbone, batches, "features")
-        with replacing(file) as temporary:
-            np.save(temporary, features.astype(np.float32))
-    features = np.load(file)
-    if broken := np.flatnonzero(~np.isfinite(features).all(axis=1)).tolist():
-        raise RunError(
-            f"The frozen network gives no numbers for {len(broken)} posters, such as "
-            f"{os.path.basename(paths[broken[0]])}: delete the folder cache in OUTPUT_DIR, which "
-            "may be damaged, or take another MODEL."
-        )
+    features = {}
+    for split in splits:
+        posters = hashlib.sha256(os.fsencode("\n".join(paths[split]))).hexdigest()[:12]
+        file = cache.file.with_name(f"features-{name}-{posters}-{cache.file.name}")
+        if not file.exists():
+            whole = PosterBatches(cache, paths[split], np.zeros((len(paths[split]), 1)), batch)
+            table = predict_logits(backbone, whole, f"features of {split}")
+            with replacing(file) as temporary:
+                np.save(temporary, table.astype(np.float32))
+        features[split] = np.load(file)
+        if broken := np.flatnonzero(~np.isfinite(features[split]).all(axis=1)).tolist():
+            raise RunError(
+                f"The frozen network gives no numbers for {len(broken)} {split} posters, such as "
+                f"{os.path.basename(paths[split][broken[0]])}: delete the folder cache in "
+                "OUTPUT_DIR, which may be damaged, or take another MODEL."
+            )
     return features
 
 

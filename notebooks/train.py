@@ -32,21 +32,18 @@
 # %%
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 REPOSITORY = ""  # address of the repository to clone when this notebook was opened alone
-ALONE = """This notebook was opened alone. Write the address of the repository into REPOSITORY, like
-https://github.com/OWNER/NAME, or upload a copy of it: its zip file, by the folder symbol at the
-left, then !unzip it in a cell of its own. Then run this cell again."""
+ALONE = "Write an address into REPOSITORY, or upload a copy of the repository beside this notebook."
 near = [Path.cwd(), *Path.cwd().parents, *Path.cwd().glob("*"), *Path("/kaggle/input").glob("*")]
 sys.path[:0] = [str(place) for place in near if (place / "genre_utils").is_dir()]
-try:
-    from genre_utils import machine
-except ModuleNotFoundError:
+if not find_spec("genre_utils"):
     command = ["git", "clone", "--depth", "1", REPOSITORY or sys.exit(ALONE), "poster-genres"]
     subprocess.run(command, check=True)
     sys.path.insert(0, "poster-genres")
-    from genre_utils import machine
+from genre_utils import machine
 
 print(machine.prepare())
 
@@ -60,9 +57,7 @@ MODEL: str = "efficientnet_lite2"  # network; genre_utils.models.names() lists a
 IMG_SIZE: int = 272  # width of the network's input, pixels, 64 to 1024
 IMG_SHAPE: str = "portrait"  # "portrait": 1.47 times as high as wide; "square": squeezed
 SECOND_MODEL: str = "efficientnet_lite0"  # its logits are averaged in; empty: none
-START: str = (
-    "imagenet"  # what networks know at first; "posters": also what the released model knows
-)
+START: str = "imagenet"  # where networks begin; "posters": at the released model's
 EPOCHS: int = -1  # epochs of fine-tuning the networks; 0: heads alone; -1: 0 on a CPU, else 8
 READ_TEXT: str = "auto"  # read words: "yes"; "no"; "auto": if it takes 10 minutes at most
 WORDS: str = "outputs/words.jsonl"  # file of words read before; new ones are added
@@ -104,11 +99,10 @@ batch, word_batch = BATCH_SIZE * devices, 32 * devices  # posters or texts a ste
 from functools import partial
 
 import keras
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from genre_utils import dataset, images, models, ocr, plots, runs, sources, training
+from genre_utils import batches, dataset, images, models, ocr, plots, runs, sources, training
 
 size = images.poster_size(IMG_SIZE, IMG_SHAPE)
 names = models.choose_networks(MODEL, SECOND_MODEL, size)
@@ -150,7 +144,7 @@ runs.check_outside(OUTPUT_DIR, source.images)
 data = dataset.load_dataset(source, LIMIT, SEED)
 data.check_parts()
 training.check_start(START, data)
-note = source.note
+files, note = data.posters["path"].tolist(), source.note
 print(source.announcement)
 
 # %% [markdown]
@@ -161,7 +155,7 @@ print(source.announcement)
 # %%
 settings = {"model": MODEL, "image_size": list(size), "epochs": epochs, "batch_size": batch}
 settings |= {"second_model": SECOND_MODEL, "start": START, "seed": SEED, "limit": LIMIT}
-settings |= {"data": dataset.fingerprint(data), "loss": loss.get_config()}
+settings |= {"data": dataset.fingerprint(data), "loss": loss.get_config(), "sample": bool(note)}
 output = runs.own_folder(machine.persistent_path(OUTPUT_DIR))
 choice = runs.choice_of_run(output, settings, READ_TEXT, RESTART)
 
@@ -171,7 +165,7 @@ choice = runs.choice_of_run(output, settings, READ_TEXT, RESTART)
 
 # %%
 word_cache = ocr.WordCache(machine.persistent_path(WORDS))
-read_text, why = ocr.decide(choice, data.posters["path"].tolist(), word_cache)
+read_text, why = ocr.decide(choice, files, word_cache)
 print(why)
 
 # %% [markdown]
@@ -190,9 +184,6 @@ print(run.state)
 # belongs to the run from here on:
 
 # %%
-from genre_utils import batches
-
-files = data.posters["path"].tolist()
 cache = batches.fill_cache(files, size, Path(OUTPUT_DIR) / "cache")
 run, left_out = runs.settle_pictures(run, files, cache.unreadable)
 data = data.without(left_out)
@@ -220,7 +211,6 @@ keras.utils.set_random_seed(SEED)
 pictures = {part: models.build_model(name, size, data.genres) for part, name in names.items()}
 training.start_from(START, pictures, names)
 run.begin()
-pd.Series({names[part]: pictures[part].count_params() for part in names}, name="weights").to_frame()
 
 # %% [markdown]
 # How long will it take? Measured on this machine, with these networks and this picture size. The
@@ -250,20 +240,14 @@ def fit_head(part: str, head: keras.Model, features: dict[str, np.ndarray]) -> N
 # %%
 for part, network in models.with_backbone(pictures).items():
     backbone, name = network.get_layer("backbone"), f"{names[part]}-{START}"
-    features = {
-        split: training.frozen_features(backbone, name, cache, paths[split], 32 * devices)
-        for split in ("train", "validation")
-    }
+    features = training.frozen_features(backbone, name, cache, paths, 32 * devices)
     fit_head(part, network.get_layer("head"), features)
 
 # %% [markdown]
 # The curves of the heads; the epoch with the highest macro mAP was kept:
 
 # %%
-for part, curve in run.curves("head.csv").items():
-    title = f"{part}: the head alone reaches a macro mAP of {curve.val_macro_map.max():.3f}"
-    figure = plots.history_curves(curve, title, note)
-    plots.save_figure(figure, run.figures, f"{part}_head")
+plots.save_curves(run.curves("head.csv"), "the head alone reaches", run.figures, note)
 
 # %% [markdown]
 # ## Second phase: fine-tuning
@@ -275,13 +259,19 @@ for part, curve in run.curves("head.csv").items():
 
 
 # %%
-def fine_tune(part, network, batches_of, validation, epochs, batch) -> None:
-    models.freeze_for_fine_tuning(network)
-    steps = epochs * len(batches_of(0))
-    network.compile(training.choose_optimizer(network, steps, batch), loss)
-    where, board = run.part(part), runs.tensorboard(run, TENSORBOARD)
-    for fitted, data, options in runs.epochs(where, network, batches_of, epochs, validation, board):
-        fitted.fit(data, **options)
+first_weights, board = {}, runs.tensorboard(run, TENSORBOARD)
+
+
+def fine_tune(networks, batches_of, watched, epochs, batch, splits=("train",), prefix=""):
+    validation = watched, labels["validation"]
+    for part, network in networks.items():
+        network.set_weights(first_weights.setdefault(part, network.get_weights()))
+        models.freeze_for_fine_tuning(network)
+        steps = epochs * len(batches_of(splits, 0))
+        network.compile(training.choose_optimizer(network, steps, batch), loss)
+        stage, data_of = run.part(prefix + part), partial(batches_of, splits)
+        for model, data, options in runs.epochs(stage, network, data_of, epochs, validation, board):
+            model.fit(data, **options)
 
 
 # %% [markdown]
@@ -304,23 +294,11 @@ def posters_of(splits: tuple[str, ...], epoch: int) -> batches.PosterBatches:
 # more like what was learned from. The logits of the picture are the mean of its networks':
 
 # %%
-start = {part: network.get_weights() for part, network in pictures.items()}
-shown_size = training.shown_size(size, augmented, epochs)
 watched = batches.PosterBatches(cache, paths["validation"], labels["validation"], 32 * devices)
-
-
-def learn_pictures(splits: tuple[str, ...], prefix: str = "") -> keras.Model:
-    learned = []
-    for part, network in pictures.items():
-        network.set_weights(start[part])
-        validation = watched, labels["validation"]
-        fine_tune(prefix + part, network, partial(posters_of, splits), validation, epochs, batch)
-        learned.append(models.resize_model(network, names[part], shown_size, data.genres))
-    return models.average_models(*learned)
-
-
-picture = learn_pictures(("train",))
-print(f"the finished model sees posters at {shown_size[0]} × {shown_size[1]} pixels")
+learn_pictures = partial(fine_tune, pictures, posters_of, watched, epochs, batch)
+learn_pictures()
+shown_size = training.shown_size(size, augmented, epochs)
+picture = models.join_networks(pictures, names, shown_size, data.genres)
 
 # %% [markdown]
 # ## The words
@@ -329,7 +307,7 @@ print(f"the finished model sees posters at {shown_size[0]} × {shown_size[1]} pi
 # height of their letters: first the title, then what is smaller:
 
 # %%
-from genre_utils import networks, text
+from genre_utils import evaluation, fusion, networks, text
 
 found = ocr.read_posters(files, word_cache).lines if read_text else {}
 lines = {split: [found.get(path, []) for path in paths[split]] for split in paths}
@@ -344,14 +322,13 @@ pd.Series({split: marks.mean() for split, marks in has_text.items()}, name="shar
 
 # %%
 tokens = {split: networks.tokenize(texts[split]) for split in texts}
-text_networks = []
+text_networks = {}
 if read_text:
     keras.utils.set_random_seed(SEED + 1)
     encoder = training.load_encoder(START)
-    text_networks.append(models.build_words_model(encoder, data.genres))
-    encode = partial(networks.run_on_words, encoder)
-    vectors = run.kept("vectors", lambda: {s: encode(tokens[s]) for s in ("train", "validation")})
-    fit_head("words", text_networks[0].get_layer("head"), vectors)
+    text_networks["words"] = models.build_words_model(encoder, data.genres)
+    vectors = run.kept("vectors", partial(networks.run_on_splits, encoder, tokens))
+    fit_head("words", text_networks["words"].get_layer("head"), vectors)
 
 # %% [markdown]
 # Then the whole of it is fine-tuned like the picture's networks. In each epoch a poster has lost
@@ -373,33 +350,27 @@ def texts_of(splits: tuple[str, ...], epoch: int) -> batches.WordBatches:
 # stand on the posters of which genre. Pieces of words beside whole ones forgive the reader's slips:
 
 # %%
-from genre_utils.saved_model import WordsModel
+from genre_utils.saved_model import WordsModel, add_metrics, load_model, save_model
 
-first_words = [network.get_weights() for network in text_networks]
+watched = tokens["validation"]
+learn_words = partial(fine_tune, text_networks, texts_of, watched, word_epochs, word_batch)
+learn_words()
 
 
-def learn_words(splits: tuple[str, ...], prefix: str = "") -> list[WordsModel]:
-    truth = np.concatenate([labels[split] for split in splits])
-    everyone = [text for split in splits for text in texts[split]]
-    for network, weights in zip(text_networks, first_words, strict=True):
-        network.set_weights(weights)
-        validation = tokens["validation"], labels["validation"]
-        of_epoch = partial(texts_of, splits)
-        fine_tune(f"{prefix}words", network, of_epoch, validation, word_epochs, word_batch)
+def words_of(splits: tuple[str, ...], prefix: str = "") -> list[WordsModel]:
+    everyone, truth = (np.concatenate([of[split] for split in splits]) for of in (texts, labels))
     fit = partial(text.NgramModel.fit, everyone, truth)
-    return [WordsModel(n, run.kept_ngrams(f"{prefix}ngrams", fit)) for n in text_networks]
+    ngrams = [run.kept_ngrams(f"{prefix}ngrams", fit) for _ in text_networks]
+    return list(map(WordsModel, text_networks.values(), ngrams))
 
 
-words = learn_words(("train",))
+words = words_of(("train",))
 
 # %% [markdown]
 # The curves of fine-tuning; epoch 0 is the network before it:
 
 # %%
-for part, curve in run.curves("history.csv").items():
-    title = f"{part}: fine-tuning reaches a macro mAP of {curve.val_macro_map.max():.3f}"
-    figure = plots.history_curves(curve, title, note)
-    plots.save_figure(figure, run.figures, f"{part}_fine_tuning")
+plots.save_curves(run.curves("history.csv"), "fine-tuning reaches", run.figures, note)
 
 # %% [markdown]
 # ## Both together
@@ -410,10 +381,8 @@ for part, curve in run.curves("history.csv").items():
 # right about 6 times in 10. A poster without words gets the picture's own calibrated score:
 
 # %%
-from genre_utils import evaluation, fusion
-
-held_out = np.concatenate([paths["validation"], paths["test"]])
-whole = batches.fill_cache(held_out, shown_size, Path(OUTPUT_DIR) / "cache")
+both = [*paths["validation"], *paths["test"]]
+whole = batches.fill_cache(both, shown_size, cache.file.parent)
 
 
 def logits_of(split: str, picture: keras.Model, words: list[WordsModel]) -> dict[str, np.ndarray]:
@@ -449,7 +418,10 @@ print(f"validation macro mAP of the sum, which was fitted on it: {chosen_at:.3f}
 fit_splits = ("train",)
 if settings["last_fit"]:
     fit_splits = ("train", "validation")
-    picture, words = learn_pictures(fit_splits, "last_"), learn_words(fit_splits, "last_")
+    learn_pictures(fit_splits, "last_")
+    learn_words(fit_splits, "last_")
+    picture = models.join_networks(pictures, names, shown_size, data.genres)
+    words = words_of(fit_splits, "last_")
 
 # %% [markdown]
 # ## The saved model
@@ -458,21 +430,10 @@ if settings["last_fit"]:
 # posters it has learned from:
 
 # %%
-from genre_utils.saved_model import add_metrics, load_model, save_model
-
-known = {"sample": source.is_sample, "validation_macro_map": round(chosen_at, 4)}
-save_model(
-    run.folder,
-    picture,
-    next(iter(words), None),
-    sums,
-    data.genres,
-    thresholds,
-    training_ids=[poster for split in fit_splits for poster in parts[split]["id"]],
-    training_pictures=[path for split in fit_splits for path in paths[split]],
-    training=settings | known | dataset.describe(data),
-    started_from=training.start_card(START),
-)
+how = settings | dataset.describe(data) | {"validation_macro_map": round(chosen_at, 4)}
+model = picture, next(iter(words), None), sums, data.genres, thresholds
+rows = pd.concat([parts[split] for split in fit_splits])
+save_model(run.folder, *model, rows["id"], how, rows["path"], training.start_card(START))
 
 # %% [markdown]
 # ## The report
@@ -488,9 +449,9 @@ name = " + ".join(names.values()) + " and words" * read_text
 judged = {}
 for split in dataset.SPLITS[len(fit_splits) :]:
     answer = partial(logits_of, split, saved.network, [saved.words] * read_text)
-    found = run.kept(f"{split}_logits", answer)
-    systems = fusion.ablations(saved.sums, found, has_text[split])
-    judged |= {f"{system or name}, {split}": (split, scores) for system, scores in systems.items()}
+    answers = run.kept(f"{split}_logits", answer)
+    systems = fusion.ablations(saved.sums, answers, has_text[split], name)
+    judged |= {f"{system}, {split}": (split, scores) for system, scores in systems.items()}
 
 # %% [markdown]
 # The metrics, with 95 % intervals from a thousand bootstrap draws of posters. Thresholds were tuned
@@ -500,13 +461,7 @@ for split in dataset.SPLITS[len(fit_splits) :]:
 # zeros are only chance:
 
 # %%
-options = data.genres, saved.thresholds, data.has_missing_column
-results = {
-    system: evaluation.evaluate(labels[split], scores, *options)
-    for system, (split, scores) in judged.items()
-}
-guesses = labels["train"], labels["test"], data.genres, data.has_missing_column
-results |= {f"{name}, test": result for name, result in evaluation.baselines(*guesses).items()}
+results = evaluation.evaluate_systems(judged, labels, data, saved.thresholds)
 evaluation.comparison(results).round(3)
 
 # %% [markdown]
@@ -514,7 +469,6 @@ evaluation.comparison(results).round(3)
 # draws of test posters:
 
 # %%
-systems = {system.removesuffix(", test"): scores for system, (_, scores) in judged.items()}
 paired, worth = evaluation.worth_of_words(labels["test"], systems[name], systems)
 print(worth)
 
@@ -523,10 +477,9 @@ print(worth)
 # better than guessing by frequency:
 
 # %%
-report = results[f"{name}, test"]
-prior = results["genre prior, test"]
+report, prior = results[f"{name}, test"], results["genre prior, test"]
 figure = plots.genre_precision(report["per_genre"], prior["per_genre"], note)
-plots.save_figure(figure, run.figures, "genre_precision")
+run.save_figure(figure, "genre_precision")
 
 # %% [markdown]
 # Is a score to be believed? Of all pairs of test poster and genre, sorted by score into 15 equal
@@ -535,15 +488,14 @@ plots.save_figure(figure, run.figures, "genre_precision")
 # %%
 truth, guess = labels["test"], systems[name]
 figure = plots.reliability(evaluation.reliability(truth, guess), report["calibration_error"], note)
-plots.save_figure(figure, run.figures, "reliability")
+run.save_figure(figure, "reliability")
 
 # %% [markdown]
 # A genre's precision by recall: how many of the posters that are handed over are right, if so
 # large a share of the genre is to be found?
 
 # %%
-figure = plots.precision_recall(truth, guess, data.genres, note)
-plots.save_figure(figure, run.figures, "precision_recall")
+run.save_figure(plots.precision_recall(truth, guess, data.genres, note), "precision_recall")
 
 # %% [markdown]
 # ## What it gets wrong
@@ -557,7 +509,6 @@ for kind, answers in evaluation.most_confident(truth, guess, count=8).items():
     captions = [f"{data.genres[g]} {guess[row, g]:.2f}" for row, g in answers]
     shown = cache.pixels(paths["test"][list(rows)])
     plots.poster_grid(shown, captions, f"The most confident {kind}, with their scores", note)
-    plt.show()
 
 # %% [markdown]
 # Which genre is predicted in place of which? A poster gets as many guesses as it has genres; where
@@ -565,8 +516,7 @@ for kind, answers in evaluation.most_confident(truth, guess, count=8).items():
 
 # %%
 instead = evaluation.confusion(truth, guess)
-figure = plots.confusion(instead, truth.sum(axis=0), data.genres, note)
-plots.save_figure(figure, run.figures, "confusion")
+run.save_figure(plots.confusion(instead, truth.sum(axis=0), data.genres, note), "confusion")
 
 # %% [markdown]
 # Is it the words? Test posters by how many of them were read: the share of a poster's genres among
@@ -575,8 +525,8 @@ plots.save_figure(figure, run.figures, "confusion")
 # %%
 amounts = [len(text.split()) for text in texts["test"]]
 recalls = {system: evaluation.recall(truth, scores) for system, scores in systems.items()}
-figure = plots.recall_by_words(evaluation.recall_by_word_count(amounts, recalls), note)
-plots.save_figure(figure, run.figures, "recall_by_words")
+by_words = evaluation.recall_by_word_count(amounts, recalls)
+run.save_figure(plots.recall_by_words(by_words, note), "recall_by_words")
 
 # %% [markdown]
 # ## Where everything is

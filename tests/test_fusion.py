@@ -51,11 +51,11 @@ def test_fusions_exist_for_what_there_is(world):
         "words": {"words"},
         "both": {"picture", "words"},
     }
-    systems = ablations(sums, towers, has_text)
-    assert set(systems) == {"", "picture alone", "words alone"}
+    systems = ablations(sums, towers, has_text, "both")
+    assert set(systems) == {"both", "picture alone", "words alone"}
     figures = {name: macro_average_precision(labels, scores) for name, scores in systems.items()}
-    assert figures[""] > figures["picture alone"] and figures["words alone"] > 0.5
-    assert set(ablations(sums, {"picture": towers["picture"]}, has_text)) == {""}
+    assert figures["both"] > figures["picture alone"] and figures["words alone"] > 0.5
+    assert set(ablations(sums, {"picture": towers["picture"]}, has_text, "all")) == {"all"}
 
 
 def test_posters_without_words_get_the_picture_s_answer(world):

@@ -36,8 +36,8 @@ def test_features_that_are_no_numbers_stop_with_a_sentence(posters):
     cache, paths, _ = posters
     broken = keras.Sequential([keras.Input((80, 80, 3)), keras.layers.GlobalAveragePooling2D()])
     broken.add(keras.layers.Rescaling(np.inf))
-    with pytest.raises(training.RunError, match=r"no numbers for 24 posters, such as 0\.png"):
-        training.frozen_features(broken, "broken", cache, paths)
+    with pytest.raises(training.RunError, match=r"no numbers for 24 train posters, such as 0\.png"):
+        training.frozen_features(broken, "broken", cache, {"train": paths}, splits=["train"])
 
 
 def test_epochs_follow_the_hardware():
@@ -53,12 +53,18 @@ def test_epochs_follow_the_hardware():
 def test_features_are_computed_once_for_these_posters(posters, monkeypatch):
     cache, paths, _ = posters
     backbone = keras.Sequential([keras.Input((80, 80, 3)), keras.layers.GlobalAveragePooling2D()])
-    features = training.frozen_features(backbone, "mean", cache, paths, batch=7)
+
+    def features_of(paths):
+        return training.frozen_features(backbone, "mean", cache, {"test": paths}, 7, ["test"])[
+            "test"
+        ]
+
+    features = features_of(paths)
     np.testing.assert_allclose(features, cache.pixels(paths).mean(axis=(1, 2)), rtol=1e-5)
-    some = training.frozen_features(backbone, "mean", cache, paths[5:])
+    some = features_of(paths[5:])
     np.testing.assert_allclose(some, features[5:], rtol=1e-5)
     monkeypatch.setattr(backbone, "predict", lambda *_, **__: pytest.fail("computed again"))
-    again = training.frozen_features(backbone, "mean", cache, paths)
+    again = features_of(paths)
     np.testing.assert_array_equal(again, features)
 
 

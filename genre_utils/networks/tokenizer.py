@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,15 @@ def run_on_words(network: Any, tokens: Sequence[np.ndarray], batch: int = 64) ->
         # Where devices repeat the batch instead of sharing it, the first answers are all.
         answers[rows] = np.asarray(network.predict_on_batch(filled))[: len(rows)]
     return answers
+
+
+def run_on_splits(
+    network: Any,
+    tokens: Mapping[str, Sequence[np.ndarray]],
+    splits: Sequence[str] = ("train", "validation"),
+) -> dict[str, np.ndarray]:
+    """Run a network on the texts of some splits: `run_on_words` by split."""
+    return {split: run_on_words(network, tokens[split]) for split in splits}
 
 
 @lru_cache

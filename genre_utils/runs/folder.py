@@ -16,7 +16,9 @@ from typing import IO, Any
 import keras
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
+from genre_utils import plots
 from genre_utils.networks import ModelError, load_weights, save_weights
 from genre_utils.runs import hosts
 from genre_utils.support import files, replacing, write_json
@@ -139,6 +141,10 @@ class Run:
             load_weights(network, file)
         except ModelError as error:
             raise RunError(f"{error} RESTART=True throws this training away.") from None
+
+    def save_figure(self, figure: Figure, name: str) -> None:
+        """Save a figure as `name.png` and `name.svg` in `figures`."""
+        plots.save_figure(figure, self.figures, name)
 
     def kept(
         self, name: str, compute: Callable[[], dict[str, np.ndarray]]
