@@ -381,8 +381,7 @@ plots.save_curves(run.curves("history.csv"), "fine-tuning reaches", run.figures,
 # right about 6 times in 10. A poster without words gets the picture's own calibrated score:
 
 # %%
-both = [*paths["validation"], *paths["test"]]
-whole = batches.fill_cache(both, shown_size, cache.file.parent)
+whole = batches.fill_cache([*paths["validation"], *paths["test"]], shown_size, cache.file.parent)
 
 
 def logits_of(split: str, picture: keras.Model, words: list[WordsModel]) -> dict[str, np.ndarray]:

@@ -1,0 +1,179 @@
+"""What a newcomer changes in one place, to the end: train, kill, resume, save, load, predict."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import keras
+import pandas as pd
+import psutil
+import pytest
+from conftest import ROOT
+
+from genre_utils import models
+from genre_utils.genres import IMDB_GENRES
+
+OWN_NETWORK = """
+def builder(image_size, n_genres):
+    return keras.Sequential(
+        [
+            keras.Input((*image_size, 3)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Conv2D(8, 5, strides=4),
+            keras.layers.LeakyReLU(),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(n_genres),
+        ]
+    )
+
+
+models.register_network("mine", builder)
+"""
+OWN_LOSS = "loss = keras.losses.BinaryFocalCrossentropy(from_logits=True)"
+SMALL = {"DATA": "sample", "LIMIT": 60, "EPOCHS": 2, "READ_TEXT": "no", "OUTPUT_DIR": "model"}
+
+
+def notebook_with(folder: Path, cell: str = "", loss: str = "") -> Path:
+    """Write a copy of the train notebook with a cell after its imports, or with another loss."""
+    notebook = jupytext.read(ROOT / "notebooks" / "train.py")
+    for before in notebook.cells:
+        if loss and before.source.startswith("loss = "):
+            before.source = loss
+        if cell and "import keras\n" in before.source:
+            first, line, rest = before.source.partition("\nsize = images")
+            before.source = first + cell + line + rest
+    file = folder / "train.ipynb"
+    jupytext.write(notebook, file)
+    return file
+
+
+def start(notebook: Path, **parameters) -> psutil.Popen:
+    """Start a notebook as a user does, in its own folder."""
+    command = [sys.executable, "-m", "papermill", notebook, notebook.with_name("out.ipynb")]
+    command += ["--kernel", "python3", "--cwd", notebook.parent]
+    for name, value in (SMALL | parameters).items():
+        command += ["-p", name, str(value)]
+    log = open(notebook.with_suffix(".log"), "a")  # noqa: SIM115 - of the process
+    return psutil.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+
+
+def kill_after_an_epoch(training: psutil.Popen, folder: Path) -> None:
+    """Kill a training and its kernel when one epoch is kept and the next has begun."""
+    while not list(folder.glob("picture/checkpoints/epoch-001.keras")):
+        assert training.poll() is None, (folder.parent / "train.log").read_text("utf-8")
+        time.sleep(0.01)
+    for process in [*training.children(recursive=True), training]:
+        process.kill()
+    training.wait()
+
+
+def finish(notebook: Path, **parameters) -> dict:
+    """Run a notebook to its end; returns the metrics."""
+    assert start(notebook, **parameters).wait() == 0, notebook.with_suffix(".log").read_text(
+        "utf-8"
+    )
+    return json.loads((notebook.parent / "model" / "metrics.json").read_text("utf-8"))
+
+
+def predict(folder: Path, posters: Path) -> pd.DataFrame:
+    """Predict with a saved model in a fresh process."""
+    command = [sys.executable, "-m", "genre_utils", "predict", posters, "--model", folder]
+    command += ["--no-text", "--all-genres", "--csv", folder / "predicted.csv"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return pd.read_csv(folder / "predicted.csv")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "parameters"),
+    [
+        ({"cell": OWN_NETWORK}, {"MODEL": "mine", "IMG_SIZE": 64}),
+        ({"loss": OWN_LOSS}, {"MODEL": "efficientnet_lite0", "SECOND_MODEL": "", "IMG_SIZE": 64}),
+    ],
+    ids=["own network", "own loss"],
+)
+def test_a_change_in_one_cell_works_to_the_end(tmp_path, sample_folder, change, parameters):
+    notebook = notebook_with(tmp_path, **change)
+    folder = tmp_path / "model"
+    kill_after_an_epoch(start(notebook, **parameters), folder)
+    first = pd.read_csv(folder / "picture" / "history.csv")
+    metrics = finish(notebook, **parameters)
+    history = pd.read_csv(folder / "picture" / "history.csv")
+    assert history["epoch"].tolist() == [0, 1, 2]
+    assert history["seconds"][1] == first["seconds"][1], "the epoch that was kept is done again"
+    assert "damaged" not in (tmp_path / "out.ipynb").read_text("utf-8")
+    if "loss" in change:  # the head's, too: focal losses are a third of cross-entropy's or less
+        assert metrics["settings"]["loss"]["name"] == "binary_focal_crossentropy"
+        assert pd.read_csv(folder / "picture" / "head.csv")["loss"].iloc[0] < 0.3
+    some = sorted((sample_folder / "Images").iterdir())[:3]
+    posters = tmp_path / "posters"
+    posters.mkdir()
+    for picture in some:
+        (posters / picture.name).write_bytes(picture.read_bytes())
+    table = predict(folder, posters)
+    assert len(table) == 3 and table.select_dtypes("number").to_numpy().std() > 0
+
+
+@pytest.mark.slow
+def test_a_genre_more_is_a_word_in_the_table(tmp_path, sample_folder):
+    table = pd.read_csv(sample_folder / "train.csv")
+    table["Genre"] = [f"{g}|Telenovela" if i % 4 == 0 else g for i, g in enumerate(table["Genre"])]
+    table.to_csv(tmp_path / "more.csv", index=False)
+    (tmp_path / "Images").symlink_to(sample_folder / "Images")
+    notebook = notebook_with(tmp_path)
+    given = {"DATA": tmp_path / "more.csv", "MODEL": "seed_cnn", "IMG_SIZE": 80, "LIMIT": 0}
+    finish(notebook, **given)
+    genres = json.loads((tmp_path / "model" / "model.json").read_text("utf-8"))["genres"]
+    known = [genre for genre in IMDB_GENRES if genre in genres]
+    assert genres == [*known, "Telenovela"]
+
+
+@pytest.mark.slow
+def test_the_published_network_learns_alone_and_says_so(tmp_path):
+    notebook = notebook_with(tmp_path)
+    metrics = finish(notebook, MODEL="seed_cnn", IMG_SIZE=80)
+    assert "SECOND_MODEL is left out" in (tmp_path / "out.ipynb").read_text("utf-8")
+    assert {"seed_cnn, validation", "seed_cnn, test"} <= set(metrics["results"])
+
+
+def test_a_second_network_is_left_out_beside_one_without_a_backbone(monkeypatch, capsys):
+    monkeypatch.setattr(models, "_registered", {})
+    for name in ("seed_cnn", "mine"):
+        models.register_network("mine", models.seed_cnn)
+        assert models.choose_networks(name, "efficientnet_lite0", 96) == {"picture": name}
+        assert f"{name} learns alone" in capsys.readouterr().out
+    both = models.choose_networks("efficientnet_lite2", "efficientnet_lite0", 96)
+    assert both == {"picture": "efficientnet_lite2", "second": "efficientnet_lite0"}
+    assert capsys.readouterr().out == ""
+    with pytest.raises(ValueError, match="SECOND_MODEL is 'mine': give one of efficientnet_lite0"):
+        models.choose_networks("efficientnet_lite2", "mine", 96)
+
+
+def test_networks_that_could_not_be_loaded_again_are_refused_before_training(monkeypatch):
+    monkeypatch.setattr(models, "_registered", {})
+
+    @keras.saving.register_keras_serializable("theirs")
+    class Doubled(keras.layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    def network(*layers: keras.Layer) -> keras.Model:
+        return keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Flatten(), *layers])
+
+    for strange in (keras.layers.Lambda(lambda x: x), Doubled()):
+        models.register_network(
+            "mine", lambda size, n, s=strange: network(s, keras.layers.Dense(n))
+        )
+        with pytest.raises(ValueError, match="could be trained, and not be loaded.*Keras' own"):
+            models.build_model("mine", 64, ("a", "b"))
+    models.register_network("mine", lambda size, n: network(keras.layers.Dense(n + 1)))
+    with pytest.raises(ValueError, match=r"'mine' turns .* give logits \(None, 2\)"):
+        models.build_model("mine", 64, ("a", "b"))
+    models.register_network("mine", lambda size, n: "a network")
+    with pytest.raises(ValueError, match="not a keras.Model"):
+        models.build_model("mine", 64, ("a", "b"))
+    with pytest.raises(ValueError, match="'seed_cnn' is taken"):
+        models.register_network("seed_cnn", models.seed_cnn)
