@@ -64,6 +64,13 @@ class Audit:
         rows = [(what, len(names), ", ".join(names)) for what, names in self.findings.items()]
         return pd.DataFrame(rows, columns=["finding", "count", "names"])
 
+    def print_examples(self, count: int) -> None:
+        """Print each finding with the first `count` of its names."""
+        for finding, names in self.findings.items():
+            if names:
+                more = f" … and {len(names) - count} more" if len(names) > count else ""
+                print(f"{finding}: {', '.join(names[:count])}{more}")
+
     def summary(self) -> str:
         """Return what was found, with counts, in one line; empty when nothing was."""
         found = [f"{len(names)} {what}" for what, names in self.findings.items() if names]
@@ -89,6 +96,13 @@ class Dataset:
         """Give the rows of one split; without the unlabelled ones unless it is the test set."""
         rows = self.posters[self.posters["split"] == split]
         return rows if split == "test" else rows[~rows["unlabelled"]]
+
+    def require_part(self, split: str) -> pd.DataFrame:
+        """Return the posters of a split; raises `DataError` when there are none."""
+        posters = self.part(split)
+        if not len(posters):
+            raise DataError(f"No {split} poster has a genre: raise LIMIT, or mend the table.")
+        return posters
 
     def labels(self, posters: pd.DataFrame) -> np.ndarray:
         """Give the multi-hot labels of some rows, int8 `(n, len(genres))`."""

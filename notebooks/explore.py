@@ -25,30 +25,24 @@
 # | the 6,642 public posters | 41 s of processor time, 1.0 GB of memory | not used |
 
 # %% [markdown]
-# The set-up cell finds the package beside this notebook, or fetches it when the notebook was
-# opened alone; it installs only what is missing and says what Keras computes with:
+# The set-up cell finds the package: installed, in the folder around this notebook, or in a copy
+# uploaded beside it. When the notebook was opened alone, it fetches the repository. It installs
+# only what is missing, and says what Keras computes with:
 
 # %%
-import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 REPOSITORY = ""  # address of the repository to clone when this notebook was opened alone
-ALONE = """This notebook was opened alone. Write the address of the repository into REPOSITORY, like
-https://github.com/OWNER/NAME, or upload a copy of it: its zip file, by the folder symbol at the
-left, then !unzip it in a cell of its own. Then run this cell again."""
-places = [Path.cwd(), *Path.cwd().parents, *Path.cwd().glob("*"), *Path("/kaggle/input").glob("*")]
-if REPOSITORY and not any((place / "genre_utils").is_dir() for place in places):
-    subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "poster-genres"], check=True)
-    places = [Path("poster-genres")]
-root = next((place.resolve() for place in places if (place / "genre_utils").is_dir()), None)
-if root is None:
-    raise SystemExit(ALONE)
-sys.path.insert(0, str(root))
-if Path.cwd() == root / "notebooks":  # as Jupyter starts; data/ and outputs/ are one up
-    os.chdir(root)
-
+ALONE = "Write an address into REPOSITORY, or upload a copy of the repository beside this notebook."
+near = [Path.cwd(), *Path.cwd().parents, *Path.cwd().glob("*"), *Path("/kaggle/input").glob("*")]
+sys.path[:0] = [str(place) for place in near if (place / "genre_utils").is_dir()]
+if not find_spec("genre_utils"):
+    command = ["git", "clone", "--depth", "1", REPOSITORY or sys.exit(ALONE), "poster-genres"]
+    subprocess.run(command, check=True)
+    sys.path.insert(0, str(Path.cwd() / "poster-genres"))
 from genre_utils import machine
 
 print(machine.prepare())
@@ -114,9 +108,8 @@ print(f"Every poster at {size[0]} × {size[1]} pixels (height × width), outputs
 # %%
 source = sources.find_data(DATA)
 runs.check_outside(folder, source.images)
-note = "Drawn sample posters, not real ones" if source.is_sample else ""
-banner = f"{'#' * 72}\n# {note.upper()}\n{'#' * 72}\n" if note else ""
-print(banner + source.how)
+note = source.note
+print(source.announcement)
 
 # %% [markdown]
 # ## What is wrong with them
@@ -137,10 +130,7 @@ audit[["finding", "count"]]
 # A count helps nobody to mend a file; a name does. The first five of each finding:
 
 # %%
-for finding, names in data.audit.findings.items():
-    if names:
-        more = f" … and {len(names) - 5} more" if len(names) > 5 else ""
-        print(f"{finding}: {', '.join(names[:5])}{more}")
+data.audit.print_examples(5)
 print(f"All names are in {folder / 'audit.csv'}; {len(data.posters)} posters can be used.")
 
 # %% [markdown]
@@ -148,9 +138,7 @@ print(f"All names are in {folder / 'audit.csv'}; {len(data.posters)} posters can
 # are shown from the training posters only: whoever has studied the test set designs for it.
 
 # %%
-train = data.part("train")
-if not len(train):
-    raise sources.DataError("No training poster has a genre: raise LIMIT, or mend the table.")
+train = data.require_part("train")
 pd.Series({split: len(data.part(split)) for split in dataset.SPLITS}, name="posters").to_frame()
 
 # %% [markdown]
@@ -170,8 +158,7 @@ plots.save_figure(figure, figures, "genre_counts")
 counts = data.posters[list(data.genres)].sum().sort_values(ascending=False)
 few = counts[counts < dataset.FEW_POSTERS]
 print(f"{counts.index[0]} has {counts.iloc[0]} posters, {counts.index[-1]} {counts.iloc[-1]}.")
-print(f"{len(few)} of {len(counts)} genres have fewer than {dataset.FEW_POSTERS}", end="")
-print(f": {', '.join(few.index)}." if len(few) else ".")
+print(f"{len(few)} of {len(counts)} genres have fewer than {dataset.FEW_POSTERS}.", *few.index)
 
 # %% [markdown]
 # ## How many genres has a poster?
@@ -217,8 +204,7 @@ pd.DataFrame({"posters with both": pairs, "by chance": np.round(chance, 1)})
 
 # %%
 (one, other), both = pairs.index[0], pairs.iloc[0]
-more = f"{abs(both - chance[0]):.0f} {'more' if both > chance[0] else 'fewer'}"
-print(f"{one} and {other} stand together on {both} posters, {more} than by chance.")
+print(f"{one} and {other}: {both} posters have both, and by chance {chance[0]:.0f} would.")
 
 # %% [markdown]
 # ## What do they look like?
@@ -290,7 +276,7 @@ spread = single.std()
 print(
     f"From 0 (black) to 255 (white), {dark} has a mean of {brightness[dark]:.0f} and {bright} of "
     f"{brightness[bright]:.0f}: {gap:.0f} apart. Single posters have a standard deviation of "
-    f"{spread:.0f}, so brightness alone tells {'little' if gap <= 2 * spread else 'much'}."
+    f"{spread:.0f}, a gap of {gap / spread:.1f} of these."
 )
 
 # %% [markdown]
@@ -319,14 +305,11 @@ pd.Series(listed, name="typical words", dtype=str).rename_axis("genre").to_frame
 # How much there is to read:
 
 # %%
-if read_text:
-    amounts = np.array([len(text.split()) for text in texts])
-    print(
-        f"Half of the training posters have {np.median(amounts):.0f} or more words; "
-        f"{(amounts == 0).mean():.0%} have none that could be read."
-    )
-else:
-    print("No words were read.")
+amounts = np.array([len(text.split()) for text in texts])
+print(
+    f"Half of the training posters have {np.median(amounts):.0f} or more words that were read; "
+    f"{(amounts == 0).mean():.0%} have none."
+)
 
 # %% [markdown]
 # ## How large are the pictures?

@@ -25,30 +25,24 @@
 # | a poster, its words and where it looked | not measured | not measured |
 
 # %% [markdown]
-# The set-up cell finds the package beside this notebook, or fetches it when the notebook was
-# opened alone; it installs only what is missing and says what Keras computes with:
+# The set-up cell finds the package: installed, in the folder around this notebook, or in a copy
+# uploaded beside it. When the notebook was opened alone, it fetches the repository. It installs
+# only what is missing, and says what Keras computes with:
 
 # %%
-import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 REPOSITORY = ""  # address of the repository to clone when this notebook was opened alone
-ALONE = """This notebook was opened alone. Write the address of the repository into REPOSITORY, like
-https://github.com/OWNER/NAME, or upload a copy of it: its zip file, by the folder symbol at the
-left, then !unzip it in a cell of its own. Then run this cell again."""
-places = [Path.cwd(), *Path.cwd().parents, *Path.cwd().glob("*"), *Path("/kaggle/input").glob("*")]
-if REPOSITORY and not any((place / "genre_utils").is_dir() for place in places):
-    subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "poster-genres"], check=True)
-    places = [Path("poster-genres")]
-root = next((place.resolve() for place in places if (place / "genre_utils").is_dir()), None)
-if root is None:
-    raise SystemExit(ALONE)
-sys.path.insert(0, str(root))
-if Path.cwd() == root / "notebooks":  # as Jupyter starts; data/ and outputs/ are one up
-    os.chdir(root)
-
+ALONE = "Write an address into REPOSITORY, or upload a copy of the repository beside this notebook."
+near = [Path.cwd(), *Path.cwd().parents, *Path.cwd().glob("*"), *Path("/kaggle/input").glob("*")]
+sys.path[:0] = [str(place) for place in near if (place / "genre_utils").is_dir()]
+if not find_spec("genre_utils"):
+    command = ["git", "clone", "--depth", "1", REPOSITORY or sys.exit(ALONE), "poster-genres"]
+    subprocess.run(command, check=True)
+    sys.path.insert(0, str(Path.cwd() / "poster-genres"))
 from genre_utils import machine
 
 print(machine.prepare())

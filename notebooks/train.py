@@ -42,7 +42,7 @@ sys.path[:0] = [str(place) for place in near if (place / "genre_utils").is_dir()
 if not find_spec("genre_utils"):
     command = ["git", "clone", "--depth", "1", REPOSITORY or sys.exit(ALONE), "poster-genres"]
     subprocess.run(command, check=True)
-    sys.path.insert(0, "poster-genres")
+    sys.path.insert(0, str(Path.cwd() / "poster-genres"))
 from genre_utils import machine
 
 print(machine.prepare())

@@ -175,21 +175,27 @@ def test_one_command_points_a_fork_s_badges_and_set_up_cells_at_it(tmp_path):
             write_address(wrong)
 
 
-def test_a_notebook_opened_alone_says_what_to_write_where(tmp_path):
+def test_the_set_up_cell_finds_the_package_or_says_what_to_write_where(tmp_path):
     cell = next(
         cell.source
         for cell in jupytext.read(ROOT / "notebooks" / "predict.py").cells
         if "REPOSITORY = " in cell.source
     )
-    alone = re.sub('REPOSITORY = ".*?"', 'REPOSITORY = ""', cell)
-    done = subprocess.run(
-        [sys.executable, "-c", alone], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode and "REPOSITORY" in done.stderr and "upload a copy" in done.stderr
+    cell = re.sub('REPOSITORY = ".*?"', 'REPOSITORY = ""', cell)
+
+    def run(cell: str, *options: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, *options, "-c", cell]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    assert run(cell).returncode == 0, "installed, it needs no copy"
+    alone = run(cell, "-S", "-E")  # without what is installed
+    assert alone.returncode and "REPOSITORY" in alone.stderr and "upload a copy" in alone.stderr
+    assert "Traceback" not in alone.stderr
     # A copy that was uploaded beside it is found, whatever its folder is called.
     (tmp_path / "poster-genres-main").mkdir()
     (tmp_path / "poster-genres-main" / "genre_utils").symlink_to(ROOT / "genre_utils")
-    subprocess.run([sys.executable, "-c", alone], cwd=tmp_path, check=True, capture_output=True)
+    uploaded = run(cell.replace("machine.prepare()", "machine.__file__"), "-S", "-E")
+    assert "poster-genres-main" in uploaded.stdout, uploaded.stderr
 
 
 def test_train_says_loudly_that_it_ran_on_the_sample(trained):

@@ -49,6 +49,9 @@ HOST_VARIABLES = (HOSTS, "KERAS_DISTRIBUTION_NUM_PROCESSES", "KERAS_DISTRIBUTION
 FIRST_WITH_BFLOAT16 = 8.0
 
 
+ROOT = Path(__file__).parents[2]  # of a clone
+
+
 class BackendError(ValueError):
     """A choice that this machine cannot serve; the message says what to change."""
 
@@ -62,8 +65,12 @@ FLOORS = {"pillow": "12.3", "keras": "3.15.1", "gradio": "6.20"}
 def prepare() -> str:
     """Install what cannot be imported, choose Keras' backend, and say which and why.
 
-    Raises `BackendError` for a backend that cannot be had. Call it before Keras is imported.
+    In a clone the working folder becomes the repository's: Jupyter starts in `notebooks`, and data
+    and outputs are one up. Raises `BackendError` for a backend that cannot be had. Call it before
+    Keras is imported.
     """
+    if Path.cwd() == ROOT / "notebooks":
+        os.chdir(ROOT)
     missing = [package for module, package in NEEDED.items() if not _importable(module)]
     # TensorFlow sees a TPU only in a build that brings libtpu along.
     if has_tpu() and not (_importable("jax") or _importable("libtpu")):
