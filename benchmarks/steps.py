@@ -115,7 +115,7 @@ def fit_of(
     if frozen:
         models.freeze_for_fine_tuning(model.get_layer("backbone"))
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    model.compile(training.gentle_adam(1000, 16, 16), loss, jit_compile=xla)
+    model.compile(training.finetune_optimizer(1000, 16, 16), loss, jit_compile=xla)
 
     def fit(batches: keras.utils.PyDataset = constant) -> None:
         model.fit(batches, steps_per_epoch=len(constant), shuffle=False, verbose=0)

@@ -1,10 +1,12 @@
-"""Teach MiniLM films' titles and names beside posters' words, then posters' words alone.
+"""Teach MiniLM the genres of films by their titles and names, then those of posters by their words.
 
     python tools/release/text.py --posters DIR --more DIR --films DIR --off-limits FILE --out DIR
 
-Written in PyTorch, which takes half of Keras' time on a CPU. The state after each epoch stands in
-OUT; of the last one the encoder is written as `text.safetensors`, in its authors' own names, the
-head as `text_head.npz`, and its logits of the validation posters as `text_validation.npy`.
+Written in PyTorch, which takes half of Keras' time on a CPU; products are computed in bfloat16, for
+which many CPUs have instructions. OUT gets a checkpoint after each epoch, `text.pt`, from which the
+same command goes on. In the end the encoder is written as `text.safetensors`, in its authors' own
+names, the head as `text_head.npz`, and its logits of the validation posters as
+`text_validation.npy`.
 
 Films of Wikipedia have a last layer of their own: its genres are other people's than IMDb's.
 """
@@ -27,9 +29,9 @@ from genre_utils.genres import IMDB_GENRES
 from genre_utils.networks import TOKENIZER, cached_weights
 from genre_utils.text import drop_lines, join_lines
 
-TOKENS = 56  # more than the words of most posters, and half the time of 128
-FROZEN_LAYERS = 2  # the vectors of words and the first layers stay as they were
-BATCH, RATE, HEAD_RATE, WARM = 32, 8e-5, 10, 0.06
+TOKENS = 64  # more than the words of most posters, and half the time of 128
+BATCH, HEAD_RATE, WARM = 32, 10, 0.06
+FILM_RATE, POSTER_RATE = 1e-4, 6e-5
 LAYERS, HEADS, WIDTH = 6, 12, 384
 
 
@@ -40,9 +42,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.weights = nn.ParameterDict()
         for name, array in arrays.items():
-            layer = int(name.split(".")[2]) if name.startswith("encoder.layer.") else -1
             if "pooler" not in name and array.dtype.kind == "f":
-                trained = layer >= FROZEN_LAYERS
+                # The vectors of words stay: most words of a new poster stood on no training poster.
+                trained = not name.startswith("embeddings.")
                 key = name.replace(".", "/")
                 self.weights[key] = nn.Parameter(torch.tensor(array), requires_grad=trained)
 
@@ -104,18 +106,21 @@ def _head() -> nn.Sequential:
     return head
 
 
-def epoch_items(data: ReleaseData, epoch: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Return text, labels and what is known of them: posters', and in the first epoch films'."""
-    draw, everything = random.Random(100 + epoch), np.ones(len(IMDB_GENRES), np.float32)
+def film_items(data: ReleaseData, epoch: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Return text, labels and what is known of them, of all films."""
+    draw = random.Random(100 + epoch)
+    return [(as_on_a_poster(film, draw), film.labels, film.known) for film in data.films]
+
+
+def poster_items(data: ReleaseData, epoch: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Return text, labels and what is known of them (everything), of the training posters."""
+    everything = np.ones(len(IMDB_GENRES), np.float32)
     keys = np.random.default_rng(epoch).integers(2**31, size=len(data.train))
-    items = [
+    return [
         (join_lines(drop_lines(data.lines[poster], int(key))), data.labels[poster], everything)
         for poster, key in zip(data.train, keys, strict=True)
         if data.lines.get(poster)
     ]
-    if epoch == 0:
-        items += [(as_on_a_poster(film, draw), film.labels, film.known) for film in data.films]
-    return [item for item in items if item[0]]
 
 
 def batches_of(lengths: list[int], seed: int) -> list[list[int]]:
@@ -145,10 +150,23 @@ def predict(network: TextNetwork, tokens: list[list[int]]) -> np.ndarray:
     return torch.cat(parts).numpy()
 
 
+def optimizer_of(network: TextNetwork) -> torch.optim.AdamW:
+    """Return AdamW; heads learn faster than the encoder, and biases do not decay."""
+    body = [p for p in network.encoder.parameters() if p.requires_grad]
+    heads = [*network.head.parameters(), *network.wikipedia.parameters()]
+    groups = [
+        {"params": [p for p in body if p.ndim > 1], "weight_decay": 1e-2, "factor": 1},
+        {"params": [p for p in body if p.ndim == 1], "weight_decay": 0.0, "factor": 1},
+        {"params": heads, "weight_decay": 1e-2, "factor": HEAD_RATE},
+    ]
+    return torch.optim.AdamW(groups, fused=True)
+
+
 def main() -> None:
-    """Train, and write the last epoch."""
+    """Train on films, then on posters, and write the last epoch."""
     parser = arguments(__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--film-epochs", type=int, default=3)
+    parser.add_argument("--poster-epochs", type=int, default=3)
     options = parser.parse_args()
     data = load(options)
     torch.manual_seed(0)
@@ -161,43 +179,51 @@ def main() -> None:
 
     network = TextNetwork(load_file(cached_weights()))
     network.train()
-    validation = tokens_of(texts(data, data.validation))
-    heads = [*network.head.parameters(), *network.wikipedia.parameters()]
-    body = [p for p in network.encoder.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in body if p.ndim > 1], "weight_decay": 1e-2, "factor": 1},
-        {"params": [p for p in body if p.ndim == 1], "weight_decay": 0.0, "factor": 1},
-        {"params": heads, "weight_decay": 1e-2, "factor": HEAD_RATE},
+    validation, truth = tokens_of(texts(data, data.validation)), targets(data, data.validation)
+    optimizer, checkpoint, done = optimizer_of(network), options.out / "text.pt", 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=False)
+        done = state["epochs"]
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+    plan = [(film_items, FILM_RATE, e, options.film_epochs) for e in range(options.film_epochs)]
+    plan += [
+        (poster_items, POSTER_RATE, e, options.poster_epochs) for e in range(options.poster_epochs)
     ]
-    optimizer = torch.optim.AdamW(groups, lr=RATE, fused=True)
-    steps = (len(data.films) + options.epochs * len(data.train)) // BATCH
-    step = 0
-    for epoch in range(options.epochs):
-        items = epoch_items(data, epoch)
+    for number, (items_of, rate, epoch, epochs) in enumerate(plan):
+        if number < done:
+            continue
+        if epoch == 0:  # moments of the other task would point elsewhere
+            optimizer = optimizer_of(network)
+        items = [item for item in items_of(data, epoch) if item[0]]
         tokens = tokens_of([text for text, _, _ in items])
-        for batch in batches_of([len(row) for row in tokens], 100 + epoch):
-            cosine = 0.5 * (1 + np.cos(np.pi * min(1, step / steps)))
-            rate = RATE * min(1, step / (WARM * steps)) * (0.98 * cosine + 0.02)
+        batches = batches_of([len(row) for row in tokens], 100 + epoch)
+        for step, batch in enumerate(batches, start=epoch * len(batches)):
+            share = step / (epochs * len(batches))
+            now = rate * min(1, share / WARM) * (0.49 * (1 + np.cos(np.pi * share)) + 0.02)
             for group in optimizer.param_groups:
-                group["lr"] = rate * group["factor"]
-            truth, known = (torch.tensor(np.stack([items[i][k] for i in batch])) for k in (1, 2))
-            vectors = network.encoder(padded([tokens[i] for i in batch]))
-            # Of a film of Wikipedia something is unknown; of all others nothing.
-            imdb = known.all(dim=1)[:, None]
-            logits = torch.where(imdb, network.head(vectors), network.wikipedia(vectors))
-            losses = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+                group["lr"] = now * group["factor"]
+            labels, known = (torch.tensor(np.stack([items[i][k] for i in batch])) for k in (1, 2))
+            with torch.autocast("cpu", torch.bfloat16):
+                vectors = network.encoder(padded([tokens[i] for i in batch]))
+                # Of a film of Wikipedia something is unknown; of all others nothing.
+                imdb = known.all(dim=1)[:, None]
+                logits = torch.where(imdb, network.head(vectors), network.wikipedia(vectors))
+            losses = F.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
             loss = (losses * known).mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
-            step += 1
+            if step % 100 == 0:
+                print(f"step {step}, loss {float(loss.detach()):.4f}", flush=True)
         answers = predict(network, validation)
-        figure = macro_average_precision(targets(data, data.validation), answers)
-        print(f"epoch {epoch + 1}: validation macro mAP {figure:.4f}", flush=True)
-        torch.save(network.state_dict(), options.out / f"text-{epoch + 1}.pt")
+        figure = macro_average_precision(truth, answers)
+        print(f"epoch {number + 1}: validation macro mAP {figure:.4f}", flush=True)
+        state = {"epochs": number + 1, "network": network.state_dict()}
+        torch.save(state | {"optimizer": optimizer.state_dict()}, checkpoint)
     save(network, options.out)
-    np.save(options.out / "text_validation.npy", answers)
+    np.save(options.out / "text_validation.npy", predict(network, validation))
 
 
 def save(network: TextNetwork, folder: Path) -> None:
