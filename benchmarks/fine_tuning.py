@@ -36,7 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Measure all settings in turn and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="efficientnet_lite2", help="of models.MODELS")
+    parser.add_argument("--model", default="efficientnet_lite2", help="of models.names()")
     parser.add_argument("--steps", type=int, default=10, help="steps a round")
     parser.add_argument("--rounds", type=int, default=3, help="processes a setting")
     options = parser.parse_args()

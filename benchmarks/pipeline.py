@@ -152,7 +152,7 @@ def measure_epoch(data: dataset.Dataset) -> tuple:
 def measure_fine_tuning(data: dataset.Dataset) -> tuple:
     """Time a few steps of fine-tuning as the train notebook does it."""
     model = models.build_model("efficientnet_lite2", SIZE, data.genres)
-    models.freeze_for_fine_tuning(model.get_layer("backbone"))
+    models.freeze_for_fine_tuning(model)
     optimizer = keras.optimizers.AdamW(1e-4, weight_decay=1e-2)
     model.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True))
     batches = batches_of(data, SIZE, batch=16, steps=FINE_TUNING_STEPS, augmented=True)

@@ -74,7 +74,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """Read the options; the defaults are those of the train notebook."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="efficientnet_lite2", help="of models.MODELS")
+    parser.add_argument("--model", default="efficientnet_lite2", help="of models.names()")
     parser.add_argument("--size", type=int, nargs=2, default=[400, 272], help="height and width")
     parser.add_argument("--batch", type=int, default=16, help="posters a step and device")
     parser.add_argument("--steps", type=int, default=10, help="steps a round")
@@ -113,7 +113,7 @@ def fit_of(
     keras.config.set_dtype_policy(policy)
     model = models.build_model(name, size, constant.batch[1][0])
     if frozen:
-        models.freeze_for_fine_tuning(model.get_layer("backbone"))
+        models.freeze_for_fine_tuning(model)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     model.compile(training.finetune_optimizer(1000, 16, 16), loss, jit_compile=xla)
 
