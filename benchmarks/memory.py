@@ -129,7 +129,8 @@ def train_head(side: int, paths: Sequence[str]) -> None:
     readable = [path for path in paths if path not in cache.unreadable]
     model = models.build_model("efficientnet_lite2", side, GENRES)
     backbone, head = model.get_layer("backbone"), model.get_layer("head")
-    features = training.frozen_features(backbone, "efficientnet_lite2", cache, readable)
+    some = {"train": readable}
+    features = training.frozen_features(backbone, "lite2", cache, some, splits=["train"])["train"]
     head.compile(keras.optimizers.AdamW(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
     head.fit(features, np.zeros((len(readable), len(GENRES))), batch_size=128, epochs=3, verbose=0)
 
