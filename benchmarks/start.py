@@ -5,7 +5,8 @@
 A demonstration, by which nothing is chosen. 500 of the public test posters, which the released
 model has never seen, play somebody's own data, under other names; the other 226 are scored. The
 train notebook runs twice on the 500, as a CPU trains (heads alone), with START='imagenet' and with
-START='posters'. Words come from the readings beside the data. Writes `benchmarks/results/start.json`.
+START='posters'. Words come from the readings beside the data. Writes
+`benchmarks/results/start.json`.
 """
 
 from __future__ import annotations
