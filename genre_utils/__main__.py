@@ -559,16 +559,19 @@ def _card(options: argparse.Namespace) -> int:
 
 
 def _chosen(data: Any, ids: str | None) -> pd.DataFrame:
-    """Return the rows to score: those listed in a file of ids, or the test set."""
+    """Return the rows to score: those listed in a file of ids, in any spelling, or the test set."""
+    from genre_utils.sources import normal_id
+
     if ids is None:
         return data.part("test")
     lines = Path(ids).read_text("utf-8-sig").splitlines()
-    wanted = [line.strip() for line in lines if line.strip()]
-    unknown = sorted(set(wanted) - set(data.posters["id"]))
+    wanted = {normal_id(line): line.strip() for line in lines if line.strip()}
+    ids = data.posters["id"].map(normal_id)
+    unknown = sorted(line for poster, line in wanted.items() if poster not in set(ids))
     if unknown:
         named = printable(", ".join(unknown))
         print(f"left out, because they are not in the data: {named}", file=sys.stderr)
-    return data.posters[data.posters["id"].isin(wanted)]
+    return data.posters[ids.isin(wanted)]
 
 
 def _model(options: argparse.Namespace) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import html
 import json
 import re
 import unicodedata
@@ -51,6 +52,7 @@ MISSING = "N/A"
 _NO_GENRE = {
     *("", "n", "na", "nan", "nat", "none", "null", "nil", "unknown", "undefined", "missing"),
     *("tbd", "tba", "nogenre", "nogenres", "nogenrelisted", "nogenreslisted", "notavailable"),
+    *("notspecified", "unspecified", "unclassified", "uncategorized", "uncategorised"),
 }
 
 # Genres of other catalogues, and other names of the public ones: what is certainly a genre.
@@ -64,6 +66,7 @@ _LONGEST_CELL = 10_000
 _SEPARATORS = re.compile(r"[|,;\n\r\t、·•]")
 _QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
 _NO_NAME = re.compile(r"""[][(){}"|;,\\<=]|^'|'$""")  # what no genre's name holds
+_AND = ("and", "et", "und", "y")
 _WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _WRAPPED = re.compile(r"(?:set|frozenset|array|list)\((.*?)(?:, dtype=\S+)?\)", re.DOTALL)
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
@@ -95,7 +98,8 @@ def parse_genres(text: str) -> list[str] | None:
     cannot be read, is too long, or a "name" holds a bracket or quote or no letter. The cell is
     data: nothing in it is ever executed.
     """
-    text = text.strip() if text.isascii() else unicodedata.normalize("NFKC", text.strip())
+    text = html.unescape(text.strip())
+    text = text if text.isascii() else unicodedata.normalize("NFKC", text)
     if len(text) > _LONGEST_CELL:
         return None
     if wrapped := _WRAPPED.fullmatch(text):
@@ -146,7 +150,7 @@ def _split_known(name: str) -> list[str]:
     if known_genre(name) or _NO_NAME.search(name):
         return [name]
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)  # ActionComedy
-    words = [word for word in _WORDS.findall(parted) if word.lower() != "and"]
+    words = [word for word in _WORDS.findall(parted) if word.lower() not in _AND]
     found = []
     while words:
         for count in (3, 2, 1):

@@ -287,7 +287,7 @@ def films(tmp_path):
     rows = [f"{int(i[2:])},{'Drama' if n % 2 else 'Comedy'}" for n, i in enumerate(ids)]
     rows += ["99,Drama", "98,-"]
     (tmp_path / "train.csv").write_text("\n".join(["imdbId,Genre", *rows]))
-    (tmp_path / "ids.txt").write_text("\n".join(str(int(i[2:])) for i in ids))
+    (tmp_path / "ids.txt").write_text("\n".join(f"{i.upper()}.JPG" for i in ids))
     return tmp_path
 
 

@@ -42,7 +42,7 @@ ROWS = [f"p{i},{'Drama' if i % 2 else 'Comedy'}" for i in range(40)]
         "id,genre\np0,['Drama']\np1,\"['Drama', 'Comedy']\"\np2,['N/A']\n",
         "filename,genres\np0.jpg,Drama\np1.jpg,Drama|Comedy\np2.jpg,\n",
         'file,labels\np0.jpg,Drama\np1.jpg,"Drama, Comedy"\np2.jpg,\\N\n',
-        "Id;Comedy;Drama\np0;0.0;1.0\np1;1.0;1.0\np2;0.0;\n",
+        "Id;Comedy;Drama\np0;0.0;1.0\np1;1.0;1.0\np2;0.0;0.0\n",
         "path,Drama,Comedy\nImages/p0.jpg,True,False\nImages/p1.jpg,True,True\nImages/p2.jpg,False,False\n",
         "Id,is_adult,colour,Genre\np0,0,1,Drama\np1,0,1,Drama|Comedy\np2,1,0,N/A\n",
     ],
@@ -179,10 +179,18 @@ def test_shipped_validation_ids_are_the_seeded_tenth(tmp_path):
     assert set(rest["id"].to_numpy()[chosen]) == expected
 
 
-def test_blank_cells_are_taken_as_zero_and_said(make):
-    data = make("Id,Drama,Comedy\np0,1,\np1,0,1\n", {"p0.jpg": 1, "p1.jpg": 2})
-    assert findings(data)["rows with a blank 0/1 cell"] == ["line 2"]
+def test_blank_cells_are_zero_where_nobody_writes_zero(make):
+    data = make("Id,Drama,Comedy\np0,1,\np1,,1\n", {"p0.jpg": 1, "p1.jpg": 2})
     np.testing.assert_array_equal(data.labels(data.posters), [[0, 1], [1, 0]])
+
+
+@pytest.mark.parametrize("row", ["p0,1,", "p0,1"])
+def test_a_blank_or_missing_cell_beside_zeros_leaves_its_poster_out(make, row):
+    pictures = {"p0.jpg": 1, "p1.jpg": 2, "p2.jpg": 3}
+    data = make(f"Id,Drama,Comedy\n{row}\np1,0,1\np2,,\n", pictures)
+    assert findings(data)["blank cells beside 0 and 1"] == ["line 2: Comedy"]
+    assert list(data.posters["id"]) == ["p1", "p2"]
+    assert list(data.posters["unlabelled"]) == [False, True]
 
 
 def test_too_few_posters_to_train_and_choose_are_said(make):

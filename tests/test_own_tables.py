@@ -93,6 +93,10 @@ TRUTH = dict(zip(FILMS, GENRES, strict=True))
         lambda g: "|".join(f" {x.upper().replace('-', ' ')} " for x in g),
         lambda g: f"'{g[0]}'" if len(g) == 1 else ";".join(g),
         lambda g: "; ".join(g) if "War" in g else " | ".join(g),
+        " et ".join,
+        " &amp; ".join,
+        "~".join,
+        "::".join,
     ],
 )
 def test_every_usual_way_to_write_genres_gives_the_same_labels(load, write):
@@ -114,8 +118,12 @@ def test_columns_of_genres_are_known_by_name(load, column):
 
 def test_numbered_columns_are_one(load):
     rows = [[*g, "", ""][:3] for g in GENRES]
-    table = pd.DataFrame(rows, FILMS, ["genre_1", "genre_2", "Genre 3"]).to_csv(index_label="Id")
-    assert labels_of(load(table)) == TRUTH
+    for names in (
+        ["genre_1", "genre_2", "Genre 3"],
+        ["primary_genre", "Secondary Genre", "tertiary_genre"],
+    ):
+        table = pd.DataFrame(rows, FILMS, names).to_csv(index_label="Id")
+        assert labels_of(load(table)) == TRUTH
 
 
 def test_of_a_main_genre_and_all_genres_all_count(load):
@@ -134,7 +142,20 @@ def test_one_genre_in_several_spellings_is_one_and_said_once(load):
 
 
 @pytest.mark.parametrize(
-    "missing", ["-", "?", "unknown", "(no genres listed)", "TBD", "N/A", "tba", "\\N", "[]", "nan"]
+    "missing",
+    [
+        "-",
+        "?",
+        "unknown",
+        "(no genres listed)",
+        "TBD",
+        "N/A",
+        "tba",
+        "\\N",
+        "[]",
+        "nan",
+        "Unclassified",
+    ],
 )
 def test_words_for_no_genre_are_no_genre(load, missing):
     data = load(names_table([missing, *["|".join(g) for g in GENRES[1:]]]))
@@ -146,6 +167,14 @@ def test_a_slash_between_strange_names_is_a_separator_where_both_stand_elsewhere
     data = load(names_table(["Anime/Mecha", "Anime/Isekai", "Mecha/Isekai", "Anime"] * 10))
     assert data.genres == ("Anime", "Isekai", "Mecha")
     assert labels_of(data)[FILMS[1]] == ["Anime", "Isekai"]
+
+
+@pytest.mark.parametrize("mark", ["~", ":", "_", " "])
+def test_other_marks_part_strange_names_that_stand_elsewhere_and_it_is_said(load, mark):
+    data = load(names_table([f"Anime{mark}Mecha", "Anime", "Mecha", "Martial Arts"] * 10))
+    assert data.genres == ("Anime", "Martial Arts", "Mecha")
+    assert labels_of(data)[FILMS[0]] == ["Anime", "Mecha"]
+    assert finding(data, "names that were parted") == [f"Anime{mark}Mecha = Anime, Mecha"]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +226,30 @@ def test_a_column_of_odd_cells_is_refused(load):
 def test_other_ways_to_say_yes_and_no(load, on, off):
     cells = [",".join(on if mark == "1" else off for mark in c.split(",")) for c in ONE_HOT]
     assert labels_of(load(marks_table(cells))) == TRUTH
+
+
+def test_many_rows_with_blanks_beside_zeros_are_refused(load):
+    cells = [c.rsplit(",", 1)[0] if i % 8 == 2 else c for i, c in enumerate(ONE_HOT)]
+    with pytest.raises(DataError, match="5 rows .* blank, such as line 4: War. Write 0"):
+        load(marks_table(cells))
+
+
+@pytest.mark.parametrize(
+    ("end", "header", "sentence"),
+    [
+        (";", "War", "line 2: the column 'War' holds '0;', neither 0 nor 1 as the columns"),
+        (",1", "War,War.1", "two columns named 'War', of which pandas called one 'War.1'"),
+    ],
+)
+def test_no_genre_is_lost_or_doubled_among_0_1_columns(load, end, header, sentence):
+    with pytest.raises(DataError, match=sentence):
+        load(marks_table([c + end for c in ONE_HOT], f"Id,Comedy,Drama,Sci-Fi,{header}"))
+
+
+@pytest.mark.parametrize("name", ["{}_genre", "{} Genre", "Genre: {}", "is_{}", "label.{}"])
+def test_columns_named_for_a_genre_are_that_genre(load, name):
+    header = ",".join(["Id", *(name.format(genre) for genre in ALL)])
+    assert labels_of(load(marks_table(header=header))) == TRUTH
 
 
 def test_flags_are_left_out_and_strange_genres_are_named(load):
@@ -271,6 +324,8 @@ def test_a_table_whose_cells_cannot_be_told_apart_is_one_sentence(load, table, s
 def test_excel_s_hint_on_the_separator_is_no_header(load):
     text = "sep=;\nId;Genre\n" + "".join(f"{i};{'|'.join(g)}\n" for i, g in TRUTH.items())
     assert labels_of(load(text)) == TRUTH
+    with pytest.raises(DataError, match="line 3: 'Foo/Bar'"):
+        load(text.replace("Comedy", "Foo/Bar", 1))
 
 
 def test_blanks_after_commas_and_quotes_in_imdb_s_tables_are_read(load):
@@ -345,6 +400,12 @@ def test_ids_in_any_spelling_find_their_pictures(load, write, file):
 )
 def test_columns_of_ids_are_known_by_name_or_by_what_they_find(load, column):
     assert labels_of(load(names_table(CELLS, header=f"{column},Genre"))) == TRUTH
+
+
+def test_of_two_id_columns_the_one_that_writes_the_files_names_counts(load):
+    numbers = [str(int(film[2:])) for film in FILMS[1:] + FILMS[:1]]  # another catalogue's
+    rows = [f"{n},{i},{'|'.join(g)}\n" for n, (i, g) in zip(numbers, TRUTH.items(), strict=True)]
+    assert labels_of(load("id,imdb_id,Genre\n" + "".join(rows))) == TRUTH
 
 
 def test_pictures_without_an_ending_are_opened(load):

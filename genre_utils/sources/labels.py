@@ -32,13 +32,25 @@ FLAGS = {
     *("isvalidation", "public", "ispublic", "released", "isreleased", "watched", "iswatched"),
     *("hasposter", "remake", "isremake", "franchise", "isfranchise", "sequel", "issequel"),
     *("blackandwhite", "silent", "issilent", "ismovie", "istv", "isseries", "isoriginaltitle"),
-    *("seen", "duplicate", "isduplicate", "deleted", "isdeleted", "belongstocollection"),
+    *(
+        "holdout",
+        "isholdout",
+        "seen",
+        "duplicate",
+        "isduplicate",
+        "deleted",
+        "isdeleted",
+        "belongstocollection",
+    ),
 }
 _MARKS = dict.fromkeys(("1", "true", "t", "yes", "y"), True)
 _MARKS |= dict.fromkeys(("0", "false", "f", "no", "n", ""), False)
-_PREFIX = re.compile(r"(?:genres?|labels?|is|has)[\W_]+", re.IGNORECASE)
+_AFFIX = re.compile(r"^(?:genres?|labels?|is|has)[\W_]+|[\W_]+genres?$", re.IGNORECASE)
+_AGAIN = re.compile(r"(.+)\.\d+")  # what pandas makes of the second column of a name
+# Columns that go with one of GENRE_COLUMNS, as `genre_2` goes with `genre_1`.
+_FURTHER = {"secondarygenre": "primarygenre", "tertiarygenre": "primarygenre"}
 # What may part two genres or stand inside the name of one.
-_PERHAPS = re.compile(r"\s*[/>+]\s*|\s+[&–—-]\s+|(?<=\w\w)&(?=\w\w)")
+_PERHAPS = re.compile(r"\s*[/>+~:]+\s*|\s+[&–—-]\s+|(?<=\w\w)&(?=\w\w)")
 FEW = 0.05  # of the rows may be left out because they cannot be read
 MANY_UNKNOWN = 10
 
@@ -113,6 +125,7 @@ def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
         genres = {genre_of[name] for name in known}.union(*(names or () for names in lists))
         used += known
     else:
+        _check_columns(table, [name for name in columns if name not in used], genre_of)
         lists = _combine(table, {name: marks[name] for name in genre_of}, genre_of, note)
         genres = {*genre_of.values()}
         used += genre_of
@@ -157,7 +170,25 @@ def _read_marks(table: Table, name: str) -> list[bool | None] | None:
 
 def _mark_name(name: str) -> str:
     """Return the genre that a 0/1 column stands for (`genre_Drama`: `Drama`)."""
-    return known_genre(name) or known_genre(_PREFIX.sub("", name, count=1)) or name
+    return known_genre(name) or known_genre(_AFFIX.sub("", name, count=1)) or name
+
+
+def _check_columns(table: Table, columns: Iterable[str], genre_of: dict[str, str]) -> None:
+    """Refuse what would lose a genre, or make two of one, where the 0/1 columns count."""
+    for name in columns:
+        if (again := _AGAIN.fullmatch(name)) and again[1] in genre_of and name in genre_of:
+            raise DataError(
+                f"{table.path} has two columns named {again[1]!r}, of which pandas called one "
+                f"{name!r}: delete one."
+            )
+        cells = table.columns[name]
+        if name not in genre_of and known_genre(_mark_name(name)) and any(cells):
+            row = next(row for row, cell in enumerate(cells) if cell)
+            raise DataError(
+                f"{table.path}, line {table.lines[row]}: the column {name!r} holds {cells[row]!r}, "
+                "neither 0 nor 1 as the columns of the other genres. Write 0 or 1, or delete the "
+                "column."
+            )
 
 
 def _combine(
@@ -166,9 +197,18 @@ def _combine(
     genre_of: dict[str, str],
     note: Note | None = None,
 ) -> list[Names]:
-    """Turn 0/1 columns into a list of genres a row; a row with an odd cell has none."""
+    """Turn 0/1 columns into a list of genres a row; a row with an odd cell has none.
+
+    A blank cell means 0 where no column writes 0. Where they do, nobody knows what it means, unless
+    the whole row is blank: then the row has no genre.
+    """
     lists: list[Names] = [[] for _ in table.lines]
-    odd, blank = defaultdict(list), set()
+    odd, blank = defaultdict(list), defaultdict(list)
+    writes_zero = any(
+        on is False and cell
+        for name, column in marks.items()
+        for on, cell in zip(column, table.columns[name], strict=True)
+    )
     for name, column in marks.items():
         cells, genre = table.columns[name], genre_of[name]
         for row, on in enumerate(column):
@@ -176,17 +216,23 @@ def _combine(
                 lists[row].append(genre)
             elif on is None:
                 odd[row].append(f"line {table.lines[row]}: {name} {cells[row]!r}")
-            elif not cells[row]:
-                blank.add(row)
+            elif not cells[row] and writes_zero:
+                blank[row].append(f"line {table.lines[row]}: {name}")
+    blank = {row: names for row, names in blank.items() if len(names) < len(marks)}
+    if len(blank) > max(1, FEW * len(table)):
+        raise DataError(
+            f"{table.path}: {len(blank)} rows have 0/1 columns of which some are blank, such as "
+            f"{next(iter(blank.values()))[0]}. Write 0 where the poster lacks the genre."
+        )
     if note:
         joined = [f"{name} = {genre}" for name, genre in genre_of.items() if name != genre]
         note("spellings of genres that were joined", joined)
         note("0/1 cells that are neither (rows left out)", sum(odd.values(), []))
-        note(
-            "rows with a blank 0/1 cell (taken as 0)",
-            [f"line {table.lines[r]}" for r in sorted(blank)],
-        )
-    return [None if row in odd else [*dict.fromkeys(names)] for row, names in enumerate(lists)]
+        note("blank cells beside 0 and 1 (rows left out)", sum(blank.values(), []))
+    return [
+        None if row in odd or row in blank else [*dict.fromkeys(names)]
+        for row, names in enumerate(lists)
+    ]
 
 
 # Columns of names
@@ -194,7 +240,8 @@ def _combine(
 
 def _text_columns(table: Table, columns: Sequence[str]) -> Iterator[_Text]:
     for wanted in (*GENRE_COLUMNS, *TAG_COLUMNS):
-        series = [name for name in columns if squeeze(re.sub(r"\d+\W*$", "", name)) == wanted]
+        plain = {name: squeeze(re.sub(r"\d+\W*$", "", name)) for name in columns}
+        series = [name for name, short in plain.items() if _FURTHER.get(short, short) == wanted]
         if series:
             rows = [*zip(*(table.columns[name] for name in series), strict=True)]
             parsed = {cell: parse_genres(cell) for cell in {cell for row in rows for cell in row}}
@@ -219,6 +266,11 @@ def _settle(table: Table, text: _Text, note: Note) -> list[Names]:
     sides = {name: _PERHAPS.split(name) for name in counts if not known_genre(name)}
     seen = Counter(squeeze(side) for parts in sides.values() for side in {*parts})
     alone = {squeeze(name) for name in counts if len(sides.get(name, ())) < 2}
+    for name, parts in sides.items():
+        # A blank parts two genres only where each of them is one by itself in another row.
+        words = re.split(r"[\s_]+", name) if len(parts) < 2 else []
+        if len(words) > 1 and all(known_genre(word) or squeeze(word) in alone for word in words):
+            sides[name] = words
     common: dict[str, str] = {}
     for name, _ in counts.most_common():
         for side in sides.get(name, ()):
@@ -236,11 +288,12 @@ def _settle(table: Table, text: _Text, note: Note) -> list[Names]:
                 f"several. Write {'|'.join(parts)} for several, or a name without the mark for one."
             )
         merged[name] = [known_genre(part) or common[squeeze(part)] for part in parts]
-    joined = [f"{name} = {into[0]}" for name, into in merged.items() if into[0] != name]
-    note(
-        "spellings of genres that were joined",
-        [j for j in joined if len(merged[j.split(" = ")[0]]) == 1],
-    )
+    parted = [f"{name} = {', '.join(into)}" for name, into in merged.items() if len(into) > 1]
+    joined = [
+        f"{name} = {into[0]}" for name, into in merged.items() if len(into) == 1 and into[0] != name
+    ]
+    note("spellings of genres that were joined", joined)
+    note("names that were parted into genres", parted)
     return [
         names if names is None else list(dict.fromkeys(g for name in names for g in merged[name]))
         for names in text.lists

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote
@@ -145,6 +145,10 @@ class Pictures:
             self._named[cell] = _best(found, parts) if found and len(found) > 1 else found or []
         return self._named[cell]
 
+    def exact(self, cells: Iterable[str]) -> int:
+        """Count the cells that write a picture's name letter by letter, but for case and ending."""
+        return sum(_ENDING.sub("", last_part(cell).lower()) in self._exact for cell in cells)
+
     def find(self, cells: Sequence[str], note: Note) -> list[str | None]:
         """Return each row's picture as a path; notes rows and pictures without a partner.
 
@@ -225,13 +229,14 @@ def find_id_columns(table: Table, pictures: Pictures) -> list[str]:
     found = {name: sum(map(bool, map(pictures.named, table.columns[name]))) for name in named}
     if 2 * max(found.values(), default=0) < len(table):
         # Any other column, if it names the pictures' files letter by letter.
-        stems = {os.path.splitext(os.path.basename(path))[0].lower() for path in pictures.files}
         for name in others:
-            hits = sum(_ENDING.sub("", last_part(c).lower()) in stems for c in table.columns[name])
+            hits = pictures.exact(table.columns[name])
             if 2 * hits > len(table):
                 found[name] = hits
     if found:
-        return sorted(found, key=lambda name: -found[name])
+        # Of two that find as many, the one that writes the files' own names: by its number alone,
+        # TMDB's 86001 would be taken for the picture tt0086001.jpg of another film.
+        return sorted(found, key=lambda name: (-found[name], -pictures.exact(table.columns[name])))
     raise DataError(
         f"{table.path} has no column of ids or file names. Name it one of "
         f"{', '.join(ID_COLUMNS[:12])}; its columns are "

@@ -51,9 +51,9 @@ def read_table(path: Path) -> Table:
     limit = csv.field_size_limit(LONGEST_LINE)
     try:
         with _open(path) as file:
-            header, separator = _read_header(file, path)
+            header, separator, first = _read_header(file, path)
             lines = list(_lines(file, path))
-        rows = _rows(lines, separator, len(header), path)
+        rows = _rows(lines, separator, len(header), path, first)
     except UnicodeError:
         raise DataError(
             f"{path} is neither UTF-8 nor Windows-1252 text; save it as UTF-8."
@@ -102,10 +102,11 @@ def _open(path: Path) -> io.TextIOWrapper:
     return open(path, encoding="utf-8-sig", newline="")
 
 
-def _read_header(file: io.TextIOWrapper, path: Path) -> tuple[list[str], str]:
-    line = file.readline(LONGEST_LINE)
+def _read_header(file: io.TextIOWrapper, path: Path) -> tuple[list[str], str, int]:
+    """Return the column names, the separator, and the number of the line after the header."""
+    line, first = file.readline(LONGEST_LINE), 2
     if line.lower().startswith("sep=") and len(line.strip()) == 5:  # a hint for Excel
-        line = file.readline(LONGEST_LINE)
+        line, first = file.readline(LONGEST_LINE), 3
     if "\0" in line:
         raise DataError(f"{path} cannot be read as a CSV: it is no text; save it as CSV in UTF-8.")
     separator = max(SEPARATORS, key=line.count)
@@ -116,7 +117,7 @@ def _read_header(file: io.TextIOWrapper, path: Path) -> tuple[list[str], str]:
     counts = Counter(name.lower() for name in header if name)
     if doubled := [name for name, count in counts.items() if count > 1]:
         raise DataError(f"{path} has two columns named {doubled[0]!r}: rename or delete one.")
-    return header, separator
+    return header, separator, first
 
 
 def _lines(file: io.TextIOWrapper, path: Path) -> Iterator[str]:
@@ -126,10 +127,12 @@ def _lines(file: io.TextIOWrapper, path: Path) -> Iterator[str]:
         yield line
 
 
-def _rows(lines: list[str], separator: str, width: int, path: Path) -> list[tuple[int, list[str]]]:
+def _rows(
+    lines: list[str], separator: str, width: int, path: Path, first: int
+) -> list[tuple[int, list[str]]]:
     """Split lines into `(number of the line, cells)`; refuses a quote that swallows rows."""
     reader = csv.reader([*lines, _END], delimiter=separator, skipinitialspace=True)
-    rows, begins, row = [], 2, []
+    rows, begins, row = [], first, []
     while row != [_END]:
         try:
             row = next(reader)
@@ -139,14 +142,14 @@ def _rows(lines: list[str], separator: str, width: int, path: Path) -> list[tupl
         swallowed = any('"' in cell and _holds_rows(cell, separator, width) for cell in row)
         if swallowed or (row and row[-1].endswith(_END) and row != [_END]):
             if separator == "\t":  # IMDb's tables, where a quote is a letter like any other
-                return [(n, _unquoted(line)) for n, line in enumerate(lines, 2) if line.strip()]
+                return [(n, _unquoted(line)) for n, line in enumerate(lines, first) if line.strip()]
             raise DataError(
                 f"{path}, line {begins}: a quote is opened and not closed, which hides the rows "
                 'after it; close it, or write "" for a quote inside a cell.'
             )
         if any(row) and row != [_END]:
             rows.append((begins, row))
-        begins = reader.line_num + 2
+        begins = reader.line_num + first
     return rows
 
 
