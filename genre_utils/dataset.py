@@ -93,7 +93,7 @@ class Dataset:
     limit: int = 0  # the number that was asked for, 0 for all
 
     def part(self, split: str) -> pd.DataFrame:
-        """Give the rows of one split; without the unlabelled ones unless it is the test set."""
+        """Return the rows of one split; without the unlabelled ones unless it is the test set."""
         rows = self.posters[self.posters["split"] == split]
         return rows if split == "test" else rows[~rows["unlabelled"]]
 
@@ -105,7 +105,7 @@ class Dataset:
         return posters
 
     def labels(self, posters: pd.DataFrame) -> np.ndarray:
-        """Give the multi-hot labels of some rows, int8 `(n, len(genres))`."""
+        """Return the multi-hot labels of some rows, int8 `(n, len(genres))`."""
         return posters[list(self.genres)].to_numpy(np.int8)
 
     def check_parts(self) -> None:
@@ -192,7 +192,7 @@ def load_dataset(source: Source | str | Path = "", limit: int = 0, seed: int = 0
 
 
 def fingerprint(data: Dataset) -> str:
-    """Give a hash of all that training depends on: ids, split and labels, in their order."""
+    """Return a hash of all that training depends on: ids, split and labels, in their order."""
     table = data.posters.drop(columns="path").to_csv(index=False)
     return hashlib.sha256(table.encode()).hexdigest()[:16]
 

@@ -98,18 +98,18 @@ def evaluate(
 
 
 def evaluate_systems(
-    judged: Mapping[str, tuple[str, np.ndarray]],
+    scored: Mapping[str, tuple[str, np.ndarray]],
     labels: Mapping[str, np.ndarray],
     data: Dataset,
     thresholds: np.ndarray,
 ) -> dict[str, dict]:
     """Return `evaluate` of each system, and of the baselines on `"test"`, by name.
 
-    `judged` has a system's split and its scores `(n, genres)`; `labels` are multi-hot by split.
+    `scored` has a system's split and its scores `(n, genres)`; `labels` are multi-hot by split.
     """
     results = {
         system: evaluate(labels[split], scores, data.genres, thresholds, data.has_missing_column)
-        for system, (split, scores) in judged.items()
+        for system, (split, scores) in scored.items()
     }
     guesses = baselines(labels["train"], labels["test"], data.genres, data.has_missing_column)
     return results | {f"{name}, test": result for name, result in guesses.items()}

@@ -50,13 +50,13 @@ def main() -> None:
 
 
 def repository(address: str) -> str:
-    """Give `OWNER/NAME` of an address; empty when it is not one of GitHub."""
+    """Return `OWNER/NAME` of an address; empty when it is not one of GitHub."""
     found = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(\.git)?/?", address.strip())
     return found[1] if found else ""
 
 
 def filled_in(file: Path, path: str) -> str:
-    """Give a file's text with badges and clone address of `OWNER/NAME`; empty: without."""
+    """Return a file's text with badges and clone address of `OWNER/NAME`; empty: without."""
     names = NOTEBOOKS if file == README else (file.stem,)
     badges = [
         f"[![{what}: {name}]({image})]({link.format(path=path, name=name)})"

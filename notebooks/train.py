@@ -445,12 +445,12 @@ save_model(run.folder, *model, rows["id"], how, rows["path"], training.start_car
 # %%
 saved = load_model(run.folder)
 name = " + ".join(names.values()) + " and words" * read_text
-judged = {}
+scored = {}
 for split in dataset.SPLITS[len(fit_splits) :]:
     answer = partial(logits_of, split, saved.network, [saved.words] * read_text)
     answers = run.kept(f"{split}_logits", answer)
     systems = fusion.ablations(saved.sums, answers, has_text[split], name)
-    judged |= {f"{system}, {split}": (split, scores) for system, scores in systems.items()}
+    scored |= {f"{system}, {split}": (split, scores) for system, scores in systems.items()}
 
 # %% [markdown]
 # The metrics, with 95 % intervals from a thousand bootstrap draws of posters. Thresholds were tuned
@@ -460,7 +460,7 @@ for split in dataset.SPLITS[len(fit_splits) :]:
 # zeros are only chance:
 
 # %%
-results = evaluation.evaluate_systems(judged, labels, data, saved.thresholds)
+results = evaluation.evaluate_systems(scored, labels, data, saved.thresholds)
 evaluation.comparison(results).round(3)
 
 # %% [markdown]

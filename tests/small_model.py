@@ -24,10 +24,10 @@ def make_small_model(folder: Path) -> Path:
         words = models.build_words_model(minilm.build_encoder(), GENRES)
     finally:
         minilm.LAYERS = deep
-    towers = ("picture", "sentence", "ngrams")
+    parts = ("picture", "sentence", "ngrams")
     sums = {
         "picture": LogisticFusion({"picture": np.ones(3)}, np.zeros(3)),
-        "both": LogisticFusion({tower: np.ones(3) for tower in towers}, np.zeros(3)),
+        "both": LogisticFusion({part: np.ones(3) for part in parts}, np.zeros(3)),
     }
     save_model(
         folder,

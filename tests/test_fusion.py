@@ -12,7 +12,7 @@ GENRES = ("a", "b", "c")
 
 @pytest.fixture
 def world():
-    """Two towers see two halves of the truth; both shout: their logits are four times too large."""
+    """Two parts see two halves of the truth; both shout: their logits are four times too large."""
     rng = np.random.default_rng(0)
     seen, said = rng.normal(size=(2, 4000, 3))
     labels = rng.random((4000, 3)) < expit(seen + 2 * said - 1)
@@ -20,9 +20,9 @@ def world():
 
 
 def test_the_sum_finds_the_weights_and_is_calibrated(world):
-    towers, labels = world
-    train = {name: logits[:2000] for name, logits in towers.items()}
-    test = {name: logits[2000:] for name, logits in towers.items()}
+    parts, labels = world
+    train = {name: logits[:2000] for name, logits in parts.items()}
+    test = {name: logits[2000:] for name, logits in parts.items()}
     fitted = fit_fusion(train, labels[:2000])
     assert fitted.weights["picture"] == pytest.approx(0.25, abs=0.05)
     assert fitted.weights["words"] == pytest.approx(0.5, abs=0.07)
@@ -33,51 +33,51 @@ def test_the_sum_finds_the_weights_and_is_calibrated(world):
 
 
 def test_a_genre_without_positives_gets_the_shared_weights_and_stays_finite(world):
-    towers, labels = world
+    parts, labels = world
     labels = labels.copy()
     labels[:, 2] = 0
-    fitted = fit_fusion(towers, labels)
+    fitted = fit_fusion(parts, labels)
     assert np.isfinite(fitted.bias).all() and fitted.bias[2] < fitted.bias[:2].min()
     assert fitted.weights["words"][2] > 0
 
 
 def test_fusions_exist_for_what_there_is(world):
-    towers, labels = world
+    parts, labels = world
     has_text = np.arange(4000) % 2 == 0
-    assert set(fit_fusions({"picture": towers["picture"]}, labels, has_text)) == {"picture"}
-    sums = fit_fusions(towers, labels, has_text)
+    assert set(fit_fusions({"picture": parts["picture"]}, labels, has_text)) == {"picture"}
+    sums = fit_fusions(parts, labels, has_text)
     assert {name: set(one.weights) for name, one in sums.items()} == {
         "picture": {"picture"},
         "words": {"words"},
         "both": {"picture", "words"},
     }
-    systems = ablations(sums, towers, has_text, "both")
+    systems = ablations(sums, parts, has_text, "both")
     assert set(systems) == {"both", "picture alone", "words alone"}
     figures = {name: macro_average_precision(labels, scores) for name, scores in systems.items()}
     assert figures["both"] > figures["picture alone"] and figures["words alone"] > 0.5
-    assert set(ablations(sums, {"picture": towers["picture"]}, has_text, "all")) == {"all"}
+    assert set(ablations(sums, {"picture": parts["picture"]}, has_text, "all")) == {"all"}
 
 
 def test_posters_without_words_get_the_picture_s_answer(world):
-    towers, labels = world
+    parts, labels = world
     sums = {
-        "picture": fit_fusion({"picture": towers["picture"]}, labels),
-        "both": fit_fusion(towers, labels),
+        "picture": fit_fusion({"picture": parts["picture"]}, labels),
+        "both": fit_fusion(parts, labels),
     }
-    worded = np.arange(4000) % 2 == 0
-    scores, moved = fuse(sums, towers, worded)
-    alone = sums["picture"].scores(towers)
-    np.testing.assert_array_equal(scores[~worded], alone[~worded])
-    np.testing.assert_allclose(scores, alone + moved)
-    assert np.abs(moved[worded]).mean() > 0.05 and not moved[~worded].any()
-    np.testing.assert_array_equal(fuse(sums, {"picture": towers["picture"]}, worded)[0], alone)
+    has_text = np.arange(4000) % 2 == 0
+    scores, effect = fuse(sums, parts, has_text)
+    alone = sums["picture"].scores(parts)
+    np.testing.assert_array_equal(scores[~has_text], alone[~has_text])
+    np.testing.assert_allclose(scores, alone + effect)
+    assert np.abs(effect[has_text]).mean() > 0.05 and not effect[~has_text].any()
+    np.testing.assert_array_equal(fuse(sums, {"picture": parts["picture"]}, has_text)[0], alone)
 
 
 def test_a_card_gives_the_same_sum_and_refuses_other_genres(world):
-    towers, labels = world
-    fitted = fit_fusion(towers, labels)
+    parts, labels = world
+    fitted = fit_fusion(parts, labels)
     again = from_card(json.loads(json.dumps(to_card(fitted))), GENRES)
-    np.testing.assert_allclose(again.logits(towers), fitted.logits(towers), atol=1e-4)
+    np.testing.assert_allclose(again.logits(parts), fitted.logits(parts), atol=1e-4)
     with pytest.raises(ValueError, match="genres"):
         from_card(to_card(fitted), ("a", "b"))
 

@@ -207,7 +207,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _measure(text: str, tracking: float) -> float:
-    """Give the width of a text in units of its size."""
+    """Return the width of a text in units of its size."""
     letters = sum(_font(100).getlength(letter) for letter in text) / 100
     return letters + tracking * (len(text) - 1)
 
