@@ -29,7 +29,7 @@ class NotebookBar(tqdm):
 
 def bar(*args: Any, **options: Any) -> tqdm:
     """Return a bar, used as tqdm is; work of under three seconds stays silent."""
-    options |= {"delay": 3, "mininterval": 1}
+    options = {"delay": 3, "mininterval": 1} | options
     if "ipykernel" in sys.modules:
         return NotebookBar(*args, file=io.StringIO(), **options)
     return tqdm(*args, **options)
