@@ -19,7 +19,7 @@ from genre_utils.images import SUFFIXES, PosterError, read_poster, resize_poster
 from genre_utils.networks import RuntimeNetwork
 from genre_utils.ocr import Line, Reader, ReadingError, WordCache, hash_file, workers
 from genre_utils.saved_model import RELEASED, SavedModel, load_model
-from genre_utils.support import printable, progress
+from genre_utils.support import printable, progress, walk
 from genre_utils.text import join_lines
 
 if TYPE_CHECKING:  # a command that writes no table starts without it
@@ -257,32 +257,11 @@ def _count(images: Any) -> int | None:
 
 def _list_folder(folder: Path) -> Iterator[tuple[str, str]]:
     empty = True
-    for path in _walk(os.fspath(folder)):
+    for path in walk(os.fspath(folder), SUFFIXES):
         empty = False
         yield _display(os.path.relpath(path, folder)), path
     if empty:
         yield _display(folder), os.fspath(folder)
-
-
-def _walk(folder: str) -> Iterator[str]:
-    """Yield the files of a folder and below in order; the names of whole trees are never held."""
-    # Folders and files still to come, the next one last: folders may nest a thousand deep.
-    left: list[str | os.DirEntry] = [folder]
-    while left:
-        entry = left.pop()
-        if not isinstance(entry, str):
-            # A folder with a picture's ending was meant as a picture: name it instead of walking
-            # by. A link to a folder may lead in a circle: it is named, and not followed.
-            if entry.is_symlink() or not entry.is_dir() or entry.name.lower().endswith(SUFFIXES):
-                yield entry.path
-            if not entry.is_dir(follow_symlinks=False):
-                continue
-        path = os.fspath(entry)
-        try:
-            with os.scandir(path) as found:
-                left += sorted(found, key=lambda one: one.name, reverse=True)
-        except OSError:
-            yield path  # whoever reads it names it
 
 
 def _display(path: str | os.PathLike) -> str:

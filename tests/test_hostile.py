@@ -20,6 +20,7 @@ from genre_utils import images
 from genre_utils.__main__ import main
 from genre_utils.images import PosterError, read_poster
 from genre_utils.predictor import list_posters
+from genre_utils.support import jpeg, limits
 
 SOURCES = odd_pictures.sources()
 
@@ -148,7 +149,7 @@ def test_a_cut_picture_that_somebody_else_opened_is_named():
 
 
 def test_a_large_picture_is_shrunk_whatever_its_mode(monkeypatch):
-    monkeypatch.setattr(images, "KEPT_PIXELS", 1200)
+    monkeypatch.setattr(limits, "KEPT_PIXELS", 1200)
     image = odd_pictures.picture()
     palette = image.quantize(200)
     for sort, kind, options in (
@@ -167,7 +168,7 @@ def test_a_large_picture_is_shrunk_whatever_its_mode(monkeypatch):
         small = read_poster(content)
         assert small.shape == (45, 30, 3), (sort.mode, kind)
         with monkeypatch.context() as patch:
-            patch.setattr(images, "KEPT_PIXELS", 10**6)
+            patch.setattr(limits, "KEPT_PIXELS", 10**6)
             whole = read_poster(content).reshape(45, 2, 30, 2, 3).mean(axis=(1, 3))
         assert np.abs(small - whole).mean() < 4, (sort.mode, kind, options)
 
@@ -183,7 +184,7 @@ def test_a_photograph_is_decoded_at_a_part_of_its_size(monkeypatch):
     monkeypatch.setattr(
         images.JpegImageFile, "draft", lambda self, mode, size: asked.append(size), raising=True
     )
-    monkeypatch.setattr(images, "KEPT_PIXELS", 600)
+    monkeypatch.setattr(limits, "KEPT_PIXELS", 600)
     read_poster(odd_pictures.save(odd_pictures.picture(), "JPEG"))
     assert asked == [(20, 30)]
 
@@ -212,12 +213,12 @@ def test_one_large_picture_is_decoded_at_a_time(monkeypatch):
         return max(most)
 
     assert read_four() > 1  # small ones side by side
-    monkeypatch.setattr(images, "KEPT_PIXELS", 600)
+    monkeypatch.setattr(limits, "KEPT_PIXELS", 600)
     assert read_four() == 1
 
 
 def count_scans(content: bytes) -> int:
-    return sum(marker == images._JPEG_SCAN for marker, _ in images._jpeg_segments(content))
+    return sum(marker == jpeg._SCAN for marker, _ in jpeg._segments(content))
 
 
 def test_passes_of_a_thumbnail_do_not_count():
@@ -230,7 +231,7 @@ def test_passes_of_a_thumbnail_do_not_count():
 
 
 def test_a_jpeg_too_long_to_count_is_refused(monkeypatch):
-    monkeypatch.setattr(images, "LARGEST_JPEG", 1000)
+    monkeypatch.setattr(jpeg, "LARGEST_JPEG", 1000)
     with pytest.raises(PosterError, match="is no poster"):
         read_poster(odd_pictures.save(odd_pictures.picture(), "JPEG") + b"\0" * 1000)
 

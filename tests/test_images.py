@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from genre_utils import images
 from genre_utils.images import PosterError, enlarged, poster_size, read_poster, resize_poster
 from genre_utils.sources.sample import draw_poster
+from genre_utils.support import limits
 
 
 def near(a: np.ndarray, b: np.ndarray) -> float:
@@ -98,7 +98,7 @@ def test_what_holds_no_pixels_is_refused(source, reason):
 @pytest.mark.parametrize(("kind", "limit"), [("BMP", "MAX_PIXELS"), ("JPEG", "MAX_JPEG_PIXELS")])
 def test_pixels_are_limited_before_they_are_decoded(encode, monkeypatch, kind, limit):
     bomb = encode(Image.new("RGB", (11, 10)), kind)
-    monkeypatch.setattr(images, limit, 100)
+    monkeypatch.setattr(limits, limit, 100)
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded a bomb"))
     with pytest.raises(PosterError, match="over the limit"):
         read_poster(bomb, "bomb")

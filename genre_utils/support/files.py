@@ -80,6 +80,31 @@ def make_writable(folder: Path) -> None:
     check_writable(folder)
 
 
+def walk(folder: str, suffixes: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the files of a folder and below in order; the names of whole trees are never held.
+
+    A folder named as a file, with one of the `suffixes`, is yielded too, and so is one that may not
+    be opened: whoever reads it says what is wrong.
+    """
+    # Folders and files still to come, the next one last: folders may nest a thousand deep.
+    left: list[str | os.DirEntry] = [folder]
+    while left:
+        entry = left.pop()
+        if not isinstance(entry, str):
+            # A folder with a picture's ending was meant as a picture: name it instead of walking
+            # by. A link to a folder may lead in a circle: it is named, and not followed.
+            if entry.is_symlink() or not entry.is_dir() or entry.name.lower().endswith(suffixes):
+                yield entry.path
+            if not entry.is_dir(follow_symlinks=False):
+                continue
+        path = os.fspath(entry)
+        try:
+            with os.scandir(path) as found:
+                left += sorted(found, key=lambda one: one.name, reverse=True)
+        except OSError:
+            yield path
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented UTF-8 JSON, whole or not at all."""
     with replacing(path) as temporary:
