@@ -260,16 +260,17 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _write_tables(options: argparse.Namespace, log: Any, genres: Sequence[str]) -> int:
     from genre_utils.apps import catalogue
+    from genre_utils.predictor import table_rows
 
     top = None if options.all_genres else options.top
     names = genres if options.all_genres else ("rank", "genre", "score")
     if options.csv:
         columns = ("poster", *names, "error")
-        catalogue.write_csv(catalogue.rows(log, genres, top), columns, options.csv)
+        catalogue.write_csv(table_rows(log.read(), genres, top), columns, options.csv)
     if options.json:
-        catalogue.write_json(catalogue.rows(log, genres, top), options.json)
+        catalogue.write_json(table_rows(log.read(), genres, top), options.json)
     if not (options.csv or options.json):
-        good = (row for row in catalogue.rows(log, genres, top) if not row.pop("error"))
+        good = (row for row in table_rows(log.read(), genres, top) if not row.pop("error"))
         catalogue.print_table(list(good))
     predicted = any(error is None for _, _, error in log.read())
     return PREDICTED if predicted else NOTHING_PREDICTED
@@ -391,8 +392,8 @@ def _export(options: argparse.Namespace) -> int:
     from genre_utils.apps import export
 
     if options.convert:
-        saved_model.convert_model(Path(options.convert))
-        print(f"{options.convert} has format {saved_model.FORMAT} now.")
+        export.convert_model(Path(options.convert))
+        print(f"{options.convert} has format {export.FORMAT} now.")
         return PREDICTED
     folder = _writable_model(options)
     data = None
@@ -405,7 +406,7 @@ def _export(options: argparse.Namespace) -> int:
             if data:
                 paths = data.part("train")["path"]
                 pixels = export.calibration_pixels(paths, before.image_size)
-            saved_model.to_int8(folder, pixels)
+            export.to_int8(folder, pixels)
         for file in export.export_model(folder, options.format, options.int8):
             print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     if data:

@@ -93,29 +93,19 @@ class Predictor:
         one row with only `poster` and `error` filled. Raises `ValueError` unless `top` is at least
         1.
         """
-        import pandas as pd
-
         check_top(top)
-        rows = []
-        for found in self.stream(images):
-            if found.error:
-                rows.append((found.poster, None, None, None, found.error))
-                continue
-            for rank, g in enumerate(highest(found.scores, top), start=1):
-                rows.append((found.poster, rank, self.genres[g], float(found.scores[g]), None))
-        table = pd.DataFrame(rows, columns=["poster", "rank", "genre", "score", "error"])
-        return table.astype({"rank": "Int64", "score": "float64"})
+        return top_table(self._found(images), self.genres, top)
 
     def predict_all(self, images: Any) -> pd.DataFrame:
         """Return every genre's score: `poster`, one column a genre in model order, `error`."""
         import pandas as pd
 
-        missing = [np.nan] * len(self.genres)
-        rows = [
-            (found.poster, *(missing if found.error else found.scores.tolist()), found.error)
-            for found in self.stream(images)
-        ]
-        return pd.DataFrame(rows, columns=["poster", *self.genres, "error"])
+        rows = table_rows(self._found(images), self.genres)
+        table = pd.DataFrame(rows, columns=["poster", *self.genres, "error"])
+        return table.astype(dict.fromkeys(self.genres, "float64"))
+
+    def _found(self, images: Any) -> Iterator[tuple[str, np.ndarray | None, str | None]]:
+        return ((one.poster, one.scores, one.error) for one in self.stream(images))
 
     def stream(self, images: Any) -> Iterator[Prediction]:
         """Yield a `Prediction` for each poster, in order, as the batches are done.
@@ -233,6 +223,40 @@ def highest(scores: np.ndarray, top: int) -> np.ndarray:
     return np.argsort(-scores, kind="stable")[:top]
 
 
+def table_rows(
+    found: Iterable[tuple[str, np.ndarray | None, str | None]],
+    genres: Sequence[str],
+    top: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table: the `top` genres of each poster, or with `None` all in one row.
+
+    `found` has each poster's name, scores `(genres,)` and error. One that could not be read is a
+    row with `poster` and `error` alone.
+    """
+    names = genres if top is None else ("rank", "genre", "score")
+    for poster, scores, error in found:
+        if error:
+            rows = [(None,) * len(names)]
+        elif top is None:
+            rows = [scores.tolist()]
+        else:
+            best = enumerate(highest(scores, top), start=1)
+            rows = [(rank, genres[g], float(scores[g])) for rank, g in best]
+        for row in rows:
+            yield {"poster": poster, **dict(zip(names, row, strict=True)), "error": error or None}
+
+
+def top_table(
+    found: Iterable[tuple[str, np.ndarray | None, str | None]], genres: Sequence[str], top: int
+) -> pd.DataFrame:
+    """Return `table_rows` as a table with the columns that `Predictor.predict` explains."""
+    import pandas as pd
+
+    columns = ["poster", "rank", "genre", "score", "error"]
+    table = pd.DataFrame(table_rows(found, genres, top), columns=columns)
+    return table.astype({"rank": "Int64", "score": "float64"})
+
+
 def list_posters(images: Any) -> Iterator[tuple[str, Any]]:
     """Yield `(name, source)` for one or many posters; a folder gives every file in and below it.
 
@@ -245,7 +269,12 @@ def list_posters(images: Any) -> Iterator[tuple[str, Any]]:
         if not isinstance(source, (str, os.PathLike)):
             yield f"image {number}", source
         elif os.path.isdir(source):
-            yield from _list_folder(Path(source))
+            nothing = True
+            for path in walk(os.fspath(source), SUFFIXES):
+                nothing = False
+                yield _display(os.path.relpath(path, source)), path
+            if nothing:
+                yield _display(source), os.fspath(source)
         else:
             yield _display(source), source
 
@@ -253,15 +282,6 @@ def list_posters(images: Any) -> Iterator[tuple[str, Any]]:
 def _count(images: Any) -> int | None:
     """Count the posters to come; `None` for an iterator, which would be used up by it."""
     return None if isinstance(images, Iterator) else sum(1 for _ in list_posters(images))
-
-
-def _list_folder(folder: Path) -> Iterator[tuple[str, str]]:
-    empty = True
-    for path in walk(os.fspath(folder), SUFFIXES):
-        empty = False
-        yield _display(os.path.relpath(path, folder)), path
-    if empty:
-        yield _display(folder), os.fspath(folder)
 
 
 def _display(path: str | os.PathLike) -> str:

@@ -9,7 +9,6 @@ names. Keras and ONNX Runtime both compute a network from these files.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,16 +21,19 @@ import numpy as np
 
 from genre_utils import fusion
 from genre_utils.fusion import LogisticFusion
-from genre_utils.genres import RESERVED
 from genre_utils.networks import (
-    MAX_WEIGHTS,
+    FORMAT,
     TOKENIZER,
     ModelError,
     RuntimeNetwork,
+    check_card,
+    check_file,
     check_tokenizer,
     load_folder_network,
+    read_card,
     run_on_words,
     save_folder_network,
+    sha256_of,
     tokenize,
 )
 from genre_utils.sources import normal_id, spellings
@@ -41,7 +43,6 @@ from genre_utils.text import NgramModel
 if TYPE_CHECKING:  # Keras is imported where it loads or saves: seconds that prediction can spare
     import keras
 
-FORMAT = 3
 PICTURE_FILES = ("picture.json", "picture.safetensors")
 NGRAMS_FILE, TOKENIZER_FILE = "ngrams.npz", "tokenizer.json"
 TEXT_FILES = ("text.json", "text.safetensors", NGRAMS_FILE, TOKENIZER_FILE)
@@ -50,7 +51,6 @@ TEXT_FILES = ("text.json", "text.safetensors", NGRAMS_FILE, TOKENIZER_FILE)
 KNOWN_FILES = (*PICTURE_FILES, *TEXT_FILES)
 RELEASED = Path(__file__).parent / "released"
 TEXTS, RUNTIME_TEXTS = 64, 8  # that the text network sees at once
-MAX_SIDE = 2048  # pixels; a training allows 1024 across
 PICTURES = "training_pictures"
 
 
@@ -196,33 +196,6 @@ def add_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     write_json(folder / "model.json", {**card, "metrics": metrics})
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """Read `model.json`, whose keys `Card` explains; raises `ModelError` when it cannot be used."""
-    file = folder / "model.json"
-    if folder.is_file():
-        raise ModelError(
-            f"{folder} is a file, and a model is a folder with a model.json: give the OUTPUT_DIR "
-            "of a finished training. Models of other kinds (.h5, .keras, pickles) are not loaded."
-        )
-    if not file.is_file():
-        raise ModelError(
-            f"{folder} holds no trained model (no model.json). Give the OUTPUT_DIR of a finished "
-            "training, or leave --model out to use the released model."
-        )
-    card = _read_json(file)
-    if isinstance(card, dict) and card.get("format") == FORMAT - 1:
-        raise ModelError(
-            f"{folder} has format {FORMAT - 1}, of the version before. Convert it once: "
-            f"poster-genres export --convert {folder}"
-        )
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise ModelError(
-            f"{file} does not say that it has format {FORMAT}, the one this version reads. "
-            "Update poster-genres or train the model again."
-        )
-    return card
-
-
 def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = False) -> SavedModel:
     """Load a model folder, by default the released one; without its text it loads faster.
 
@@ -243,8 +216,8 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
     if strange := sorted(set(files) - set(KNOWN_FILES)):
         raise ModelError(f"{folder / 'model.json'} names a file that no model has: {strange[0]!r}.")
     for name in (*PICTURE_FILES, *(TEXT_FILES if has_text else ())):
-        _check_file(folder, name, files)
-    _check_card(card, folder)
+        check_file(folder, name, files)
+    check_card(card, [field.name for field in fields(Card)], folder)
     network = load_folder_network(folder / PICTURE_FILES[0], runtime)
     words = None
     try:
@@ -276,120 +249,6 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
     return SavedModel(network, words, sums, genres, np.asarray(card["thresholds"]), size, card)
 
 
-def convert_model(folder: Path, target: Path | None = None) -> None:
-    """Write a folder of format 2 as one of format 3, in its place or to `target`.
-
-    Its `.keras` files are judged by `check_network` before Keras opens them. The metrics stay: half
-    precision is what the weights had. Raises `ModelError`.
-    """
-    from genre_utils.networks import load_network
-
-    card = _read_json(folder / "model.json")
-    if not isinstance(card, dict) or card.get("format") != FORMAT - 1:
-        raise ModelError(f"{folder} holds no model of format {FORMAT - 1}: nothing to convert.")
-    old = {"picture": "model.keras", "text": "words.keras"}
-    files = card.get("sha256")
-    if not isinstance(files, dict):
-        raise ModelError(f"{folder / 'model.json'} names no files; train the model again.")
-    has_text = old["text"] in files
-    for name in (old["picture"], *((old["text"], *TEXT_FILES[2:]) if has_text else ())):
-        _check_file(folder, name, files)
-    card = {PICTURES: [], **card, "format": FORMAT}
-    card = {key: card.get(key) for key in _keys()}
-    _check_card(card, folder)
-    target = target or folder
-    target.mkdir(parents=True, exist_ok=True)
-    with naming_full_disks(target):
-        for part in old if has_text else ("picture",):
-            save_folder_network(load_network(folder / old[part]), target / f"{part}.json")
-        if target != folder:
-            for name in TEXT_FILES[2:] if has_text else ():
-                shutil.copyfile(folder / name, target / name)
-        written = KNOWN_FILES if has_text else PICTURE_FILES
-        card["sha256"] = {name: sha256_of(target / name) for name in written}
-        write_json(target / "model.json", card)
-    if target == folder:
-        for name in (*old.values(), "model.onnx", "words.onnx"):
-            (folder / name).unlink(missing_ok=True)
-
-
-def to_int8(folder: Path, calibration: np.ndarray | None = None) -> None:
-    """Round the networks of a saved model to 8 bits, in place; see `save_model`."""
-    model = load_model(folder)
-    save_model(
-        folder,
-        model.network,
-        model.words,
-        model.sums,
-        model.genres,
-        model.thresholds,
-        [],
-        model.card["training"],
-        int8=True,
-        calibration=calibration,
-    )
-    card = read_card(folder)
-    kept = ("metrics", "training_ids", "training_ids_sha256", PICTURES)
-    write_json(folder / "model.json", card | {key: model.card[key] for key in kept})
-
-
-def _keys() -> list[str]:
-    return [field.name for field in fields(Card)]
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(
-            f"{file} cannot be read ({error}); train or copy the model again."
-        ) from None
-
-
-def _check_card(card: dict[str, Any], folder: Path) -> None:
-    """Check what the card says by itself, before a network is built."""
-    try:
-        genres, thresholds = card["genres"], np.asarray(card["thresholds"], float)
-        sums = [fusion.from_card(fitted, genres) for fitted in card["sums"].values()]
-        sides = [side for side in card["image_size"] if 1 <= side <= MAX_SIDE]
-        sound = set(card) >= set(_keys())
-        sound = sound and len(set(genres)) == len(genres) == len(thresholds) and len(sides) == 2
-        sound = sound and all(isinstance(genre, str) and genre for genre in genres)
-        sound = sound and "picture" in card["sums"]
-        sound = sound and ((thresholds >= 0) & (thresholds <= 1)).all()
-        for fitted in sums:
-            sound = sound and np.isfinite([fitted.bias, *fitted.weights.values()]).all()
-        sound = sound and all(isinstance(poster, str) for poster in card["training_ids"])
-        sound = sound and all(isinstance(picture, str) for picture in card[PICTURES])
-        sound = sound and not set(genres) & set(RESERVED)
-        figures = card["metrics"]
-        sound = sound and isinstance(card["training"], dict) and isinstance(figures, dict)
-        sound = sound and all(isinstance(measured, dict) for measured in figures.values())
-    except Exception as error:
-        raise ModelError(
-            f"{folder / 'model.json'} cannot be understood ({str(error)[:200]}): copy the whole "
-            "folder again, or train the model again."
-        ) from None
-    if not sound:
-        raise ModelError(
-            f"{folder / 'model.json'} contradicts itself: its genres, thresholds, sums or sizes do "
-            "not fit each other. Copy the whole folder again."
-        )
-
-
-def _check_file(folder: Path, name: str, files: Mapping[str, str]) -> None:
-    file = folder / name
-    if name not in files or not file.is_file():
-        raise ModelError(f"{file} is missing; copy the whole model folder, or train again.")
-    if file.stat().st_size > MAX_WEIGHTS:
-        raise ModelError(f"{file} is larger than any file of this project: it is not loaded.")
-    if sha256_of(file) != files[name]:
-        raise ModelError(
-            f"{file} is not the file that model.json was written for (its SHA-256 differs): it is "
-            "damaged or from another training. Copy the whole model folder again."
-        )
-
-
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -402,9 +261,3 @@ def _short_hash(poster: str) -> str:
 def _picture_hash(picture: str | Path) -> str:
     is_hash = isinstance(picture, str) and re.fullmatch("[0-9a-f]{12,64}", picture)
     return (picture if is_hash else sha256_of(Path(picture)))[:12]
-
-
-def sha256_of(file: Path) -> str:
-    """Return the SHA-256 of a model's file, as `model.json` names it."""
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -185,7 +185,7 @@ def test_damaged_or_foreign_folders_are_refused(copy, tmp_path, monkeypatch):
             load_model(copy)
     (copy / "model.json").write_text(json.dumps(card))
     with pytest.raises(ModelError, match="larger than any"):
-        monkeypatch.setattr(saved_model, "MAX_WEIGHTS", 1000)
+        monkeypatch.setattr("genre_utils.networks.card.MAX_WEIGHTS", 1000)
         load_model(copy)
     monkeypatch.undo()
     content = bytearray((copy / "picture.safetensors").read_bytes())

@@ -373,7 +373,7 @@ def test_weights_larger_than_any_of_ours_are_refused(stranger, monkeypatch):
     monkeypatch.setattr("genre_utils.networks.arrays.MAX_WEIGHTS", 1000)
     refuse(stranger, "larger than any file")
     monkeypatch.undo()
-    monkeypatch.setattr(saved_model, "MAX_WEIGHTS", 1000)
+    monkeypatch.setattr("genre_utils.networks.card.MAX_WEIGHTS", 1000)
     refuse(stranger, "larger than any file")
 
 

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from genre_utils.predictor import Prediction, Predictor, highest, list_posters
+from genre_utils.predictor import Prediction, Predictor, list_posters
 from genre_utils.support import (
     harmless,
     lock_file,
@@ -142,24 +142,6 @@ def list_inputs(images: Iterable[Any], own: Collection[str]) -> Iterator[tuple[s
         if is_path and os.path.basename(source) in names and os.path.realpath(source) in own:
             continue
         yield name, source
-
-
-def rows(log: ResumableLog, genres: Sequence[str], top: int | None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table: the `top` genres of each poster, or with `None` all in one row.
-
-    A poster that could not be read is one row with `poster` and `error` alone.
-    """
-    names = genres if top is None else ("rank", "genre", "score")
-    for poster, scores, error in log.read():
-        if error:
-            yield {"poster": poster, **dict.fromkeys(names), "error": error}
-        elif top is None:
-            found = dict(zip(genres, scores.tolist(), strict=True))
-            yield {"poster": poster, **found, "error": None}
-        else:
-            for rank, g in enumerate(highest(scores, top), start=1):
-                found = (rank, genres[g], float(scores[g]))
-                yield {"poster": poster, **dict(zip(names, found, strict=True)), "error": None}
 
 
 def write_csv(table: Iterator[dict[str, Any]], columns: Sequence[str], file: str) -> None:

@@ -7,17 +7,39 @@ gives to ONNX Runtime, with the weights inside. LiteRT files are written by Kera
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from genre_utils.networks import NoGraphError, to_onnx
-from genre_utils.saved_model import PICTURE_FILES, TEXT_FILES, SavedModel, load_model
-from genre_utils.support import replacing
+from genre_utils.networks import (
+    FORMAT,
+    ModelError,
+    NoGraphError,
+    check_card,
+    check_file,
+    load_network,
+    read_card,
+    read_json,
+    save_folder_network,
+    sha256_of,
+    to_onnx,
+)
+from genre_utils.saved_model import (
+    KNOWN_FILES,
+    PICTURE_FILES,
+    PICTURES,
+    TEXT_FILES,
+    Card,
+    SavedModel,
+    load_model,
+    save_model,
+)
+from genre_utils.support import naming_full_disks, replacing, write_json
 
 SUFFIXES = {"onnx": ".onnx", "litert": ".tflite"}
 
@@ -61,6 +83,62 @@ def check_tools(kind: str) -> None:
             f"Keras runs on {keras.backend.backend()} here, and LiteRT is written from "
             "TensorFlow: set KERAS_BACKEND=tensorflow. A model trained on any backend will do."
         )
+
+
+def to_int8(folder: Path, calibration: np.ndarray | None = None) -> None:
+    """Round the networks of a saved model to 8 bits, in place; see `save_model`."""
+    model = load_model(folder)
+    save_model(
+        folder,
+        model.network,
+        model.words,
+        model.sums,
+        model.genres,
+        model.thresholds,
+        [],
+        model.card["training"],
+        int8=True,
+        calibration=calibration,
+    )
+    card = read_card(folder)
+    kept = ("metrics", "training_ids", "training_ids_sha256", PICTURES)
+    write_json(folder / "model.json", card | {key: model.card[key] for key in kept})
+
+
+def convert_model(folder: Path, target: Path | None = None) -> None:
+    """Write a folder of format 2 as one of format 3, in its place or to `target`.
+
+    Its `.keras` files are judged by `check_network` before Keras opens them. The metrics stay: half
+    precision is what the weights had. Raises `ModelError`.
+    """
+    card = read_json(folder / "model.json")
+    if not isinstance(card, dict) or card.get("format") != FORMAT - 1:
+        raise ModelError(f"{folder} holds no model of format {FORMAT - 1}: nothing to convert.")
+    old = {"picture": "model.keras", "text": "words.keras"}
+    files = card.get("sha256")
+    if not isinstance(files, dict):
+        raise ModelError(f"{folder / 'model.json'} names no files; train the model again.")
+    has_text = old["text"] in files
+    for name in (old["picture"], *((old["text"], *TEXT_FILES[2:]) if has_text else ())):
+        check_file(folder, name, files)
+    keys = [field.name for field in fields(Card)]
+    card = {PICTURES: [], **card, "format": FORMAT}
+    card = {key: card.get(key) for key in keys}
+    check_card(card, keys, folder)
+    target = target or folder
+    target.mkdir(parents=True, exist_ok=True)
+    with naming_full_disks(target):
+        for part in old if has_text else ("picture",):
+            save_folder_network(load_network(folder / old[part]), target / f"{part}.json")
+        if target != folder:
+            for name in TEXT_FILES[2:] if has_text else ():
+                shutil.copyfile(folder / name, target / name)
+        written = KNOWN_FILES if has_text else PICTURE_FILES
+        card["sha256"] = {name: sha256_of(target / name) for name in written}
+        write_json(target / "model.json", card)
+    if target == folder:
+        for name in (*old.values(), "model.onnx", "words.onnx"):
+            (folder / name).unlink(missing_ok=True)
 
 
 def compare(
@@ -157,9 +235,3 @@ def _write_litert(network: keras.Model, file: Path, int8: bool) -> None:
     if not int8:
         settings["target_spec"] = {"supported_types": [tf.float16]}
     network.export(str(file), format="litert", verbose=False, **settings)
-
-
-def _signature(network: keras.Model) -> list[keras.InputSpec]:
-    # Keras finds it by itself only in a network that was called, which a loaded one was not.
-    (given,) = network.inputs
-    return [keras.InputSpec(shape=given.shape, dtype=given.dtype, name=given.name)]

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import gradio as gr
 import numpy as np
-import pandas as pd
 from PIL import Image
 from starlette.middleware import Middleware
 
@@ -25,7 +24,7 @@ from genre_utils import plots
 from genre_utils.apps import grad_cam
 from genre_utils.images import read_poster, resize_poster
 from genre_utils.ocr import workers
-from genre_utils.predictor import Predictor, highest
+from genre_utils.predictor import Predictor, highest, top_table
 from genre_utils.sources import draw_sample
 from genre_utils.support import write_csv
 from genre_utils.text import join_lines
@@ -219,19 +218,6 @@ def _row(genre: str, one: PosterResult, g: int) -> str:
     )
 
 
-def table(results: Sequence[PosterResult], genres: Sequence[str], top: int) -> pd.DataFrame:
-    """Lay the `top` genres of some posters out as `predict` does: a row a poster and rank."""
-    rows = []
-    for one in results:
-        if one.error:
-            rows.append((one.name, None, None, None, one.error))
-            continue
-        for rank, g in enumerate(highest(one.scores, top), start=1):
-            rows.append((one.name, rank, genres[g], float(one.scores[g]), None))
-    columns = ["poster", "rank", "genre", "score", "error"]
-    return pd.DataFrame(rows, columns=columns).astype({"rank": "Int64", "score": "float64"})
-
-
 def build_page(predictor: Predictor, folder: Path) -> gr.Blocks:
     """Lay out the page; everything that it writes and serves is below `folder`."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # Gradio's own is shared by all its pages
@@ -241,7 +227,8 @@ def build_page(predictor: Predictor, folder: Path) -> gr.Blocks:
         if not results:
             return "", "", gr.DownloadButton(visible=False)
         file = Path(tempfile.mkdtemp(dir=folder)) / "genres.csv"
-        write_csv(file, table(results, predict.genres, top))
+        found = ((one.name, one.scores, one.error) for one in results)
+        write_csv(file, top_table(found, predict.genres, top))
         return (
             status(results, len(results)),
             cards(results, predict.genres, top),

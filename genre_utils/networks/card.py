@@ -1,0 +1,111 @@
+"""A model folder's `model.json` and its files, checked before they are used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genre_utils.genres import RESERVED
+from genre_utils.networks.arrays import MAX_WEIGHTS, ModelError
+
+FORMAT = 3
+MAX_SIDE = 2048  # pixels; a training allows 1024 across
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Read `model.json`, whose keys `saved_model.Card` explains.
+
+    Raises `ModelError` when it is missing, damaged or of another format.
+    """
+    file = folder / "model.json"
+    if folder.is_file():
+        raise ModelError(
+            f"{folder} is a file, and a model is a folder with a model.json: give the OUTPUT_DIR "
+            "of a finished training. Models of other kinds (.h5, .keras, pickles) are not loaded."
+        )
+    if not file.is_file():
+        raise ModelError(
+            f"{folder} holds no trained model (no model.json). Give the OUTPUT_DIR of a finished "
+            "training, or leave --model out to use the released model."
+        )
+    card = read_json(file)
+    if isinstance(card, dict) and card.get("format") == FORMAT - 1:
+        raise ModelError(
+            f"{folder} has format {FORMAT - 1}, of the version before. Convert it once: "
+            f"poster-genres export --convert {folder}"
+        )
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise ModelError(
+            f"{file} does not say that it has format {FORMAT}, the one this version reads. "
+            "Update poster-genres or train the model again."
+        )
+    return card
+
+
+def read_json(file: Path) -> Any:
+    """Return the content of a JSON file; raises `ModelError` when it cannot be read."""
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{file} cannot be read ({error}); train or copy the model again."
+        ) from None
+
+
+def check_card(card: Mapping[str, Any], keys: Sequence[str], folder: Path) -> None:
+    """Raise `ModelError` where a card lacks one of `keys` or contradicts itself.
+
+    This is what can be said of it before a network is built.
+    """
+    try:
+        genres, thresholds = card["genres"], np.asarray(card["thresholds"], float)
+        sides = [side for side in card["image_size"] if 1 <= side <= MAX_SIDE]
+        sound = set(card) >= set(keys)
+        sound = sound and len(set(genres)) == len(genres) == len(thresholds) and len(sides) == 2
+        sound = sound and all(isinstance(genre, str) and genre for genre in genres)
+        sound = sound and "picture" in card["sums"]
+        sound = sound and ((thresholds >= 0) & (thresholds <= 1)).all()
+        for fitted in card["sums"].values():
+            table = np.asarray([fitted["bias"], *fitted["weights"].values()], float)
+            sound = sound and table.shape[1:] == (len(genres),) and np.isfinite(table).all()
+        sound = sound and all(isinstance(poster, str) for poster in card["training_ids"])
+        sound = sound and all(isinstance(picture, str) for picture in card["training_pictures"])
+        sound = sound and not set(genres) & set(RESERVED)
+        figures = card["metrics"]
+        sound = sound and isinstance(card["training"], dict) and isinstance(figures, dict)
+        sound = sound and all(isinstance(measured, dict) for measured in figures.values())
+    except Exception as error:
+        raise ModelError(
+            f"{folder / 'model.json'} cannot be understood ({str(error)[:200]}): copy the whole "
+            "folder again, or train the model again."
+        ) from None
+    if not sound:
+        raise ModelError(
+            f"{folder / 'model.json'} contradicts itself: its genres, thresholds, sums or sizes do "
+            "not fit each other. Copy the whole folder again."
+        )
+
+
+def check_file(folder: Path, name: str, files: Mapping[str, str]) -> None:
+    """Raise `ModelError` unless a file is there, and is the one whose sum `files` names."""
+    file = folder / name
+    if name not in files or not file.is_file():
+        raise ModelError(f"{file} is missing; copy the whole model folder, or train again.")
+    if file.stat().st_size > MAX_WEIGHTS:
+        raise ModelError(f"{file} is larger than any file of this project: it is not loaded.")
+    if sha256_of(file) != files[name]:
+        raise ModelError(
+            f"{file} is not the file that model.json was written for (its SHA-256 differs): it is "
+            "damaged or from another training. Copy the whole model folder again."
+        )
+
+
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a model's file, as `model.json` names it."""
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
