@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,122 +101,80 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    predict = _command(commands, "predict", "the top genres of posters")
-    predict.add_argument(
-        "paths", nargs="*", type=expand_user, metavar="PATH", help="picture, or folder of pictures"
-    )
-    predict.add_argument(
-        "--list", type=expand_user, metavar="FILE", help="file with a path a line; - reads them"
-    )
+    predict = _command(commands, "predict", "the top genres of posters", _predict)
+    _path(predict, "paths", "picture, or folder of pictures", "PATH", nargs="*")
+    _path(predict, "--list", "file with a path a line; - reads them")
     predict.add_argument("--top", type=int, default=3, help="genres a poster (default: 3)")
-    predict.add_argument(
-        "--all-genres", action="store_true", help="one row a poster, a column for every genre"
-    )
-    predict.add_argument(
-        "--csv", type=expand_user, metavar="FILE", help="write the table as CSV; - prints it"
-    )
-    predict.set_defaults(run=_predict)
-    predict.add_argument(
-        "--parquet", type=expand_user, metavar="DIR", help="with --ray: where the result goes"
-    )
+    _flag(predict, "--all-genres", "one row a poster, a column for every genre")
+    _path(predict, "--csv", "write the table as CSV; - prints it")
+    _path(predict, "--parquet", "with --ray: where the result goes", "DIR")
 
-    evaluate = _command(commands, "evaluate", "score the model on posters with known genres")
-    evaluate.add_argument(
-        "--data", required=True, type=expand_user, metavar="DIR", help="folder of posters, or CSV"
+    evaluate = _command(
+        commands, "evaluate", "score the model on posters with known genres", _evaluate
     )
-    evaluate.add_argument(
-        "--ids", type=expand_user, metavar="FILE", help="ids to score (default: the test set)"
-    )
-    evaluate.add_argument(
-        "--words",
-        type=expand_user,
-        metavar="FILE",
-        help=f"words read before (default: {WORDS_FILE})",
-    )
-    evaluate.set_defaults(run=_evaluate)
+    _path(evaluate, "--data", "folder of posters, or CSV", "DIR", required=True)
+    _path(evaluate, "--ids", "ids to score (default: the test set)")
+    _path(evaluate, "--words", f"words read before (default: {WORDS_FILE})")
 
-    read = _command(commands, "read", "read the words on the posters of a data set")
-    read.add_argument(
-        "--data", required=True, type=expand_user, metavar="DIR", help="folder of posters, or CSV"
-    )
-    read.add_argument(
-        "--words",
-        type=expand_user,
-        metavar="FILE",
-        help=f"where they are kept (default: {WORDS_FILE})",
-    )
-    read.add_argument(
-        "--import",
-        type=expand_user,
-        metavar="FILE",
-        dest="readings",
-        help="take readings made elsewhere first",
-    )
-    read.add_argument(
-        "--anew", action="store_true", help="read again what was read with other settings"
-    )
-    read.set_defaults(run=_read)
+    read = _command(commands, "read", "read the words on the posters of a data set", _read)
+    _path(read, "--data", "folder of posters, or CSV", "DIR", required=True)
+    _path(read, "--words", f"where they are kept (default: {WORDS_FILE})")
+    _path(read, "--import", "take readings made elsewhere first", dest="readings")
+    _flag(read, "--anew", "read again what was read with other settings")
 
-    app = _command(commands, "app", "open a web page to drop posters on")
+    app = _command(commands, "app", "open a web page to drop posters on", _app)
     app.add_argument("--port", type=_port, default=7860, help="(default: 7860)")
     app.add_argument(
         "--host", default="127.0.0.1", help="address to open at (default: this machine's own)"
     )
-    app.add_argument(
-        "--share", action="store_true", help="make a public link, through Gradio's servers"
-    )
-    app.set_defaults(run=_app)
+    _flag(app, "--share", "make a public link, through Gradio's servers")
 
-    card = _command(commands, "card", "write the model's card, MODEL_CARD.md, into its folder")
-    card.set_defaults(run=_card)
+    what = "write the model's card, MODEL_CARD.md, into its folder"
+    card = _command(commands, "card", what, _card)
 
-    export = _command(commands, "export", "write the model's networks as ONNX or LiteRT")
+    export = _command(commands, "export", "write the model's networks as ONNX or LiteRT", _export)
     export.add_argument("--format", choices=("onnx", "litert"), default="onnx")
-    export.add_argument(
-        "--int8",
-        action="store_true",
-        help="the model itself in 8 bits; with --data also what convolutions compute",
+    _flag(
+        export, "--int8", "the model itself in 8 bits; with --data also what convolutions compute"
     )
-    export.add_argument(
-        "--convert", type=expand_user, metavar="DIR", help="rewrite a model of the format before"
-    )
-    export.add_argument(
-        "--data",
-        type=expand_user,
-        metavar="DIR",
-        help="posters that calibrate 8 bits, and that are scored",
-    )
-    export.add_argument(
-        "--words", type=expand_user, metavar="FILE", help=f"their words (default: {WORDS_FILE})"
-    )
-    export.set_defaults(run=_export)
+    _path(export, "--convert", "rewrite a model of the format before", "DIR")
+    _path(export, "--data", "posters that calibrate 8 bits, and that are scored", "DIR")
+    _path(export, "--words", f"their words (default: {WORDS_FILE})")
 
     for command in (predict, read):
-        command.add_argument("--ray", action="store_true", help="work on Ray, on all its machines")
+        _flag(command, "--ray", "work on Ray, on all its machines")
         command.add_argument("--ray-address", metavar="ADDRESS", help="a cluster's (default: here)")
     for command in (predict, evaluate, app, card, export):
-        command.add_argument(
-            "--model", type=expand_user, metavar="DIR", help="model folder (default: the released)"
-        )
+        _path(command, "--model", "model folder (default: the released)", "DIR")
     for command in (predict, evaluate, app):
-        command.add_argument(
-            "--no-text", action="store_true", help="judge the picture alone, which is faster"
-        )
+        _flag(command, "--no-text", "judge the picture alone, which is faster")
     for command in (predict, evaluate):
-        command.add_argument(
-            "--json", type=expand_user, metavar="FILE", help="write JSON; - prints it"
-        )
+        _path(command, "--json", "write JSON; - prints it")
     return parser
 
 
-def _command(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
-    return commands.add_parser(
+def _path(
+    command: argparse.ArgumentParser, option: str, what: str, metavar: str = "FILE", **more: Any
+) -> None:
+    command.add_argument(option, type=expand_user, metavar=metavar, help=what, **more)
+
+
+def _flag(command: argparse.ArgumentParser, option: str, what: str) -> None:
+    command.add_argument(option, action="store_true", help=what)
+
+
+def _command(
+    commands: Any, name: str, what: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
         name,
         help=what,
         description=f"{what[0].upper()}{what[1:]}.",
         epilog=f"examples:{EXAMPLES[name]}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    command.set_defaults(run=run)
+    return command
 
 
 def _port(text: str) -> int:

@@ -62,9 +62,7 @@ def evaluate(
     support = labels.sum(axis=0)
     counted, occurring = support >= FEW_POSITIVES, support > 0
     precision = _average_precision(labels, scores)
-    hits, best = _top(labels, scores, 3)
-    known = labels.any(axis=1)
-    true = labels.sum(axis=1)[known]
+    hits, best = _top(labels, scores)
     result = {
         "posters": len(labels),
         "genres_counted": int(counted.sum()),
@@ -75,15 +73,15 @@ def evaluate(
             [_roc_auc(labels[:, g], scores[:, g]) for g in np.where(counted)[0]]
         ),
         "macro_f1": _macro_f1(labels, scores >= 0.5, counted),
-        "top3_recall": _mean(hits[known].sum(axis=1) / np.minimum(true, 3)),
-        "top1_hit": _mean(hits[known, 0]),
+        "top3_recall": _mean(recall(labels, scores)),
+        "top1_hit": _mean(hits[labels.any(axis=1), 0]),
         "calibration_error": calibration_error(labels, scores),
         "calibration_error_top3": calibration_error(hits, best),
         "element_accuracy": element_accuracy(labels, scores >= 0.5, has_missing_column),
     }
     if thresholds is not None:
         result["macro_f1_tuned"] = _macro_f1(labels, scores >= np.asarray(thresholds), counted)
-    intervals = _bootstrap(labels, scores, counted, resamples, seed) if resamples else {}
+    intervals = _intervals(labels, scores, counted, resamples, seed) if resamples else {}
     if resamples:
         result["macro_map_interval"] = intervals["macro"]
     result["per_genre"] = {
@@ -194,24 +192,15 @@ def paired_bootstrap(
     that `better` wins, the mean `difference` and its 95 % `interval`, all `None` where no genre has
     5 positives.
     """
-    rng = np.random.default_rng(seed)
     counted = labels.sum(axis=0) >= FEW_POSITIVES
-    nothing = {"share": None, "difference": None, "interval": None}
-    differences = []
-    for _ in progress.bar(range(resamples), desc="paired bootstrap"):
-        rows = rng.integers(0, len(labels), len(labels))
-        kept = counted & labels[rows].any(axis=0)
-        if not kept.any():
-            continue
-        first, second = (
-            _average_precision(labels[rows][:, kept], scores[rows][:, kept]).mean()
-            for scores in (better, worse)
-        )
-        differences.append(first - second)
-    if not differences:
-        return nothing
+    tables = [scores[:, counted] for scores in (better, worse)]
+    draws = _bootstrap(labels[:, counted], tables, resamples, seed)
+    draws = draws[~np.isnan(draws).all(axis=(1, 2))]
+    if not len(draws):
+        return {"share": None, "difference": None, "interval": None}
+    differences = np.subtract(*np.nanmean(draws, axis=2).T)
     return {
-        "share": float(np.mean(np.array(differences) > 0)),
+        "share": float(np.mean(differences > 0)),
         "difference": float(np.mean(differences)),
         "interval": np.percentile(differences, [2.5, 97.5]).tolist(),
     }
@@ -341,10 +330,9 @@ def recall(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
     Of more than three genres three are counted. NaN for a poster without a genre.
     """
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :GUESSES]
     count = labels.sum(axis=1).astype(float)
     count[count == 0] = np.nan
-    return np.take_along_axis(labels, best, 1).sum(axis=1) / np.minimum(count, GUESSES)
+    return _top(labels, scores)[0].sum(axis=1) / np.minimum(count, GUESSES)
 
 
 def recall_by_word_count(
@@ -381,8 +369,9 @@ def _average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         return np.atleast_1d(average_precision_score(labels, scores, average=None))
 
 
-def _top(labels: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    highest = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+def _top(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels and scores of each poster's three highest scores, `(n, 3)` each."""
+    highest = np.argsort(-scores, axis=1, kind="stable")[:, :GUESSES]
     return np.take_along_axis(labels, highest, 1), np.take_along_axis(scores, highest, 1)
 
 
@@ -408,23 +397,37 @@ def _best_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(thresholds[np.argmax(f1[:-1])])
 
 
-def _bootstrap(labels, scores, counted, resamples: int, seed: int) -> dict:
-    rng = np.random.default_rng(seed)
-    draws = np.full((resamples, labels.shape[1]), np.nan)
-    for draw in progress.bar(draws, desc="bootstrap"):
-        rows = rng.integers(0, len(labels), len(labels))
-        drawn = labels[rows]
-        present = drawn.any(axis=0)
-        if not present.any():  # of few posters a draw may hold none with a genre
-            continue
-        draw[present] = _average_precision(drawn[:, present], scores[rows][:, present])
+def _intervals(
+    labels: np.ndarray, scores: np.ndarray, counted: np.ndarray, resamples: int, seed: int
+) -> dict:
+    draws = _bootstrap(labels, [scores], resamples, seed)[:, 0]
     with warnings.catch_warnings():
         # Genres that no draw contains give a column of NaN; they are not reported.
         warnings.simplefilter("ignore", RuntimeWarning)
         bounds = np.nanpercentile(draws, [2.5, 97.5], axis=0)
         macro = np.nanpercentile(np.nanmean(draws[:, counted], axis=1), [2.5, 97.5])
-    intervals = {g: bounds[:, g].tolist() for g in range(labels.shape[1])}
-    return {**intervals, "macro": macro.tolist() if counted.any() else None}
+    macro = macro.tolist() if counted.any() else None
+    return {"macro": macro, **dict(enumerate(bounds.T.tolist()))}
+
+
+def _bootstrap(
+    labels: np.ndarray, tables: Sequence[np.ndarray], resamples: int, seed: int
+) -> np.ndarray:
+    """Return the average precisions of several tables of scores on the same draws of posters.
+
+    The answer is `(resamples, tables, genres)`, NaN for genres that a draw does not hold. By hand,
+    since `scipy.stats.bootstrap` gives up an interval for one NaN.
+    """
+    rng = np.random.default_rng(seed)
+    draws = np.full((resamples, len(tables), labels.shape[1]), np.nan)
+    for draw in progress.bar(draws, desc="bootstrap"):
+        rows = rng.integers(0, len(labels), len(labels))
+        drawn = labels[rows]
+        present = drawn.any(axis=0)
+        if present.any():  # of few posters a draw may hold none with a genre
+            for place, scores in zip(draw, tables, strict=True):
+                place[present] = _average_precision(drawn[:, present], scores[rows][:, present])
+    return draws
 
 
 def _first(keys: np.ndarray, count: int) -> list[tuple[int, int]]:

@@ -75,7 +75,9 @@ def co_occurrence(labels: np.ndarray, genres: Sequence[str], subtitle: str = "")
     rows = [f"{genre} ({count})" for genre, count in zip(genres, counts, strict=True)]
     figure, axes = _share_table(pd.DataFrame(share, rows, list(genres)), vmax=1, square=True)
     axes.set(ylabel="of the posters with …", xlabel="… this share also has …")
-    return _titled(figure, _closest_pair(share, counts, genres), subtitle)
+    row, column, largest = _largest(share, counts)
+    title = f"{largest:.0%} of {genres[row]} posters are also {genres[column]}"
+    return _titled(figure, title if largest else "No two genres stand on one poster", subtitle)
 
 
 def poster_grid(
@@ -120,7 +122,7 @@ def picture_sizes(sizes: np.ndarray, subtitle: str = "") -> Figure:
     width = np.array([0, sizes[:, 1].max()])
     axes.plot(width, aspect * width, color=ORANGE, label=f"height = {aspect:.2f} × width")
     axes.set(xlabel="width (pixels)", ylabel="height (pixels)", xlim=(0, None), ylim=(0, None))
-    axes.legend(loc="upper left")
+    _legend_above(axes)
     return _titled(figure, f"The median poster is {aspect:.2f} times as high as wide", subtitle)
 
 
@@ -140,14 +142,14 @@ def save_curves(
 def history_curves(history: pd.DataFrame, title: str, subtitle: str = "") -> Figure:
     """Show loss and validation macro mAP by epoch; columns `epoch, loss, val_macro_map`."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), sharex=True, layout="constrained")
-    left.plot(history["epoch"], history["loss"], color=BLUE, marker="o", markersize=4)
-    left.set(xlabel="epoch", ylabel="loss (nats a genre)")
+    labels = {"loss": "loss (nats a genre)", "val_macro_map": "validation macro mAP"}
+    for ax, (column, label) in zip((left, right), labels.items(), strict=True):
+        ax.plot(history["epoch"], history[column], color=BLUE, marker="o", markersize=4)
+        ax.set(xlabel="epoch", ylabel=label)
     left.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    right.plot(history["epoch"], history["val_macro_map"], color=BLUE, marker="o", markersize=4)
     best = history.loc[history["val_macro_map"].idxmax()]
     right.scatter(best["epoch"], best["val_macro_map"], s=90, color=ORANGE, zorder=3, label="kept")
-    right.set(xlabel="epoch", ylabel="validation macro mAP")
-    right.legend()
+    _legend_above(right)
     return _titled(figure, title, subtitle)
 
 
@@ -172,10 +174,9 @@ def genre_precision(
     axes.set_ylabel("genre (posters that have it)")
     axes.margins(y=0.01)
     axes.grid(axis="y", visible=False)
-    # Above the axes: a good model's bars leave no room inside.
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
+    _legend_above(axes)
     beaten = int((low > chance).sum())
-    title = f"{beaten} of {len(order)} genres are surely told better than by their frequency"
+    title = f"In {beaten} of {len(order)} genres the whole interval is above the genre prior"
     return _titled(figure, title, subtitle)
 
 
@@ -189,11 +190,11 @@ def reliability(
     """
     predicted, observed, _ = bins
     figure, axes = plt.subplots(figsize=(5, 4.4), layout="constrained")
-    axes.plot((0, 1), (0, 1), color=ORANGE, label="scores that come true as often as they say")
+    axes.plot((0, 1), (0, 1), color=ORANGE, label="perfectly calibrated")
     axes.plot(predicted, observed, color=BLUE, marker="o", markersize=5, label="model")
     top = min(1, 1.1 * max(predicted.max(), observed.max()))
     axes.set(xlim=(0, top), ylim=(0, top), xlabel="mean score", ylabel="share that came true")
-    axes.legend(loc="lower right")
+    _legend_above(axes)
     return _titled(figure, f"Scores are off by {error:.3f} on average", subtitle)
 
 
@@ -268,7 +269,7 @@ def precision_recall(
     enough = {g: p for g, p in precision.items() if labels[:, g].sum() >= FEW_POSITIVES}
     enough = enough or precision
     best, worst = max(enough, key=enough.get), min(enough, key=enough.get)
-    title = f"{genres[best]} is told best, {genres[worst]} worst; dashed: by chance"
+    title = f"{genres[best]} is predicted best, {genres[worst]} worst; dashed: by chance"
     return _titled(figure, title, subtitle)
 
 
@@ -285,16 +286,12 @@ def confusion(
     names = [f"{genres[g]} ({support[g]})" for g in rows]
     figure, axes = _share_table(pd.DataFrame(share, names, list(genres)))
     axes.set(ylabel="missed genre (posters)", xlabel="genre predicted in its place")
-    counts = np.asarray(support)[rows]
-    # On few posters one mistake would make the largest share.
-    enough = np.where((counts >= min(20, counts.max()))[:, None], share, 0)
-    enough = enough if enough.any() else share
-    row, column = np.unravel_index(enough.argmax(), share.shape)
+    row, column, largest = _largest(share, np.asarray(support)[rows])
     title = (
-        f"{genres[rows[row]]} is most often taken for another: {genres[column]} is predicted in "
-        f"its place on {enough[row, column]:.0%} of its posters"
-        if enough.any()
-        else "No genre is taken for another"
+        f"{genres[rows[row]]} is confused most often: {genres[column]} is predicted in its place "
+        f"on {largest:.0%} of its posters"
+        if largest
+        else "No genre is predicted in place of another"
     )
     return _titled(figure, title, subtitle)
 
@@ -312,7 +309,7 @@ def recall_by_words(table: pd.DataFrame, subtitle: str = "") -> Figure:
     counts = table.groupby("words", sort=False)["posters"].max()
     axes.set_xticks(range(len(ranges)), [f"{words}\n({counts[words]})" for words in ranges])
     axes.set(xlabel="words read on the poster (posters)", ylabel="top-3 recall", ylim=(0, 1))
-    axes.legend(loc="lower right")
+    _legend_above(axes)
     best = table.loc[table[table["system"] == systems[0]]["recall"].idxmax()]
     return _titled(figure, f"Posters with {best['words']} words are predicted best", subtitle)
 
@@ -357,6 +354,11 @@ def _share_table(share: pd.DataFrame, **options: Any) -> tuple[Figure, plt.Axes]
     return figure, axes
 
 
+def _legend_above(axes: plt.Axes) -> None:
+    """Put the legend above the axes, where it covers no curve."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
+
+
 def _titled(figure: Figure, title: str, *subtitles: str) -> Figure:
     columns = int(10.5 * figure.get_figwidth())  # letters of 12 points that fit the width
     lines = [line for text in (title, *subtitles) for line in textwrap.wrap(text, columns)]
@@ -365,13 +367,16 @@ def _titled(figure: Figure, title: str, *subtitles: str) -> Figure:
     return figure
 
 
-def _closest_pair(share: np.ndarray, counts: np.ndarray, genres: Sequence[str]) -> str:
-    enough = counts >= min(20, counts.max())
-    among = np.where(enough[:, None], np.nan_to_num(share), 0)
-    row, column = np.unravel_index(among.argmax(), among.shape)
-    if not among[row, column]:
-        return "No two genres stand on one poster"
-    return f"{among[row, column]:.0%} of {genres[row]} posters are also {genres[column]}"
+def _largest(share: np.ndarray, counts: np.ndarray) -> tuple[int, int, float]:
+    """Return row, column and value of the largest share among the rows of 20 posters or more.
+
+    On fewer, one poster would make the largest share; they count only where no other has any.
+    """
+    share = np.nan_to_num(share)
+    enough = np.where((counts >= min(20, counts.max()))[:, None], share, 0)
+    share = enough if enough.any() else share
+    row, column = np.unravel_index(share.argmax(), share.shape)
+    return row, column, share[row, column]
 
 
 def _strip(posters: np.ndarray, places: int) -> np.ndarray:

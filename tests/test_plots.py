@@ -75,18 +75,18 @@ SCORES = np.array([[0.9, 0.6, 0.1], [0.2, 0.7, 0.1], [0.3, 0.4, 0.5]])
 
 def test_precision_recall_names_the_best_and_the_worst_and_skips_absent_genres():
     text = title(figure := plots.precision_recall(LABELS, SCORES, GENRES, NOTE))
-    assert "Drama is told best" not in text and NOTE in text
+    assert "Drama is predicted best" not in text and NOTE in text
     captions = [ax.get_title() for ax in figure.axes]
     assert any(caption.startswith("Comedy 0.8") for caption in captions)
     assert not any("War" in caption for caption in captions)
 
 
-def test_taken_for_names_the_pair():
+def test_confusion_names_the_pair():
     instead = evaluation.confusion(LABELS, SCORES)
     text = title(plots.confusion(instead, LABELS.sum(axis=0), GENRES, NOTE))
-    assert "Drama is most often taken for another: War" in text and "50%" in text
+    assert "Drama is confused most often: War" in text and "50%" in text
     nothing = plots.confusion(np.zeros_like(instead), LABELS.sum(axis=0), GENRES, NOTE)
-    assert "No genre is taken for another" in title(nothing)
+    assert "No genre is predicted in place of another" in title(nothing)
 
 
 def test_recall_by_words_names_the_best_part():
