@@ -147,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (predict, evaluate, app, card, export):
         _path(command, "--model", "model folder (default: the released)", "DIR")
     for command in (predict, evaluate, app):
-        _flag(command, "--no-text", "judge the picture alone, which is faster")
+        _flag(command, "--no-text", "use the picture alone, which is faster")
     for command in (predict, evaluate):
         _path(command, "--json", "write JSON; - prints it")
     return parser

@@ -331,7 +331,7 @@ def overlay(rgb: np.ndarray, heat: np.ndarray) -> np.ndarray:
 def grad_cam(
     poster: np.ndarray, heat: np.ndarray, genres: Sequence[str], title: str = "", subtitle: str = ""
 ) -> Figure:
-    """Show a poster, and over it where the network looked for each genre.
+    """Show a poster, and over it the Grad-CAM heat map of each genre.
 
     `poster` is RGB of any size and `heat` as `GradCam.heat` returns it, a map a genre.
     """

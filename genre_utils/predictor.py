@@ -81,7 +81,7 @@ class Predictor:
         try:
             return cls(model, Reader(threads=1), cache)
         except ReadingError as error:
-            print(f"{error} The picture alone is judged.", file=sys.stderr)
+            print(f"{error} The picture alone is used.", file=sys.stderr)
             return cls(model, None, cache)
 
     def predict(self, images: Any, top: int = 3) -> pd.DataFrame:
@@ -198,7 +198,7 @@ class Predictor:
             return self.reader.read(rgb, name) if self.reader else []
         except (PosterError, ReadingError) as error:
             why = printable(str(error)).rstrip(".")
-            print(f"{why}; the picture alone is judged.", file=sys.stderr)
+            print(f"{why}; the picture alone is used.", file=sys.stderr)
             return []
 
 

@@ -10,14 +10,13 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genre_utils.ocr import Line
+from genre_utils.ocr import Line, segment_words
 from genre_utils.support import progress
 
 if TYPE_CHECKING:  # two seconds of imports that a prediction need not wait for
@@ -30,11 +29,6 @@ FEWEST_TEXTS = 2
 
 DROPPED = 0.2
 LARGEST = 500_000_000  # bytes of tables; those of the public posters have 12 million
-
-# Words of the letters that English has; the splitter knows no others.
-ENGLISH = re.compile(r"(?<![^\W\d_])[A-Za-z]+(?![^\W\d_])")
-# A split into shorter pieces than this, on average, is more often a name torn than spaces found.
-SHORTEST_PIECES = 3
 
 # Less than three posters teach a linear model nothing but their own words.
 FEWEST = 3
@@ -53,25 +47,6 @@ def _height(line: Line) -> float:
     """Return how high a line is, left and right edge together, in twice the picture's height."""
     (_, top), (_, right_top), (_, right_bottom), (_, bottom) = line.corners
     return abs(bottom - top) + abs(right_bottom - right_top)
-
-
-def segment_words(text: str) -> str:
-    """Put lost spaces back: "THELAST EXORCISM" becomes "THE LAST EXORCISM".
-
-    `wordninja` finds the most likely English words by their frequency. A word that it would split
-    into scraps is taken for a name, and stays.
-    """
-    return ENGLISH.sub(lambda found: _split_word(found.group()), text)
-
-
-@lru_cache(maxsize=1 << 16)
-def _split_word(word: str) -> str:
-    import wordninja
-
-    pieces = wordninja.split(word)
-    long_enough = len(word) >= SHORTEST_PIECES * len(pieces)
-    scraps = any(len(piece) == 1 and piece.lower() not in "ai" for piece in pieces)
-    return " ".join(pieces) if long_enough and not scraps else word
 
 
 def drop_lines(lines: Sequence[Line], key: int) -> list[Line]:

@@ -7,23 +7,23 @@ LABELS = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]], np.int8)
 SCORES = np.array([[0.9, 0.1, 0.8], [0.2, 0.7, 0.6], [0.3, 0.4, 0.1], [0.5, 0.1, 0.2]])
 
 
-def test_the_surest_answers_come_first():
-    surest = evaluation.most_confident(LABELS, SCORES, 2)
-    assert surest["true positives"] == [(0, 0), (1, 1)]
-    assert surest["false positives"] == [(0, 2), (1, 2)]
-    assert surest["false negatives"] == [(1, 0), (2, 1)]
+def test_the_most_confident_predictions_come_first():
+    confident = evaluation.most_confident(LABELS, SCORES, 2)
+    assert confident["true positives"] == [(0, 0), (1, 1)]
+    assert confident["false positives"] == [(0, 2), (1, 2)]
+    assert confident["false negatives"] == [(1, 0), (2, 1)]
 
 
 def test_there_are_no_more_answers_than_posters_that_have_one():
     assert len(evaluation.most_confident(LABELS, SCORES, 9)["true positives"]) == 3
 
 
-def test_a_missed_genre_is_taken_for_the_one_guessed_in_its_place():
-    taken = evaluation.confusion(LABELS, SCORES)
+def test_a_missed_genre_is_confused_with_the_one_predicted_in_its_place():
+    confused = evaluation.confusion(LABELS, SCORES)
     # Of two posters of genre 0 one is missed, and genre 2 is guessed there.
-    assert taken[0].tolist() == [0, 0, 0.5]
-    assert taken[1].tolist() == [0, 0, 0]
-    assert np.isnan(taken[2]).all()
+    assert confused[0].tolist() == [0, 0, 0.5]
+    assert confused[1].tolist() == [0, 0, 0]
+    assert np.isnan(confused[2]).all()
 
 
 def test_recall_counts_three_genres_at_most_and_skips_posters_without():

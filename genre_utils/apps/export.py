@@ -108,7 +108,7 @@ def to_int8(folder: Path, calibration: np.ndarray | None = None) -> None:
 def convert_model(folder: Path, target: Path | None = None) -> None:
     """Write a folder of format 2 as one of format 3, in its place or to `target`.
 
-    Its `.keras` files are judged by `check_network` before Keras opens them. The metrics stay: half
+    Its `.keras` files pass `check_network` before Keras opens them. The metrics stay: half
     precision is what the weights had. Raises `ModelError`.
     """
     card = read_json(folder / "model.json")

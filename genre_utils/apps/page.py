@@ -35,7 +35,7 @@ MAX_UPLOAD = 100 * 1024**2  # bytes; with a larger file the server refuses the w
 MAX_POSTERS = 100  # a drop: the answer is one page
 TOO_LARGE = f"the file is larger than {MAX_FILE >> 20} MB"
 AT_ONCE = 4  # drops that are predicted at the same time; the others queue
-LOOKED = 3  # genres a poster for which is shown where the network looked
+EXPLAINED = 3  # genres a poster that have a Grad-CAM heat map
 SHOWN_HEIGHT = 320  # pixels
 KEPT = 3600  # seconds that uploads and tables stay on disk
 # The slider shows answers again without predicting anew; the oldest visitors' are forgotten.
@@ -153,7 +153,7 @@ class ExplainedPredictor:
                 if found is None or found.error:
                     yield PosterResult(name, error=found.error if found else TOO_LARGE)
                     continue
-                pictures = self._pictures(read_poster(path), highest(found.scores, LOOKED), name)
+                pictures = self._pictures(read_poster(path), highest(found.scores, EXPLAINED), name)
                 yield PosterResult(
                     name, found.scores, found.text_effect, join_lines(found.lines), pictures
                 )

@@ -1,4 +1,4 @@
-"""A `.keras` file, judged before Keras opens it: a network of ours, or a stranger's trap.
+"""A `.keras` file, checked before Keras opens it: a network of ours, or a stranger's trap.
 
 Such a file is a zip archive of a network's description (JSON) and its weights (HDF5). Keras'
 `safe_mode` refuses code in the description. But layers that read files, links in HDF5 that lead

@@ -24,6 +24,7 @@ TYPES = {"float32": FLOAT, "uint8": 2, "int8": 3, "int32": 6, "int64": INT64, "b
 TYPES["float16"] = 10
 MODELS = ("Functional", "Sequential")
 MASKED = -1e9  # what attention adds to a place that it must not see
+PADDING = {"same": "SAME_UPPER", "valid": "VALID"}
 ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "gelu": "Gelu"}
 
 
@@ -69,6 +70,11 @@ def build_graph(
     not known here.
     """
     return Graph(arrays, location, ranges or {}).write(config, observe)
+
+
+def _refuse(wrong: bool, what: str) -> None:
+    if wrong:
+        raise NoGraphError(f"{what} has no ONNX form here")
 
 
 class Graph:
@@ -137,6 +143,9 @@ class Graph:
         self.nodes.append(_node(kind, names, [output], attributes))
         first = next((x for x in settled if isinstance(x, Value)), Value("", 2))
         return replace(first, name=output)
+
+    def cast(self, x: Value, dtype: str) -> Value:
+        return replace(self.add("Cast", x, to=TYPES[dtype]), dtype=dtype)
 
     def constant(self, values: Any, dtype: str = "float32") -> str:
         array = np.asarray(values, dtype)
@@ -232,8 +241,7 @@ class Graph:
             for layer in inner["layers"]:
                 x = self.layer(layer, [x], {}, path)
             return x
-        if config["class_name"] != "Functional":
-            raise NoGraphError(f"the layer {config['class_name']} has no ONNX form here")
+        _refuse(config["class_name"] != "Functional", f"the layer {config['class_name']}")
         layers = {layer["name"]: layer for layer in inner["layers"]}
         values: dict[tuple, Value] = {}
         for place, value in zip(_histories(inner["input_layers"]), inputs, strict=True):
@@ -269,8 +277,7 @@ class Graph:
             (given,) = args
             return self.model(layer, given if isinstance(given, list) else [given], f"{path}/")
         write = LAYERS.get(kind)
-        if write is None:
-            raise NoGraphError(f"the layer {kind} has no ONNX form here")
+        _refuse(write is None, f"the layer {kind}")
         return write(self, config, path, *args, **kwargs)
 
     def array(self, path: str, shape: Sequence[int] | None = None) -> Array:
@@ -284,6 +291,15 @@ class Graph:
     def weights(self, path: str, *shape: int) -> np.ndarray:
         return self.array(path, shape or None).wide()
 
+    def linear(
+        self, x: Value, path: str, shape: Sequence[int], bias: Sequence[int] | None
+    ) -> Value:
+        """Multiply by the kernel of a layer, taken as `shape`, and add its bias of shape `bias`."""
+        x = self.add("MatMul", x, self.table(f"{path}/kernel", shape))
+        if bias is None:
+            return x
+        return self.add("Add", x, self.constant(self.weights(f"{path}/bias", *bias).reshape(-1)))
+
     def activate(self, x: Value, kind: Any) -> Value:
         if kind == "linear":
             return x
@@ -293,8 +309,7 @@ class Graph:
             return self.add("Mul", x, self.add("Sigmoid", x))
         if kind == "softmax" and x.rank == 2:
             return self.add("Softmax", x, axis=-1)
-        if kind not in ACTIVATIONS:
-            raise NoGraphError(f"the activation {kind!r} has no ONNX form here")
+        _refuse(kind not in ACTIVATIONS, f"the activation {kind!r}")
         return self.add(ACTIVATIONS[kind], x)
 
     def relu(self, x: Value, top: float, path: str) -> Value:
@@ -305,14 +320,9 @@ class Graph:
         return self.add("Clip", x, self.constant(0.0), self.constant(top))
 
 
-def _same(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
-    return x
-
-
 def _rescaling(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
     scale, offset = (np.asarray(config[key], np.float32) for key in ("scale", "offset"))
-    if scale.ndim or offset.ndim:
-        raise NoGraphError("Rescaling with a scale a channel has no ONNX form here")
+    _refuse(scale.ndim or offset.ndim, "Rescaling with a scale a channel")
     x = graph.add("Mul", x, graph.constant(scale))
     return graph.add("Add", x, graph.constant(offset)) if offset else x
 
@@ -325,8 +335,8 @@ def _conv(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value
         kernel = kernel.astype(np.float32)
     else:
         scale = scale.astype(np.float32).reshape(-1)
-    if config["data_format"] != "channels_last" or set(config["dilation_rate"]) != {1}:
-        raise NoGraphError("a dilated convolution has no ONNX form here")
+    dilated = set(config["dilation_rate"]) != {1}
+    _refuse(dilated or config["data_format"] != "channels_last", "a dilated convolution")
     x = graph.settle(x)
     if x.name not in graph.maps and x.name not in graph.steps:
         x = graph.rounded(x)
@@ -346,7 +356,7 @@ def _conv(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value
         "group": groups,
         "strides": list(config["strides"]),
         "kernel_shape": list(kernel.shape[2:]),
-        "auto_pad": {"same": "SAME_UPPER", "valid": "VALID"}[config["padding"]],
+        "auto_pad": PADDING[config["padding"]],
     }
     graph.sources[path] = x.name
     waiting = Conv(x.name, kernel, scale, bias, attributes)
@@ -354,8 +364,8 @@ def _conv(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value
 
 
 def _batch_norm(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
-    if config["axis"] not in (-1, 3) and not (x.rank == 2 and config["axis"] == 1):
-        raise NoGraphError("BatchNormalization of this axis has no ONNX form here")
+    is_channels = config["axis"] in (-1, 3) or (x.rank == 2 and config["axis"] == 1)
+    _refuse(not is_channels, "BatchNormalization of this axis")
     conv = x.conv
     shape = graph.arrays[f"{path}/moving_mean"].values.shape if conv is None else conv.bias.shape
     factor = 1 / np.sqrt(graph.weights(f"{path}/moving_variance", *shape) + config["epsilon"])
@@ -382,22 +392,12 @@ def _batch_norm(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) ->
 
 
 def _relu(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
-    if config["threshold"]:
-        raise NoGraphError("ReLU with a threshold has no ONNX form here")
+    _refuse(config["threshold"], "ReLU with a threshold")
     if config["negative_slope"]:
-        if config["max_value"] is not None:
-            raise NoGraphError("ReLU with a slope and an end has no ONNX form here")
-        return _leaky_relu(graph, config, path, x)
+        _refuse(config["max_value"] is not None, "ReLU with a slope and an end")
+        return LAYERS["LeakyReLU"](graph, config, path, x)
     top = math.inf if config["max_value"] is None else float(config["max_value"])
     return graph.relu(x, top, path)
-
-
-def _leaky_relu(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
-    return graph.add("LeakyRelu", x, alpha=float(config["negative_slope"]))
-
-
-def _activation(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
-    return graph.activate(x, config["activation"])
 
 
 def _join(kind: str) -> Callable:
@@ -407,8 +407,7 @@ def _join(kind: str) -> Callable:
         args = args[0] if isinstance(args[0], list) else args
         tensors = [graph.settle(arg) for arg in args if isinstance(arg, Value)]
         first = tensors[0]
-        if len({x.rank for x in tensors}) > 1:
-            raise NoGraphError(f"{kind} of tensors of several ranks has no ONNX form here")
+        _refuse(len({x.rank for x in tensors}) > 1, f"{kind} of tensors of several ranks")
         x, *rest = (
             arg if isinstance(arg, Value) else replace(first, name=graph.constant(arg, first.dtype))
             for arg in args
@@ -420,22 +419,20 @@ def _join(kind: str) -> Callable:
     return write
 
 
-def _average(graph: Graph, config: Mapping, path: str, xs: list[Value], **_: Any) -> Value:
-    return graph.add("Mean", *xs)
+def _node_of(kind: str, attributes: Callable[[Mapping, int], dict] = lambda *_: {}) -> Callable:
+    """Return what writes a layer as one node, whose attributes its config and its rank give."""
 
-
-def _concatenate(graph: Graph, config: Mapping, path: str, xs: list[Value], **_: Any) -> Value:
-    axis = _axis(config["axis"], xs[0].rank)
-    return graph.add("Concat", *xs, axis=axis)
-
-
-def _pool(kind: str) -> Callable:
-    def write(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
-        padding = {"same": "SAME_UPPER", "valid": "VALID"}[config["padding"]]
-        size, strides = config["pool_size"], config["strides"] or config["pool_size"]
-        return graph.add(kind, x, kernel_shape=list(size), strides=list(strides), auto_pad=padding)
+    def write(graph: Graph, config: Mapping, path: str, x: Value | list[Value], **_: Any) -> Value:
+        xs = x if isinstance(x, list) else [x]
+        return graph.add(kind, *xs, **attributes(config, xs[0].rank))
 
     return write
+
+
+def _pooling(config: Mapping, rank: int) -> dict[str, Any]:
+    size, strides = config["pool_size"], config["strides"] or config["pool_size"]
+    padding = PADDING[config["padding"]]
+    return {"kernel_shape": list(size), "strides": list(strides), "auto_pad": padding}
 
 
 def _global_pool(kind: str) -> Callable:
@@ -453,14 +450,10 @@ def _flatten(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Va
 
 
 def _dense(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
-    if x.rank == 4:
-        raise NoGraphError("Dense at each place of a picture has no ONNX form here")
+    _refuse(x.rank == 4, "Dense at each place of a picture")
     shape = graph.arrays[f"{path}/kernel"].values.shape
     graph.array(f"{path}/kernel", (shape[0], config["units"]))
-    x = graph.add("MatMul", x, graph.table(f"{path}/kernel", shape))
-    if config["use_bias"]:
-        bias = graph.weights(f"{path}/bias", config["units"])
-        x = graph.add("Add", x, graph.constant(bias))
+    x = graph.linear(x, path, shape, (config["units"],) if config["use_bias"] else None)
     return graph.activate(x, config["activation"])
 
 
@@ -472,8 +465,8 @@ def _embedding(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> 
 
 def _layer_norm(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
     axis = config["axis"] if isinstance(config["axis"], int) else config["axis"][0]
-    if axis not in (-1, x.rank - 1) or x.rank == 4 or config.get("rms_scaling"):
-        raise NoGraphError("LayerNormalization of this axis has no ONNX form here")
+    is_last = axis in (-1, x.rank - 1) and x.rank != 4
+    _refuse(not is_last or config.get("rms_scaling"), "LayerNormalization of this axis")
     gamma, beta = (graph.constant(graph.weights(f"{path}/{part}")) for part in ("gamma", "beta"))
     return graph.add(
         "LayerNormalization", x, gamma, beta, axis=-1, epsilon=float(config["epsilon"])
@@ -494,10 +487,7 @@ def _attention(
 
     def project(x: Value, part: str) -> Value:
         shape = graph.arrays[f"{path}/{part}/kernel"].values.shape
-        kernel = graph.table(f"{path}/{part}/kernel", (shape[0], heads * shape[2]))
-        x = graph.add("MatMul", x, kernel)
-        bias = graph.weights(f"{path}/{part}/bias", heads, shape[2]).reshape(-1)
-        x = graph.add("Add", x, graph.constant(bias))
+        x = graph.linear(x, f"{path}/{part}", (shape[0], heads * shape[2]), (heads, shape[2]))
         x = graph.add("Reshape", x, graph.constant([0, 0, heads, shape[2]], "int64"))
         return graph.add("Transpose", x, perm=[0, 2, 3, 1] if part == "key" else [0, 2, 1, 3])
 
@@ -505,19 +495,16 @@ def _attention(
     weights = graph.add("MatMul", graph.add("Mul", q, graph.constant(width**-0.5)), k)
     if attention_mask is not None:
         seen = graph.add("Unsqueeze", attention_mask, graph.constant([1], "int64"))
-        seen = graph.add("Cast", seen, to=FLOAT)
-        hidden = graph.add(
-            "Mul", graph.add("Sub", graph.constant(1.0), seen), graph.constant(MASKED)
-        )
-        weights = graph.add("Add", weights, hidden)
+        seen = graph.cast(seen, "float32")
+        hidden = graph.add("Sub", graph.constant(1.0), seen)
+        weights = graph.add("Add", weights, graph.add("Mul", hidden, graph.constant(MASKED)))
     x = graph.add("MatMul", graph.add("Softmax", weights, axis=-1), v)
     x = graph.add("Transpose", x, perm=[0, 2, 1, 3])
-    name = f"{path}/attention_output/kernel"
-    shape = graph.arrays[name].values.shape
-    x = graph.add("Reshape", x, graph.constant([0, 0, shape[0] * shape[1]], "int64"))
-    x = graph.add("MatMul", x, graph.table(name, (shape[0] * shape[1], shape[2])))
-    bias = graph.constant(graph.weights(f"{path}/attention_output/bias"))
-    return replace(graph.add("Add", x, bias), rank=3)
+    path = f"{path}/attention_output"
+    shape = graph.arrays[f"{path}/kernel"].values.shape
+    inner = shape[0] * shape[1]
+    x = graph.add("Reshape", x, graph.constant([0, 0, inner], "int64"))
+    return replace(graph.linear(x, path, (inner, shape[2]), (shape[2],)), rank=3)
 
 
 def _not_equal(graph: Graph, config: Mapping, path: str, x: Value, other: Any) -> Value:
@@ -525,51 +512,37 @@ def _not_equal(graph: Graph, config: Mapping, path: str, x: Value, other: Any) -
     return replace(graph.add("Not", equal), dtype="bool")
 
 
-def _cast(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
-    return replace(graph.add("Cast", x, to=TYPES[config["dtype"]]), dtype=config["dtype"])
-
-
-def _cumsum(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
-    return graph.add("CumSum", x, graph.constant(config["axis"], "int64"))
-
-
 def _expand_dims(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
-    if x.rank > 2:
-        raise NoGraphError("ExpandDims of such a tensor has no ONNX form here")
+    _refuse(x.rank > 2, "ExpandDims of such a tensor")
     x = graph.add("Unsqueeze", x, graph.constant([config["axis"]], "int64"))
     return replace(x, rank=x.rank + 1)
 
 
 def _sum(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
-    if x.rank == 4 or not isinstance(config["axis"], int):
-        raise NoGraphError("Sum over such axes has no ONNX form here")
+    _refuse(x.rank == 4 or not isinstance(config["axis"], int), "Sum over such axes")
     keep = bool(config["keepdims"])
     total = graph.add("ReduceSum", x, graph.constant([config["axis"]], "int64"), keepdims=int(keep))
     return total if keep else replace(total, rank=x.rank - 1)
 
 
-def _unit_norm(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
-    return graph.add("LpNormalization", x, axis=_axis(config["axis"], x.rank), p=2)
-
-
 LAYERS = {
-    "InputLayer": _same,
-    "Dropout": _same,
+    "InputLayer": lambda graph, config, path, x, **_: x,
+    "Dropout": lambda graph, config, path, x, **_: x,
     "Rescaling": _rescaling,
     "Conv2D": _conv,
     "DepthwiseConv2D": _conv,
     "BatchNormalization": _batch_norm,
     "ReLU": _relu,
-    "LeakyReLU": _leaky_relu,
-    "Activation": _activation,
+    "LeakyReLU": _node_of("LeakyRelu", lambda c, _: {"alpha": float(c["negative_slope"])}),
+    "Activation": lambda graph, config, path, x, **_: graph.activate(x, config["activation"]),
     "Add": _join("Add"),
     "Subtract": _join("Sub"),
     "Multiply": _join("Mul"),
     "TrueDivide": _join("Div"),
     "Maximum": _join("Max"),
-    "Average": _average,
-    "Concatenate": _concatenate,
-    "MaxPooling2D": _pool("MaxPool"),
+    "Average": _node_of("Mean"),
+    "Concatenate": _node_of("Concat", lambda c, rank: {"axis": _axis(c["axis"], rank)}),
+    "MaxPooling2D": _node_of("MaxPool", _pooling),
     "GlobalAveragePooling2D": _global_pool("GlobalAveragePool"),
     "GlobalMaxPooling2D": _global_pool("GlobalMaxPool"),
     "Flatten": _flatten,
@@ -578,11 +551,15 @@ LAYERS = {
     "LayerNormalization": _layer_norm,
     "MultiHeadAttention": _attention,
     "NotEqual": _not_equal,
-    "Cast": _cast,
-    "Cumsum": _cumsum,
+    "Cast": lambda graph, config, path, x, **_: graph.cast(x, config["dtype"]),
+    "Cumsum": lambda graph, config, path, x, **_: graph.add(
+        "CumSum", x, graph.constant(config["axis"], "int64")
+    ),
     "ExpandDims": _expand_dims,
     "Sum": _sum,
-    "UnitNormalization": _unit_norm,
+    "UnitNormalization": _node_of(
+        "LpNormalization", lambda c, rank: {"axis": _axis(c["axis"], rank), "p": 2}
+    ),
 }
 
 

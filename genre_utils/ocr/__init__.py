@@ -6,6 +6,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "line": ("WORDS_FILE", "ReadingError", "Line"),
+        "spaces": ("segment_words",),
         "reading": (
             "Readings",
             "Reader",
