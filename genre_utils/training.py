@@ -5,22 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
 
-from genre_utils import dataset, images, machine, models, networks
-from genre_utils.batches import Batches, PixelCache, PosterBatches
+from genre_utils import images, machine, models, networks
+from genre_utils.batches import PixelCache, PosterBatches
 from genre_utils.evaluation import macro_average_precision
-from genre_utils.saved_model import RELEASED, load_model, read_card
 from genre_utils.support import progress, replacing
 
 ACCELERATED_EPOCHS = 8
 ACCELERATED_WORD_EPOCHS = 4
-STARTS = ("imagenet", "posters")  # what a network can know before it is trained
 WHOLE_EPOCHS = 20  # of a network that learns from its first weight, as the published one does
 
 
@@ -69,51 +65,6 @@ def _check_epochs(name: str, epochs: int) -> None:
         raise ValueError(
             f"{name} is {epochs!r}: give a whole number of 0 or more, or -1 to follow the hardware."
         )
-
-
-def check_start(start: str, data: dataset.Dataset) -> None:
-    """Raise `ValueError` for a START that is unknown, or that would know the validation posters."""
-    if start not in STARTS:
-        raise ValueError(f"START is {start!r}: give one of {', '.join(map(repr, STARTS))}.")
-    if start == "posters" and dataset.is_public(data.posters["id"]):
-        raise ValueError(
-            "START is 'posters', and these are the public posters: the released model has learned "
-            "from them, and no figure of this training would hold. Give START='imagenet'."
-        )
-
-
-def start_from(start: str, pictures: Mapping[str, keras.Model], names: Mapping[str, str]) -> None:
-    """Give the backbones of a training what the released model's know, if START is `"posters"`.
-
-    `names` are those of `models.PRETRAINED` by part. A network that the release does not have
-    stays as it is, which a line says.
-    """
-    if start != "posters":
-        return
-    released = load_model(has_text=False)
-    known = released.card["training"]["model"]
-    for part, network in pictures.items():
-        if names[part] == known:
-            backbone = released.network.get_layer("backbone")
-            network.get_layer("backbone").set_weights(backbone.get_weights())
-        else:
-            print(f"The released model has {known} and no {names[part]}, which starts as ever.")
-
-
-def load_encoder(start: str) -> keras.Model:
-    """Return the sentence encoder to start from; that of the release, if START is `"posters"`."""
-    encoder, about = networks.load_encoder()
-    if start == "posters":
-        released = load_model().words.network.get_layer("encoder")
-        encoder.set_weights(released.get_weights())
-        about = "The sentence encoder is the released model's."
-    print(about)
-    return encoder
-
-
-def start_card(start: str) -> dict[str, Any] | None:
-    """Return the card of the model that a training started from, for `save_model`."""
-    return read_card(RELEASED) if start == "posters" else None
 
 
 def shown_size(size: tuple[int, int], augmented: bool, epochs: int) -> tuple[int, int]:
@@ -294,62 +245,3 @@ class Progress(keras.callbacks.Callback):
     def on_predict_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Count a batch."""
         self.bar.update()
-
-
-class StopWhenNotFinite(keras.callbacks.Callback):
-    """Raises `RunError`, naming the batch's posters, when the loss is no number any more.
-
-    Training on would only spread it over all weights; the best network so far is on disk.
-    """
-
-    def __init__(self, best_file: Path, batches: Batches):
-        super().__init__()
-        self.best_file = best_file
-        self.batches = batches
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Look at the loss of this batch."""
-        if not np.isfinite(float(logs["loss"])):
-            raise RunError(
-                f"The loss is {float(logs['loss'])} after a batch with the posters "
-                f"{', '.join(self.batches.posters(batch))}. The training stops; the best network "
-                f"so far is {self.best_file}. Look at these posters, or try another SEED or a "
-                "larger BATCH_SIZE."
-            )
-
-
-class SeededDropout(keras.callbacks.Callback):
-    """Makes an epoch's dropout depend on `(seed, epoch)` alone.
-
-    As a callback, because on PyTorch `fit` itself draws before its first epoch begins, but only
-    when the model is new.
-    """
-
-    def __init__(self, seed: int):
-        super().__init__()
-        self.seed = seed
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Set the states that this epoch's dropout draws from."""
-        seed_dropout(self.model, self.seed, epoch)
-
-
-def seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
-    """Make what dropout draws next depend on `(seed, epoch)` alone.
-
-    A layer draws from a state of its own, which Keras does not put into a checkpoint; on PyTorch
-    it draws from the backend's one state instead.
-    """
-    if keras.backend.backend() == "torch":
-        keras.utils.set_random_seed(int(np.random.default_rng((seed, epoch)).integers(2**31)))
-    dropouts = [layer for layer in _all_layers(model) if isinstance(layer, keras.layers.Dropout)]
-    for place, layer in enumerate(dropouts):
-        draw = np.random.default_rng((seed, epoch, place)).integers(2**31, size=2)
-        layer.seed_generator.state.assign(draw.astype("uint32"))
-
-
-def _all_layers(model: keras.Model) -> Iterator[keras.Layer]:
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _all_layers(layer)

@@ -143,7 +143,7 @@ source = sources.find_data(DATA)
 runs.check_outside(OUTPUT_DIR, source.images)
 data = dataset.load_dataset(source, LIMIT, SEED)
 data.check_parts()
-training.check_start(START, data)
+runs.check_start(START, data)
 files, note = data.posters["path"].tolist(), source.note
 print(source.announcement)
 
@@ -209,7 +209,7 @@ pd.Series({split: len(rows) for split, rows in parts.items()}, name="posters").t
 # %%
 keras.utils.set_random_seed(SEED)
 pictures = {part: models.build_model(name, size, data.genres) for part, name in names.items()}
-training.start_from(START, pictures, names)
+runs.start_from(START, pictures, names)
 run.begin()
 
 # %% [markdown]
@@ -325,7 +325,7 @@ tokens = {split: networks.tokenize(texts[split]) for split in texts}
 text_networks = {}
 if read_text:
     keras.utils.set_random_seed(SEED + 1)
-    encoder = training.load_encoder(START)
+    encoder = runs.load_encoder(START)
     text_networks["words"] = models.build_words_model(encoder, data.genres)
     vectors = run.kept("vectors", partial(networks.run_on_splits, encoder, tokens))
     fit_head("words", text_networks["words"].get_layer("head"), vectors)
@@ -432,7 +432,7 @@ if settings["last_fit"]:
 how = settings | dataset.describe(data) | {"validation_macro_map": round(chosen_at, 4)}
 model = picture, next(iter(words), None), sums, data.genres, thresholds
 rows = pd.concat([parts[split] for split in fit_splits])
-save_model(run.folder, *model, rows["id"], how, rows["path"], training.start_card(START))
+save_model(run.folder, *model, rows["id"], how, rows["path"], runs.start_card(START))
 
 # %% [markdown]
 # ## The report

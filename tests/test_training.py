@@ -1,22 +1,9 @@
-from dataclasses import replace
-from pathlib import Path
-
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
-from genre_utils import models, networks, training
+from genre_utils import training
 from genre_utils.batches import PosterBatches, WordBatches
-from genre_utils.dataset import load_dataset
-from genre_utils.saved_model import load_model
-
-SPLITS = Path(training.__file__).parent / "splits"
-
-
-@pytest.fixture(scope="module")
-def own_posters(sample_folder):
-    return load_dataset(sample_folder, limit=30)
 
 
 def test_batches_name_their_posters(posters):
@@ -66,32 +53,3 @@ def test_features_are_computed_once_for_these_posters(posters, monkeypatch):
     monkeypatch.setattr(backbone, "predict", lambda *_, **__: pytest.fail("computed again"))
     again = features_of(paths)
     np.testing.assert_array_equal(again, features)
-
-
-def test_start_is_checked_against_the_posters(own_posters):
-    training.check_start("imagenet", own_posters)
-    training.check_start("posters", own_posters)
-    with pytest.raises(ValueError, match="START is 'release': give one of 'imagenet', 'posters'"):
-        training.check_start("release", own_posters)
-    public = (SPLITS / "imdb_test_ids.txt").read_text().split()
-    data = replace(own_posters, posters=pd.DataFrame({"id": public}))
-    with pytest.raises(ValueError, match="START is 'posters', and these are the public posters"):
-        training.check_start("posters", data)
-
-
-def test_a_training_can_start_from_the_released_model(capsys):
-    released = load_model(has_text=False)
-    name = released.card["training"]["model"]
-    other = next(other for other in networks.VARIANTS if other != name)
-    names = {"picture": name, "second": other}
-    pictures = {part: models.build_model(one, (96, 64), ("a", "b")) for part, one in names.items()}
-    plain = {part: network.get_weights() for part, network in pictures.items()}
-    training.start_from("imagenet", pictures, names)
-    for part, network in pictures.items():
-        np.testing.assert_array_equal(network.get_weights()[0], plain[part][0])
-    training.start_from("posters", pictures, names)
-    assert f"no {other}" in capsys.readouterr().out
-    got = pictures["picture"].get_layer("backbone").get_weights()
-    for ours, theirs in zip(got, released.network.get_layer("backbone").get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    assert any((a != b).any() for a, b in zip(got, plain["picture"], strict=False))

@@ -15,6 +15,7 @@ __getattr__ = lazy_names(
             "settle_pictures",
         ),
         "fine_tuning": ("Checkpoints", "epochs", "head_fit", "tensorboard"),
+        "start": ("check_start", "load_encoder", "start_card", "start_from"),
         "hosts": ("HostError", "own_folder"),
     },
 )

@@ -19,11 +19,10 @@ from genre_utils import models
 from genre_utils.batches import Batches, PosterBatches
 from genre_utils.runs import hosts
 from genre_utils.runs.folder import Run
+from genre_utils.runs.steps import SeededDropout, StopWhenNotFinite
 from genre_utils.support import replacing
 from genre_utils.training import (
     Progress,
-    SeededDropout,
-    StopWhenNotFinite,
     ValidationScore,
     even_rows,
 )

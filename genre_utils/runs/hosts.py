@@ -20,7 +20,7 @@ import numpy as np
 
 from genre_utils.batches import Batches
 from genre_utils.machine import process_count, process_index
-from genre_utils.training import SeededDropout, StopWhenNotFinite
+from genre_utils.runs.steps import SeededDropout, StopWhenNotFinite
 
 # What is said when a host has gone; each host knows how many epochs it has finished.
 GONE = (

@@ -1,0 +1,59 @@
+"""Where the networks of a training begin: at ImageNet's weights, or at the released model's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from genre_utils import dataset, networks
+from genre_utils.networks import read_card
+from genre_utils.saved_model import RELEASED, load_model
+
+STARTS = ("imagenet", "posters")  # what a network can know before it is trained
+
+
+def check_start(start: str, data: dataset.Dataset) -> None:
+    """Raise `ValueError` for a START that is unknown, or that would know the validation posters."""
+    if start not in STARTS:
+        raise ValueError(f"START is {start!r}: give one of {', '.join(map(repr, STARTS))}.")
+    if start == "posters" and dataset.is_public(data.posters["id"]):
+        raise ValueError(
+            "START is 'posters', and these are the public posters: the released model has learned "
+            "from them, and no figure of this training would hold. Give START='imagenet'."
+        )
+
+
+def start_from(start: str, pictures: Mapping[str, keras.Model], names: Mapping[str, str]) -> None:
+    """Give the backbones of a training what the released model's know, if START is `"posters"`.
+
+    `names` are those of `models.PRETRAINED` by part. A network that the release does not have
+    stays as it is, which a line says.
+    """
+    if start != "posters":
+        return
+    released = load_model(has_text=False)
+    known = released.card["training"]["model"]
+    for part, network in pictures.items():
+        if names[part] == known:
+            backbone = released.network.get_layer("backbone")
+            network.get_layer("backbone").set_weights(backbone.get_weights())
+        else:
+            print(f"The released model has {known} and no {names[part]}, which starts as ever.")
+
+
+def load_encoder(start: str) -> keras.Model:
+    """Return the sentence encoder to start from; that of the release, if START is `"posters"`."""
+    encoder, about = networks.load_encoder()
+    if start == "posters":
+        released = load_model().words.network.get_layer("encoder")
+        encoder.set_weights(released.get_weights())
+        about = "The sentence encoder is the released model's."
+    print(about)
+    return encoder
+
+
+def start_card(start: str) -> dict[str, Any] | None:
+    """Return the card of the model that a training started from, for `save_model`."""
+    return read_card(RELEASED) if start == "posters" else None
