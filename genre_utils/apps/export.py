@@ -46,16 +46,12 @@ SUFFIXES = {"onnx": ".onnx", "litert": ".tflite"}
 CALIBRATION = 60  # posters; more change no range by much
 
 
-class ExportError(ValueError):
-    """A model that cannot be exported here; the message says what to do."""
-
-
 def export_model(folder: Path, kind: str = "onnx", int8: bool = False) -> list[Path]:
     """Write a model's networks as `.onnx` or `.tflite` into its folder; returns the paths.
 
     `kind` is `"onnx"` or `"litert"`. ONNX files have the weights of the folder as they are there;
     LiteRT files have them in half precision, with `int8` those of dense layers and embeddings in 8
-    bits. Raises `ExportError` and `ModelError`.
+    bits. Raises `ModelError`.
     """
     check_tools(kind)
     model = load_model(folder)
@@ -75,11 +71,11 @@ def export_model(folder: Path, kind: str = "onnx", int8: bool = False) -> list[P
 
 
 def check_tools(kind: str) -> None:
-    """Raise `ExportError` for an unknown kind, or one that this backend cannot write."""
+    """Raise `ModelError` for an unknown kind, or one that this backend cannot write."""
     if kind not in SUFFIXES:
-        raise ExportError(f"The format {kind!r} is unknown: give one of {', '.join(SUFFIXES)}.")
+        raise ModelError(f"The format {kind!r} is unknown: give one of {', '.join(SUFFIXES)}.")
     if kind == "litert" and keras.backend.backend() != "tensorflow":
-        raise ExportError(
+        raise ModelError(
             f"Keras runs on {keras.backend.backend()} here, and LiteRT is written from "
             "TensorFlow: set KERAS_BACKEND=tensorflow. A model trained on any backend will do."
         )
@@ -195,7 +191,7 @@ def calibration_pixels(paths: Sequence[str], image_size: tuple[int, int]) -> np.
         except PosterError:
             continue
     if not pixels:
-        raise ExportError("None of the training posters can be read: 8 bits need some.")
+        raise ModelError("None of the training posters can be read: 8 bits need some.")
     return np.stack(pixels)
 
 
@@ -223,7 +219,7 @@ def _onnx(file: Path) -> bytes:
     try:
         return to_onnx(file)
     except NoGraphError as error:
-        raise ExportError(
+        raise ModelError(
             f"{file} cannot be written as ONNX: {error}. `predict` computes it by Keras."
         ) from None
 

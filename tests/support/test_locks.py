@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from genre_utils.support import LockedError, lock_file, only_writer
+from genre_utils.support import lock_file, only_writer
 
 HOLD = """
 import sys
@@ -20,7 +20,7 @@ def test_a_file_has_one_writer_until_it_ends_or_is_killed(tmp_path):
     pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
     other = subprocess.Popen([sys.executable, "-c", HOLD, str(file)], text=True, **pipes)
     assert other.stdout.readline() == "held\n"
-    with pytest.raises(LockedError, match="Another command is writing .*genres.csv"):
+    with pytest.raises(BlockingIOError, match="Another command is writing .*genres.csv"):
         only_writer(file).__enter__()
     other.kill()
     other.communicate()
