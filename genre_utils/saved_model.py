@@ -33,11 +33,10 @@ from genre_utils.networks import (
     read_card,
     run_on_words,
     save_folder_network,
-    sha256_of,
     tokenize,
 )
 from genre_utils.sources import normal_id, spellings
-from genre_utils.support import naming_full_disks, write_json
+from genre_utils.support import naming_full_disks, sha256_of, write_json
 from genre_utils.text import NgramModel
 
 if TYPE_CHECKING:  # Keras is imported where it loads or saves: seconds that prediction can spare

@@ -26,7 +26,6 @@ from genre_utils.networks import (
     read_card,
     read_json,
     save_folder_network,
-    sha256_of,
     to_onnx,
 )
 from genre_utils.saved_model import (
@@ -39,7 +38,7 @@ from genre_utils.saved_model import (
     load_model,
     save_model,
 )
-from genre_utils.support import naming_full_disks, replacing, write_json
+from genre_utils.support import naming_full_disks, replacing, sha256_of, write_json
 
 SUFFIXES = {"onnx": ".onnx", "litert": ".tflite"}
 

@@ -25,7 +25,7 @@ __getattr__ = lazy_names(
         "onnx": ("open_session", "RuntimeNetwork"),
         "onnx_graph": ("NoGraphError",),
         "arrays": ("MAX_WEIGHTS", "ModelError"),
-        "card": ("FORMAT", "read_card", "read_json", "check_card", "check_file", "sha256_of"),
+        "card": ("FORMAT", "read_card", "read_json", "check_card", "check_file"),
         "folder": (
             "load_folder_network",
             "load_weights",

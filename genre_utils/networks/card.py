@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from genre_utils.genres import RESERVED
 from genre_utils.networks.arrays import MAX_WEIGHTS, ModelError
+from genre_utils.support import sha256_of
 
 FORMAT = 3
 MAX_SIDE = 2048  # pixels; a training allows 1024 across
@@ -103,9 +103,3 @@ def check_file(folder: Path, name: str, files: Mapping[str, str]) -> None:
             f"{file} is not the file that model.json was written for (its SHA-256 differs): it is "
             "damaged or from another training. Copy the whole model folder again."
         )
-
-
-def sha256_of(file: Path) -> str:
-    """Return the SHA-256 of a model's file, as `model.json` names it."""
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -7,7 +7,6 @@ are those of `sentence-transformers/all-MiniLM-L6-v2` (Apache-2.0).
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import keras
@@ -17,6 +16,7 @@ from genre_utils.networks.arrays import ModelError
 from genre_utils.networks.folder import load_folder_network
 from genre_utils.networks.tokenizer import PAD, VOCABULARY
 from genre_utils.sources import cache_folder, has_internet
+from genre_utils.support import sha256_of
 
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
@@ -107,7 +107,7 @@ def cached_weights() -> Path:
 
 def check_weights(file: Path) -> None:
     """Raise `ModelError` unless a file is the one that the authors published."""
-    if hashlib.sha256(file.read_bytes()).hexdigest() != SHA256:
+    if sha256_of(file) != SHA256:
         raise ModelError(
             f"{file} is not the file of {REPOSITORY} that this project knows: its SHA-256 "
             "differs. Delete it, and it is fetched again."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -26,7 +25,7 @@ from PIL import Image
 from genre_utils.images import FORMATS, PosterError, read_poster, resize_poster
 from genre_utils.networks import open_session
 from genre_utils.ocr.line import WORDS_FILE, Line, ReadingError
-from genre_utils.support import progress
+from genre_utils.support import progress, sha256_of
 
 NEEDED = ("rapidocr", "onnxruntime")
 
@@ -404,8 +403,7 @@ def hash_file(path: str | os.PathLike) -> str:
     """Return the SHA-256 of a file's bytes; raises `PosterError` for what is no readable file."""
     with suppress(OSError, ValueError):
         if os.path.isfile(path):
-            with open(path, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return sha256_of(path)
     read_poster(path)  # says better what is wrong
     raise PosterError(str(path), "the file cannot be read")
 

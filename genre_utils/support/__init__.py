@@ -13,6 +13,7 @@ __getattr__ = lazy_names(
             "check_writable",
             "make_writable",
             "walk",
+            "sha256_of",
             "write_json",
             "write_csv",
             "printable",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -103,6 +104,12 @@ def walk(folder: str, suffixes: tuple[str, ...] = ()) -> Iterator[str]:
                 left += sorted(found, key=lambda one: one.name, reverse=True)
         except OSError:
             yield path
+
+
+def sha256_of(file: str | os.PathLike) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:
