@@ -23,7 +23,6 @@ from genre_utils.support import (
     make_writable,
     only_writer,
     printable,
-    replacing,
 )
 
 if TYPE_CHECKING:  # seconds that `predict` need not wait
@@ -392,6 +391,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _score(options: argparse.Namespace) -> int:
     from genre_utils import dataset, evaluation, sources
+    from genre_utils.apps import catalogue
     from genre_utils.predictor import Predictor
 
     if options.no_text and options.words:
@@ -436,7 +436,8 @@ def _score(options: argparse.Namespace) -> int:
     results |= evaluation.baselines(train, labels, genres, extra)
     if options.json:
         content = {"results": results, "left_out": left_out, "sample": data.source.is_sample}
-        _write(options.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        with catalogue.opened(options.json) as out:
+            out.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     if options.json != "-":
         print(evaluation.comparison(results).round(4).T.to_string())
     return PREDICTED
@@ -569,14 +570,6 @@ def _check_writable(option: str, file: str | None) -> None:
             f"{option} {file} cannot be written ({error.strerror or error}): give {option} a file "
             "in a folder that you may write to."
         ) from None
-
-
-def _write(file: str, text: str) -> None:
-    if file == "-":
-        sys.stdout.write(text)
-        return
-    with replacing(Path(file)) as temporary:
-        temporary.write_text(text, "utf-8", newline="")
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def list_inputs(images: Iterable[Any], own: Collection[str]) -> Iterator[tuple[s
 
 def write_csv(table: Iterator[dict[str, Any]], columns: Sequence[str], file: str) -> None:
     """Write rows as CSV to `file`, whole or not at all, or to standard output for `-`."""
-    with _opened(file) as out:
+    with opened(file) as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(map(harmless, columns))
         writer.writerows([harmless(row[column]) for column in columns] for row in table)
@@ -155,7 +155,7 @@ def write_csv(table: Iterator[dict[str, Any]], columns: Sequence[str], file: str
 def write_json(table: Iterator[dict[str, Any]], file: str) -> None:
     """Write rows as a JSON list, or where `file` ends in `.jsonl` as JSON lines."""
     lines = (json.dumps(row, ensure_ascii=False) for row in table)
-    with _opened(file) as out:
+    with opened(file) as out:
         if file.endswith(".jsonl"):
             out.writelines(f"{line}\n" for line in lines)
             return
@@ -180,7 +180,8 @@ def _shown(value: Any) -> str:
 
 
 @contextmanager
-def _opened(file: str) -> Iterator[TextIO]:
+def opened(file: str) -> Iterator[TextIO]:
+    """Open a file to write, which appears whole or not at all; `-` is standard output."""
     if file == "-":
         yield sys.stdout
         return
