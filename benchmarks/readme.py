@@ -12,7 +12,8 @@ import json
 import re
 from pathlib import Path
 
-from genre_utils.evaluation import METRICS, paired_in_words
+from genre_utils.apps import paired_in_words
+from genre_utils.evaluation import METRICS
 
 ROOT = Path(__file__).parent.parent
 RELEASED = "efficientnet_lite0 and words, test"

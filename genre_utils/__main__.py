@@ -390,7 +390,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from genre_utils import dataset, evaluation, sources
+    from genre_utils import apps, dataset, evaluation, sources
     from genre_utils.apps import catalogue
     from genre_utils.predictor import Predictor
 
@@ -439,7 +439,7 @@ def _score(options: argparse.Namespace) -> int:
         with catalogue.opened(options.json) as out:
             out.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     if options.json != "-":
-        print(evaluation.comparison(results).round(4).T.to_string())
+        print(apps.comparison(results).round(4).T.to_string())
     return PREDICTED
 
 

@@ -257,6 +257,20 @@ def top_table(
     return table.astype({"rank": "Int64", "score": "float64"})
 
 
+def prediction_table(found: Iterable[Prediction], genres: Sequence[str], top: int) -> pd.DataFrame:
+    """Return `top_table` of some predictions, with how much of each score the words did.
+
+    That is the column `by words`, empty where none were read.
+    """
+    found, effects = list(found), []
+    for one in found:
+        best = [] if one.error else highest(one.scores, top)
+        effects += list(one.text_effect[best]) if one.lines else [None] * max(1, len(best))
+    table = top_table([(one.poster, one.scores, one.error) for one in found], genres, top)
+    table.insert(table.columns.get_loc("error"), "by words", effects)
+    return table
+
+
 def list_posters(images: Any) -> Iterator[tuple[str, Any]]:
     """Yield `(name, source)` for one or many posters; a folder gives every file in and below it.
 

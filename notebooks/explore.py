@@ -77,6 +77,7 @@ import numpy as np
 import pandas as pd
 
 from genre_utils import (
+    apps,
     batches,
     dataset,
     evaluation,
@@ -340,7 +341,7 @@ pd.Series(widths, name="share of posters").rename_axis("pixels wide").round(3).t
 # %%
 guessed = evaluation.baselines(labels, labels, data.genres, data.has_missing_column)
 columns = ["element-wise accuracy", "macro mAP", "macro F1"]
-evaluation.comparison(guessed)[columns].astype(float).round(3)
+apps.comparison(guessed)[columns].astype(float).round(3)
 
 # %% [markdown]
 # In words:

@@ -81,9 +81,9 @@ POSTERS, MODEL_DIR, OUTPUT_DIR = map(expand_user, (POSTERS, MODEL_DIR, OUTPUT_DI
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from genre_utils import evaluation, images, plots, runs, saved_model
+from genre_utils import apps, images, plots, runs, saved_model
 from genre_utils.apps import grad_cam
-from genre_utils.predictor import Predictor, check_top, highest, list_posters
+from genre_utils.predictor import Predictor, check_top, highest, list_posters, prediction_table
 from genre_utils.sources import draw_sample
 from genre_utils.support import write_csv
 from genre_utils.text import join_lines
@@ -96,7 +96,7 @@ predictor = Predictor.load(MODEL_DIR or saved_model.RELEASED, READ_TEXT, runtime
 plots.use_style()
 if predictor.model.card["training"]["sample"]:
     print("THIS MODEL WAS TRAINED ON THE DRAWN SAMPLE: ITS SCORES MEAN NOTHING FOR REAL POSTERS.")
-evaluation.comparison(predictor.model.card["metrics"]).round(3)
+apps.comparison(predictor.model.card["metrics"]).round(3)
 
 # %% [markdown]
 # ## The posters
@@ -128,21 +128,7 @@ pd.DataFrame(bad, columns=["poster", "error"])
 # on the poster added or took. A file that could not be read is a row too, with the reason:
 
 # %%
-columns = ["poster", "rank", "genre", "score", "by words", "error"]
-rows = [
-    (
-        one.poster,
-        rank,
-        predictor.genres[g],
-        one.scores[g],
-        one.text_effect[g] if one.lines else None,
-        None,
-    )
-    for one in good
-    for rank, g in enumerate(highest(one.scores, TOP), start=1)
-]
-rows += [(poster, None, None, None, None, error) for poster, error in bad]
-table = pd.DataFrame(rows, columns=columns)
+table = prediction_table(found, predictor.genres, TOP)
 write_csv(folder / "top_genres.csv", table)
 table.round(3).head(3 * TOP)
 
@@ -181,14 +167,13 @@ for number, one in enumerate(good[:SHOWN], start=1):
     plt.show()
 
 # %% [markdown]
-# In words, for the first of them:
+# In words, for the first of them; the last figure is how much its words changed the first score:
 
 # %%
 for one in good[:1]:
-    guesses = [f"{predictor.genres[g]} {one.scores[g]:.2f}" for g in highest(one.scores, TOP)]
-    most = abs(one.text_effect).argmax()
-    moved = f"Its words moved {predictor.genres[most]} most, by {one.text_effect[most]:+.2f}."
-    print(f"{one.poster}: {', '.join(guesses)}. {moved if one.lines else 'No words were read.'}")
+    best = highest(one.scores, TOP)
+    guesses = [f"{predictor.genres[g]} {one.scores[g]:.2f}" for g in best]
+    print(f"{one.poster}: {', '.join(guesses)}. By its words: {one.text_effect[best[0]]:+.2f}.")
 
 # %% [markdown]
 # ## Where everything is

@@ -102,7 +102,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from genre_utils import batches, dataset, images, models, ocr, plots, runs, sources, training
+from genre_utils import apps, batches, dataset, images, models, ocr, plots, runs, sources, training
 
 size = images.poster_size(IMG_SIZE, IMG_SHAPE)
 names = models.choose_networks(MODEL, SECOND_MODEL, size)
@@ -460,15 +460,15 @@ for split in dataset.SPLITS[len(fit_splits) :]:
 # zeros are only chance:
 
 # %%
-results = evaluation.evaluate_systems(scored, labels, data, saved.thresholds)
-evaluation.comparison(results).round(3)
+results = apps.evaluate_systems(scored, labels, data, saved.thresholds)
+apps.comparison(results).round(3)
 
 # %% [markdown]
 # Do the words help, or was it luck? The whole and the picture alone are scored on the same thousand
 # draws of test posters:
 
 # %%
-paired, worth = evaluation.worth_of_words(labels["test"], systems[name], systems)
+paired, worth = apps.worth_of_words(labels["test"], systems[name], systems)
 print(worth)
 
 # %% [markdown]
@@ -534,11 +534,9 @@ run.save_figure(plots.recall_by_words(by_words, note), "recall_by_words")
 # which `MODEL_CARD.md` tells in sentences:
 
 # %%
-from genre_utils.apps import write_model_card
-
-print(evaluation.in_words(report, prior))
+print(apps.in_words(report, prior))
 metrics = {"sample": source.is_sample, "settings": settings, "results": results}
-add_metrics(run.folder, {system: evaluation.headline(r) for system, r in results.items()})
+add_metrics(run.folder, {system: apps.headline(r) for system, r in results.items()})
 run.finish(metrics | {"both against picture alone": paired})
-write_model_card(run.folder)
+apps.write_model_card(run.folder)
 print(f"The model is in {run.folder}/; its figures in {run.figures}/. Next: predict.ipynb.")

@@ -12,7 +12,7 @@ import pytest
 from genre_utils import networks, saved_model
 from genre_utils.images import PosterError
 from genre_utils.ocr import Line, WordCache, hash_file
-from genre_utils.predictor import Predictor, list_posters
+from genre_utils.predictor import Prediction, Predictor, list_posters, prediction_table
 from genre_utils.saved_model import ModelError, load_model
 from genre_utils.sources.sample import MUSIC_MARK, draw_poster
 from genre_utils.text import NgramModel
@@ -351,3 +351,19 @@ def test_a_card_lists_training_ids_and_pictures_as_hashes(tmp_path, monkeypatch)
     expected = [hashlib.sha256(b"a picture").hexdigest()[:12], sha256[:12]]
     assert card["training_pictures"] == sorted(expected)
     assert model.was_trained_on(["new", "newer"], [tmp_path / "a.jpg", __file__]) == ["new"]
+
+
+def test_a_table_of_predictions_says_what_the_words_did():
+    scores = np.array([0.1, 0.9, 0.5])
+    effect = np.array([0.0, 0.2, -0.1])
+    line = Line("words", 1.0, ((0, 0), (1, 0), (1, 1), (0, 1)))
+    found = [
+        Prediction("read.jpg", scores, [line], effect, None),
+        Prediction("silent.jpg", scores, [], np.zeros(3), None),
+        Prediction("bad.jpg", None, [], None, "damaged"),
+    ]
+    table = prediction_table(found, ("a", "b", "c"), 2)
+    assert table.columns.tolist() == ["poster", "rank", "genre", "score", "by words", "error"]
+    assert table["genre"].tolist()[:4] == ["b", "c", "b", "c"]
+    assert table["by words"].tolist()[:2] == [0.2, -0.1] and table["by words"][2:].isna().all()
+    assert table["error"].tolist()[4] == "damaged"

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from data import SPLITS, ReleaseData, arguments, load, read_ids, read_lines, targets, texts
 
-from genre_utils import evaluation, fusion, images, models, saved_model, text
+from genre_utils import apps, evaluation, fusion, images, models, saved_model, text
 from genre_utils.apps.export import calibration_pixels
 from genre_utils.genres import IMDB_GENRES, multi_hot, parse_genres
 from genre_utils.networks import build_encoder, set_weights
@@ -190,9 +190,9 @@ def report(folder: Path, data: ReleaseData, posters: Path) -> None:
     metrics["both against picture alone"] = paired
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
     saved_model.add_metrics(
-        folder, {name: evaluation.headline(result) for name, result in results.items()}
+        folder, {name: apps.headline(result) for name, result in results.items()}
     )
-    print(evaluation.comparison(results).round(4).to_string())
+    print(apps.comparison(results).round(4).to_string())
 
 
 if __name__ == "__main__":

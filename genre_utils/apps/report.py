@@ -1,0 +1,86 @@
+"""What the figures of `evaluation` say, side by side and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from genre_utils.dataset import Dataset
+from genre_utils.evaluation import FEW_POSITIVES, METRICS, baselines, evaluate, paired_bootstrap
+
+
+def evaluate_systems(
+    scored: Mapping[str, tuple[str, np.ndarray]],
+    labels: Mapping[str, np.ndarray],
+    data: Dataset,
+    thresholds: np.ndarray,
+) -> dict[str, dict]:
+    """Return `evaluate` of each system, and of the baselines on `"test"`, by name.
+
+    `scored` has a system's split and its scores `(n, genres)`; `labels` are multi-hot by split.
+    """
+    results = {
+        system: evaluate(labels[split], scores, data.genres, thresholds, data.has_missing_column)
+        for system, (split, scores) in scored.items()
+    }
+    guesses = baselines(labels["train"], labels["test"], data.genres, data.has_missing_column)
+    return results | {f"{name}, test": result for name, result in guesses.items()}
+
+
+def comparison(results: dict[str, dict]) -> pd.DataFrame:
+    """Lay results side by side: one row a system, one column a metric, in `METRICS`' words."""
+    rows = {
+        name: {words: result.get(key) for key, words in METRICS.items()}
+        for name, result in results.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").astype(float)
+
+
+def headline(result: dict) -> dict:
+    """Return a result of `evaluate` without `per_genre`, each genre's own figures."""
+    return {key: value for key, value in result.items() if key != "per_genre"}
+
+
+def in_words(result: dict, prior: dict) -> str:
+    """Say what a result on test means, beside the genre prior's."""
+    if result["macro_map_interval"] is None:
+        return (
+            f"The {result['posters']} test posters are too few to say: no genre is on "
+            f"{FEW_POSITIVES} of them."
+        )
+    low, high = result["macro_map_interval"]
+    return (
+        f"On {result['posters']} test posters:\n"
+        f"- macro mAP {result['macro_map']:.3f} (95 % interval {low:.3f} to {high:.3f}); knowing "
+        f"only how frequent genres are gives {prior['macro_map']:.3f}.\n"
+        f"- The highest score is a true genre for {result['top1_hit']:.0%} of the posters "
+        f"(by frequency {prior['top1_hit']:.0%}).\n"
+        f"- Three guesses find {result['top3_recall']:.0%} of a poster's genres "
+        f"(by frequency {prior['top3_recall']:.0%})."
+    )
+
+
+def paired_in_words(paired: dict, better: str, worse: str) -> str:
+    """Say what `paired_bootstrap` found."""
+    if paired["share"] is None:
+        return "The posters are too few to compare."
+    low, high = paired["interval"]
+    return (
+        f"In {paired['share']:.1%} of the draws {better} has a higher macro mAP than {worse}, by "
+        f"{paired['difference']:.3f} on average (95 % of the draws: {low:+.3f} to {high:+.3f})."
+    )
+
+
+def worth_of_words(
+    labels: np.ndarray, scores: np.ndarray, systems: Mapping[str, np.ndarray]
+) -> tuple[dict, str]:
+    """Return `paired_bootstrap` of a model beside its `"picture alone"`, and a sentence on it.
+
+    Without such a system among `systems`, scores `(n, genres)` by name, no words were read.
+    """
+    if "picture alone" not in systems:
+        return {}, "No words were read: the picture is the whole model."
+    paired = paired_bootstrap(labels, scores, systems["picture alone"])
+    return paired, paired_in_words(paired, "picture and words", "the picture alone")
