@@ -21,10 +21,10 @@ from genre_utils.sources import (
     DataError,
     Pictures,
     Source,
-    Table,
     begins_as,
     find_data,
     find_id_columns,
+    merge_rows,
     normal_id,
     read_labels,
     read_table,
@@ -35,7 +35,6 @@ SPLITS = ("train", "validation", "test")
 FEW_POSTERS = 20
 PUBLIC_SHARE = 0.05
 UNREADABLE = "unreadable pictures"
-MANY_UNLIKE = 0.1  # share of posters whose rows have other genres
 PLACEHOLDER = 3  # sets of genres of one picture
 WHAT_TO_DO = {
     "HTML page": "of them are HTML pages with a picture's name: download the pictures again.",
@@ -160,7 +159,7 @@ def load_dataset(source: Source | str | Path = "", limit: int = 0, seed: int = 0
         raise DataError(f"{error}{other if beside else ''}") from None
     ids = rows.columns[id_columns[0]]
     paths = pictures.find(ids, audit.add)
-    lists = _merge_rows(rows, ids, paths, found.lists, audit)
+    lists = merge_rows(rows, ids, paths, found.lists, audit.add)
     others = [f"{name!r}" for name in rows.columns if name not in found.used | {id_columns[0]}]
     audit.add("columns not used", others)
 
@@ -281,54 +280,6 @@ def _spread_over_identities(split: np.ndarray, identities: Sequence[str]) -> np.
     rank = pd.Series(split).map({name: i for i, name in enumerate(SPLITS)})
     strictest = rank.groupby(np.asarray(identities)).transform("max")
     return np.array(SPLITS, dtype=object)[strictest.to_numpy()]
-
-
-def _merge_rows(
-    rows: Table, ids: Sequence[str], paths: Sequence[str | None], lists: Sequence, audit: Audit
-) -> dict[int, list[str]]:
-    """Return the genres of each poster by its first row; rows of one picture are one poster.
-
-    Where every row has one genre and many posters have several rows, as after a join in SQL, the
-    rows are put together. Else rows of a poster must agree: nobody knows which of them is right.
-    """
-    of_poster: defaultdict[str, list[int]] = defaultdict(list)
-    for row, path in enumerate(paths):
-        if path and lists[row] is not None:
-            of_poster[path].append(row)
-    unlike = {
-        path: several
-        for path, several in of_poster.items()
-        if len(several) > 1 and len({frozenset(lists[row]) for row in several if lists[row]}) > 1
-    }
-    single = all(len(names or ()) < 2 for names in lists)
-    is_join = single and len(unlike) > MANY_UNLIKE * len(of_poster)
-    if not is_join and len(unlike) > max(2, MANY_UNLIKE * len(of_poster)):
-        a, b, *_ = next(iter(unlike.values()))
-        raise DataError(
-            f"{rows.path}: {len(unlike)} posters have several rows with other genres, such as "
-            f"{ids[a]!r} in line {rows.lines[a]} ({_listed(lists[a])}) and line {rows.lines[b]} "
-            f"({_listed(lists[b])}). Delete the wrong rows."
-        )
-    merged, repeated, contradicting = {}, [], []
-    for path, several in of_poster.items():
-        first, *more = several
-        if path in unlike and not is_join:
-            said = " / ".join(dict.fromkeys(_listed(lists[row]) for row in several))
-            contradicting.append(f"{ids[first]}: {said}")
-            continue
-        merged[first] = list(dict.fromkeys(name for row in several for name in lists[row]))
-        repeated += [] if path in unlike else [ids[row] for row in more]
-    audit.add("rows whose id stood before (left out)", repeated)
-    audit.add("posters whose rows contradict each other (left out)", contradicting)
-    audit.add(
-        "posters of several rows (their genres joined)",
-        [ids[r[0]] for r in unlike.values()] if is_join else [],
-    )
-    return merged
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "no genre"
 
 
 def _check_pictures(paths: Iterable[str], source: Source) -> None:

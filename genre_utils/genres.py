@@ -1,15 +1,8 @@
-"""The genres: their names, their order, and how a text becomes a multi-hot vector."""
+"""The genres: their names, their order, and multi-hot vectors of them."""
 
 from __future__ import annotations
 
-import ast
-import html
-import json
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from typing import Any
 
 import numpy as np
 
@@ -48,119 +41,6 @@ RESERVED = ("id", "path", "split", "unlabelled", "poster", "rank", "genre", "sco
 # The public CSV has a column of this name for titles whose genre nobody entered. It is the
 # absence of a label, so no model of ours predicts it.
 MISSING = "N/A"
-# Compared as `squeeze` leaves them; IMDb writes "\\N", MovieLens "(no genres listed)".
-_NO_GENRE = {
-    *("", "n", "na", "nan", "nat", "none", "null", "nil", "unknown", "undefined", "missing"),
-    *("tbd", "tba", "nogenre", "nogenres", "nogenrelisted", "nogenreslisted", "notavailable"),
-    *("notspecified", "unspecified", "unclassified", "uncategorized", "uncategorised"),
-}
-
-# Genres of other catalogues, and other names of the public ones: what is certainly a genre.
-_OTHER_GENRES = ("Adult", "Children's", "Film-Noir", "Foreign", "Game-Show", "Kids", "Soap")
-_OTHER_GENRES += ("Talk-Show", "TV Movie", "War & Politics")
-_SYNONYMS = {"sciencefiction": "Sci-Fi", "sports": "Sport", "reality": "Reality-TV"}
-_SYNONYMS |= {"children": "Children's", "childrens": "Children's"}
-
-# Python's own parser can be brought down by nesting; no poster has so many genres.
-_LONGEST_CELL = 10_000
-_SEPARATORS = re.compile(r"[|,;\n\r\t、·•]")
-_QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
-_NO_NAME = re.compile(r"""[][(){}"|;,\\<=]|^'|'$""")  # what no genre's name holds
-_AND = ("and", "et", "und", "y")
-_WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_WRAPPED = re.compile(r"(?:set|frozenset|array|list)\((.*?)(?:, dtype=\S+)?\)", re.DOTALL)
-_BRACKETS = {"[": "]", "(": ")", "{": "}"}
-
-
-def squeeze(name: str) -> str:
-    """Return the letters and digits of a name, in small letters: what spellings share."""
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
-
-
-_KNOWN = {squeeze(name): name for name in (*IMDB_GENRES, *_OTHER_GENRES)} | _SYNONYMS
-
-
-def known_genre(name: str) -> str | None:
-    """Return this project's spelling of a well-known genre (`"SciFi"`: `"Sci-Fi"`), or `None`."""
-    return _KNOWN.get(squeeze(name))
-
-
-def is_missing(name: str) -> bool:
-    """Say whether a genre's name means that there is none (`"N/A"`, empty, `-`, IMDb's `\\N`)."""
-    return squeeze(name) in _NO_GENRE
-
-
-def parse_genres(text: str) -> list[str] | None:
-    """Read one cell of a genre column: `A|B`, `A, B`, `A/B`, or a list of Python, NumPy or JSON.
-
-    Returns the names without the missing ones, in their order, each once. A name that consists of
-    well-known genres (`Action & Comedy`) becomes those. `None` when the cell opens a list that
-    cannot be read, is too long, or a "name" holds a bracket or quote or no letter. The cell is
-    data: nothing in it is ever executed.
-    """
-    text = html.unescape(text.strip())
-    text = text if text.isascii() else unicodedata.normalize("NFKC", text)
-    if len(text) > _LONGEST_CELL:
-        return None
-    if wrapped := _WRAPPED.fullmatch(text):
-        text = wrapped[1] or "[]"
-    if text.startswith(("'", '"')):
-        text = f"[{text}]"
-    names = _parse_list(text) if text[:1] in _BRACKETS else [text]
-    if names is None:
-        return None
-    pieces = [piece.strip() for name in names for piece in _SEPARATORS.split(name)]
-    pieces = [part for piece in pieces if not is_missing(piece) for part in _split_known(piece)]
-    if any(_NO_NAME.search(name) or not re.search(r"[^\W\d_]", name) for name in pieces):
-        return None
-    return list(dict.fromkeys(pieces))
-
-
-def _parse_list(text: str) -> list[str] | None:
-    """Read a list with brackets: quoted or bare names, or objects of which `name` counts."""
-    if text[-1] != _BRACKETS[text[0]]:
-        return None
-    if "{" in text and ":" in text:
-        for parse in (json.loads, ast.literal_eval):
-            with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-                found = parse(text)
-                found = [found] if isinstance(found, dict) else found
-                if isinstance(found, (list, tuple)):
-                    names = [name for item in found for name in _names_in(item)]
-                    return names if all(isinstance(name, str) for name in names) else None
-        return None
-    inside = text[1:-1]
-    # NumPy prints ['Drama' 'War'] without a comma, which Python would read as 'DramaWar'.
-    quoted = [(a or b).replace("\\'", "'") for a, b in _QUOTED.findall(inside)]
-    bare = _SEPARATORS.split(_QUOTED.sub(",", inside))
-    if quoted and text[0] != "{" and not all(map(is_missing, bare)):
-        return None
-    return quoted + [name for name in bare if not is_missing(name)]
-
-
-def _names_in(item: Any) -> list[Any]:
-    """Return the names in an object: its `name`, or all values of one such as {"/m/1": "War"}."""
-    if not isinstance(item, dict):
-        return [item]
-    return [item["name"]] if "name" in item else [*item.values()]
-
-
-def _split_known(name: str) -> list[str]:
-    """Split a name of nothing but well-known genres into them; any other stays as it is."""
-    if known_genre(name) or _NO_NAME.search(name):
-        return [name]
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)  # ActionComedy
-    words = [word for word in _WORDS.findall(parted) if word.lower() not in _AND]
-    found = []
-    while words:
-        for count in (3, 2, 1):
-            if genre := known_genre("".join(words[:count])):
-                found.append(genre)
-                del words[:count]
-                break
-        else:
-            return [name]
-    return found
 
 
 def multi_hot(lists: Iterable[Iterable[str]], genres: Sequence[str]) -> np.ndarray:

@@ -15,11 +15,12 @@ import numpy as np
 
 from genre_utils import machine
 from genre_utils.fusion import fuse
-from genre_utils.images import SUFFIXES, PosterError, read_poster, resize_poster
+from genre_utils.images import PosterError, read_poster, resize_poster
 from genre_utils.networks import RuntimeNetwork
 from genre_utils.ocr import Line, Reader, ReadingError, WordCache, hash_file, workers
 from genre_utils.saved_model import RELEASED, SavedModel, load_model
-from genre_utils.support import printable, progress, walk
+from genre_utils.sources import list_posters
+from genre_utils.support import printable, progress
 from genre_utils.text import join_lines
 
 if TYPE_CHECKING:  # a command that writes no table starts without it
@@ -271,33 +272,6 @@ def prediction_table(found: Iterable[Prediction], genres: Sequence[str], top: in
     return table
 
 
-def list_posters(images: Any) -> Iterator[tuple[str, Any]]:
-    """Yield `(name, source)` for one or many posters; a folder gives every file in and below it.
-
-    Files that are no pictures are yielded too: whoever reads them names them as bad.
-    """
-    single = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray))
-    if single or hasattr(images, "read") or not isinstance(images, Iterable):
-        images = [images]
-    for number, source in enumerate(images, start=1):
-        if not isinstance(source, (str, os.PathLike)):
-            yield f"image {number}", source
-        elif os.path.isdir(source):
-            nothing = True
-            for path in walk(os.fspath(source), SUFFIXES):
-                nothing = False
-                yield _display(os.path.relpath(path, source)), path
-            if nothing:
-                yield _display(source), os.fspath(source)
-        else:
-            yield _display(source), source
-
-
 def _count(images: Any) -> int | None:
     """Count the posters to come; `None` for an iterator, which would be used up by it."""
     return None if isinstance(images, Iterator) else sum(1 for _ in list_posters(images))
-
-
-def _display(path: str | os.PathLike) -> str:
-    """Write a path as text that any file can hold: bytes that are not UTF-8 become escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -15,56 +14,9 @@ from genre_utils.batches import PixelCache, PosterBatches
 from genre_utils.evaluation import macro_average_precision
 from genre_utils.support import progress, replacing
 
-ACCELERATED_EPOCHS = 8
-ACCELERATED_WORD_EPOCHS = 4
-WHOLE_EPOCHS = 20  # of a network that learns from its first weight, as the published one does
-
 
 class RunError(ValueError):
     """A training that cannot go on, or an output folder that cannot be used as asked."""
-
-
-def check_numbers(batch_size: int, limit: int, seed: int) -> None:
-    """Raise `ValueError` for numbers that no training could use."""
-    for name, number, least in (
-        ("BATCH_SIZE", batch_size, 1),
-        ("LIMIT", limit, 0),
-        ("SEED", seed, 0),
-    ):
-        if type(number) is not int or number < least:
-            raise ValueError(f"{name} is {number!r}: give a whole number of {least} or more.")
-
-
-def choose_epochs(epochs: int, model: str, accelerated: bool) -> int:
-    """Turn the parameter EPOCHS into a number of epochs of fine-tuning.
-
-    -1 follows the hardware: on a CPU the head alone, on an accelerator 8. A network without a
-    backbone, which has no head to train alone, gets the 20 that the published one's authors gave
-    it. Raises `ValueError` for other negative numbers and for such a network with 0.
-    """
-    _check_epochs("EPOCHS", epochs)
-    if model not in models.PRETRAINED:
-        if epochs == 0:
-            raise ValueError(f"{model} has no head to train alone: give EPOCHS of 1 or more.")
-        return WHOLE_EPOCHS if epochs == -1 else epochs
-    return (ACCELERATED_EPOCHS if accelerated else 0) if epochs == -1 else epochs
-
-
-def choose_word_epochs(epochs: int, accelerated: bool) -> int:
-    """Turn the parameter WORD_EPOCHS into epochs of fine-tuning the sentence encoder.
-
-    -1 follows the hardware: on a CPU its head alone, on an accelerator 4. Raises `ValueError`
-    for other negative numbers.
-    """
-    _check_epochs("WORD_EPOCHS", epochs)
-    return (ACCELERATED_WORD_EPOCHS if accelerated else 0) if epochs == -1 else epochs
-
-
-def _check_epochs(name: str, epochs: int) -> None:
-    if type(epochs) is not int or epochs < -1:
-        raise ValueError(
-            f"{name} is {epochs!r}: give a whole number of 0 or more, or -1 to follow the hardware."
-        )
 
 
 def shown_size(size: tuple[int, int], augmented: bool, epochs: int) -> tuple[int, int]:
@@ -74,30 +26,6 @@ def shown_size(size: tuple[int, int], augmented: bool, epochs: int) -> tuple[int
     train-test resolution discrepancy", 2019).
     """
     return images.enlarged(size) if augmented and epochs else size
-
-
-def forecast(networks: Iterable[keras.Model], fit: int, held_out: int, epochs: int) -> str:
-    """Say how long a training of the picture will take, from what its networks take here and now.
-
-    `fit` posters are learned from, `held_out` ones validate each epoch.
-    """
-    second = sum(map(seconds_a_poster, networks))
-    # Forward and backward cost about three times forward alone.
-    seconds = second * (fit + held_out) + epochs * second * (3 * fit + held_out)
-    return (
-        f"The networks take {1000 * second:.0f} ms a poster here: about {seconds / 60:.0f} minutes "
-        f"for {fit} posters" + (f" and {epochs} epochs of fine-tuning." if epochs else ".")
-    )
-
-
-def seconds_a_poster(network: keras.Model, posters: int = 32) -> float:
-    """Measure what one poster costs the network in prediction, on this machine, in seconds."""
-    rows, batch = even_rows(posters, posters)
-    pixels = np.zeros((len(rows), *network.input_shape[1:]), np.uint8)
-    network.predict(pixels, batch_size=batch, verbose=0)  # the first call compiles
-    start = time.perf_counter()
-    network.predict(pixels, batch_size=batch, verbose=0)
-    return (time.perf_counter() - start) / len(rows)
 
 
 def frozen_features(

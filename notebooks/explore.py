@@ -87,7 +87,6 @@ from genre_utils import (
     runs,
     sources,
     text,
-    training,
 )
 from genre_utils.support import write_csv
 
@@ -96,7 +95,7 @@ figures = folder / "figures"
 size = images.poster_size(96, "portrait")
 plots.use_style()
 runs.check_writable(folder)
-training.check_numbers(1, LIMIT, SEED)
+runs.check_numbers(1, LIMIT, SEED)
 runs.check_writable(Path(WORDS).parent, "WORDS")
 print(f"Every poster at {size[0]} × {size[1]} pixels (height × width), outputs in {folder}/")
 

@@ -106,11 +106,11 @@ from genre_utils import apps, batches, dataset, images, models, ocr, plots, runs
 
 size = images.poster_size(IMG_SIZE, IMG_SHAPE)
 names = models.choose_networks(MODEL, SECOND_MODEL, size)
-training.check_numbers(BATCH_SIZE, LIMIT, SEED)
+runs.check_numbers(BATCH_SIZE, LIMIT, SEED)
 runs.check_writable(OUTPUT_DIR)
 runs.check_writable(Path(WORDS).parent, "WORDS")
-epochs = training.choose_epochs(EPOCHS, MODEL, machine.accelerated())
-word_epochs = training.choose_word_epochs(WORD_EPOCHS, machine.accelerated())
+epochs = runs.choose_epochs(EPOCHS, MODEL, machine.accelerated())
+word_epochs = runs.choose_word_epochs(WORD_EPOCHS, machine.accelerated())
 plots.use_style()
 
 # %% [markdown]
@@ -217,7 +217,7 @@ run.begin()
 # network of the words says its own time below, and `LAST_FIT` fine-tunes all of them again:
 
 # %%
-print(training.forecast(pictures.values(), len(paths["train"]), len(paths["validation"]), epochs))
+print(runs.forecast(pictures.values(), len(paths["train"]), len(paths["validation"]), epochs))
 
 # %% [markdown]
 # ## First phase: the head on a frozen backbone

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from genre_utils.genres import IMDB_GENRES, MISSING, multi_hot, order_genres, parse_genres
+from genre_utils.genres import IMDB_GENRES, MISSING, multi_hot, order_genres
+from genre_utils.sources import parse_genres
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from genre_utils import training
+from genre_utils import runs, training
 from genre_utils.batches import PosterBatches, WordBatches
 
 
@@ -28,13 +28,13 @@ def test_features_that_are_no_numbers_stop_with_a_sentence(posters):
 
 
 def test_epochs_follow_the_hardware():
-    assert training.choose_epochs(-1, "efficientnet_lite2", accelerated=False) == 0
-    assert training.choose_epochs(-1, "efficientnet_lite2", accelerated=True) > 0
-    assert training.choose_epochs(-1, "seed_cnn", accelerated=False) == 20
-    assert training.choose_epochs(3, "efficientnet_lite2", accelerated=False) == 3
+    assert runs.choose_epochs(-1, "efficientnet_lite2", accelerated=False) == 0
+    assert runs.choose_epochs(-1, "efficientnet_lite2", accelerated=True) > 0
+    assert runs.choose_epochs(-1, "seed_cnn", accelerated=False) == 20
+    assert runs.choose_epochs(3, "efficientnet_lite2", accelerated=False) == 3
     for epochs, model in ((-2, "efficientnet_lite2"), (0, "seed_cnn"), (1.5, "seed_cnn")):
         with pytest.raises(ValueError, match="give"):
-            training.choose_epochs(epochs, model, accelerated=False)
+            runs.choose_epochs(epochs, model, accelerated=False)
 
 
 def test_features_are_computed_once_for_these_posters(posters, monkeypatch):

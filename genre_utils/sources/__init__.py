@@ -1,7 +1,7 @@
 """Where the posters come from: places, downloads, tables, pictures, and the drawn sample.
 
-The modules go from `tables` (a file to columns), `labels` (columns to genres) and `pictures` (ids
-to files) over `layouts` (which table, which folder) and `download` to `find`.
+The modules go from `tables` (file to columns), `spelling`, `labels` and `rows` (columns to genres)
+and `pictures` (ids to files) over `layouts` (which table, which folder) and `download` to `find`.
 """
 
 from genre_utils.support.lazy import lazy_names
@@ -10,7 +10,10 @@ __getattr__ = lazy_names(
     __name__,
     {
         "tables": ("DataError", "Table", "read_table"),
+        "spelling": ("known_genre", "parse_genres"),
         "labels": ("read_labels",),
+        "rows": ("merge_rows",),
+        "posters": ("list_posters",),
         "pictures": ("Pictures", "begins_as", "find_id_columns", "normal_id", "spellings"),
         "layouts": ("find_layout", "tables_in"),
         "download": (

@@ -7,15 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from genre_utils.genres import (
-    IMDB_GENRES,
-    RESERVED,
-    is_missing,
-    known_genre,
-    order_genres,
-    parse_genres,
-    squeeze,
-)
+from genre_utils.genres import IMDB_GENRES, RESERVED, order_genres
+from genre_utils.sources.spelling import is_missing, known_genre, parse_genres, squeeze
 from genre_utils.sources.tables import DataError, Note, Table
 
 Names = list[str] | None  # the genres of a row; `None`: they cannot be known

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from genre_utils import images
-from genre_utils.genres import IMDB_GENRES, known_genre, squeeze
+from genre_utils.genres import IMDB_GENRES
 from genre_utils.sources import tables
 from genre_utils.sources.labels import GENRE_COLUMNS, TAG_COLUMNS
 from genre_utils.sources.pictures import is_picture, walk
+from genre_utils.sources.spelling import known_genre, squeeze
 from genre_utils.sources.tables import DataError, read_header
 
 # Tables in other formats, and what to do with them.

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote
 
-from genre_utils.genres import squeeze
 from genre_utils.images import SUFFIXES
+from genre_utils.sources.spelling import squeeze
 from genre_utils.sources.tables import DataError, Note, Table
 
 # Compared as `squeeze` leaves them. Should several be there, the one that finds most pictures

@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 
 import genre_utils
-from genre_utils.genres import IMDB_GENRES, multi_hot, parse_genres
+from genre_utils.genres import IMDB_GENRES, multi_hot
 from genre_utils.ocr import Line
+from genre_utils.sources import parse_genres
 from genre_utils.text import join_lines
 
 SPLITS = Path(genre_utils.__file__).parent / "splits"

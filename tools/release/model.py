@@ -20,9 +20,10 @@ from data import SPLITS, ReleaseData, arguments, load, read_ids, read_lines, tar
 
 from genre_utils import apps, evaluation, fusion, images, models, saved_model, text
 from genre_utils.apps.export import calibration_pixels
-from genre_utils.genres import IMDB_GENRES, multi_hot, parse_genres
+from genre_utils.genres import IMDB_GENRES, multi_hot
 from genre_utils.networks import build_encoder, set_weights
 from genre_utils.predictor import Predictor
+from genre_utils.sources import parse_genres
 
 PICTURE = "efficientnet_lite2"
 NAME = f"{PICTURE} and words, test"

@@ -1,0 +1,39 @@
+"""The posters that somebody names: one or many, files, folders, open files or arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from genre_utils.images import SUFFIXES
+from genre_utils.support import walk
+
+
+def list_posters(images: Any) -> Iterator[tuple[str, Any]]:
+    """Yield `(name, source)` for one or many posters; a folder gives every file in and below it.
+
+    Files that are no pictures are yielded too: whoever reads them names them as bad.
+    """
+    single = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray))
+    if single or hasattr(images, "read") or not isinstance(images, Iterable):
+        images = [images]
+    for number, source in enumerate(images, start=1):
+        if not isinstance(source, (str, os.PathLike)):
+            yield f"image {number}", source
+        elif os.path.isdir(source):
+            nothing = True
+            for path in walk(os.fspath(source), SUFFIXES):
+                nothing = False
+                yield _display(os.path.relpath(path, source)), path
+            if nothing:
+                yield _display(source), os.fspath(source)
+        else:
+            yield _display(source), source
+
+
+def _display(path: str | os.PathLike) -> str:
+    """Write a path as text that any file can hold: bytes that are not UTF-8 become escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
