@@ -176,7 +176,7 @@ def test_damaged_or_foreign_folders_are_refused(copy, tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="does not say that it has format"):
         load_model(copy)
     (copy / "model.json").write_text(json.dumps(card | {"genres": card["genres"][1:]}))
-    with pytest.raises(ModelError, match="do not fit the genres"):
+    with pytest.raises(ModelError, match="sums or sizes do not fit each other"):
         load_model(copy)
     twisted = {"genres": ["poster", *card["genres"][1:]]}, {"training": None}, {"metrics": {"a": 1}}
     for part in twisted:
