@@ -34,13 +34,18 @@ def start_from(start: str, pictures: Mapping[str, keras.Model], names: Mapping[s
     if start != "posters":
         return
     released = load_model(has_text=False)
-    known = released.card["training"]["model"]
+    known = {released.card["training"]["model"]: released.network}
+    if second := released.card["training"].get("second_model"):
+        known = {
+            name: released.network.get_layer(part)
+            for name, part in zip((*known, second), ("first", "second"), strict=True)
+        }
     for part, network in pictures.items():
-        if names[part] == known:
-            backbone = released.network.get_layer("backbone")
+        if names[part] in known:
+            backbone = known[names[part]].get_layer("backbone")
             network.get_layer("backbone").set_weights(backbone.get_weights())
         else:
-            print(f"The released model has {known} and no {names[part]}, which starts as ever.")
+            print(f"The released model has no {names[part]}, which starts at ImageNet.")
 
 
 def load_encoder(start: str) -> keras.Model:

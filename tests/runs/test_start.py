@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genre_utils import models, networks, runs
+from genre_utils import models, runs
 from genre_utils.dataset import load_dataset
 from genre_utils.saved_model import load_model
 
@@ -32,17 +32,22 @@ def test_start_is_checked_against_the_posters(own_posters):
 
 def test_a_training_can_start_from_the_released_model(capsys):
     released = load_model(has_text=False)
-    name = released.card["training"]["model"]
-    other = next(other for other in networks.VARIANTS if other != name)
-    names = {"picture": name, "second": other}
-    pictures = {part: models.build_model(one, (96, 64), ("a", "b")) for part, one in names.items()}
-    plain = {part: network.get_weights() for part, network in pictures.items()}
-    runs.start_from("imagenet", pictures, names)
-    for part, network in pictures.items():
+    has = [released.card["training"].get(key) for key in ("model", "second_model")]
+    names = {"picture": has[0], "second": "mobilenetv3_large"}
+    own = {"picture": models.build_model(has[0], (96, 64), ("a", "b"))}
+    own["second"] = models.build_model("efficientnet_lite0", (96, 64), ("a", "b"))
+    plain = {part: network.get_weights() for part, network in own.items()}
+    runs.start_from("imagenet", own, names)
+    for part, network in own.items():
         np.testing.assert_array_equal(network.get_weights()[0], plain[part][0])
-    runs.start_from("posters", pictures, names)
-    assert f"no {other}" in capsys.readouterr().out
-    got = pictures["picture"].get_layer("backbone").get_weights()
-    for ours, theirs in zip(got, released.network.get_layer("backbone").get_weights(), strict=True):
+    runs.start_from("posters", own, names)
+    assert "no mobilenetv3_large, which starts at ImageNet" in capsys.readouterr().out
+    np.testing.assert_array_equal(own["second"].get_weights()[-4], plain["second"][-4])
+    network = released.network.get_layer("first") if has[1] else released.network
+    got = own["picture"].get_layer("backbone").get_weights()
+    for ours, theirs in zip(got, network.get_layer("backbone").get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert any((a != b).any() for a, b in zip(got, plain["picture"], strict=False))
+    if has[1]:
+        runs.start_from("posters", {"second": own["second"]}, {"second": has[1]})
+        assert (own["second"].get_weights()[0] != plain["second"][0]).any()

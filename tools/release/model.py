@@ -2,10 +2,13 @@
 
     python tools/release/model.py --posters DIR --more DIR --films DIR --off-limits FILE --out DIR
 
-OUT holds `picture.npz`, `text.safetensors` with `text_head.npz`, and `ngrams.npz`, as the other
-stages wrote them, and gets the folder `model`. The sum is fitted, and the thresholds are tuned, on
-the validation posters, which no part has learned from. With `--test` the public test posters are
-scored, once, and the figures stand in `model/metrics.json`; without it no test poster is looked at.
+OUT holds `picture.npz` and `second.npz` (the weights of the picture's two networks, whose logits
+are averaged), `text.safetensors` with `text_head.npz`, and `ngrams.npz`, as the other stages wrote
+them, and gets the folder `model`. The second network is that of an earlier release (`picture.py`
+with a passes of 0 over the other posters makes such a one). The sum is fitted, and the thresholds
+are tuned, on the validation posters, which no part has learned from. With `--test` the public test
+posters are scored, once, and the figures stand in `model/metrics.json`; without it no test poster
+is looked at.
 """
 
 from __future__ import annotations
@@ -25,15 +28,15 @@ from genre_utils.networks import build_encoder, set_weights
 from genre_utils.predictor import Predictor
 from genre_utils.sources import parse_genres
 
-PICTURE = "efficientnet_lite2"
-NAME = f"{PICTURE} and words, test"
+PICTURE, SECOND = "efficientnet_lite2", "efficientnet_lite0"
+NAME = f"{PICTURE} + {SECOND} and words, test"
 SIZE = images.enlarged(images.poster_size(272, "portrait"))
 FOLDS, REPEATS = 5, 4
 
 
-def picture_network(file: Path) -> keras.Model:
-    """Build the picture model with the weights that `picture.py` wrote."""
-    network = models.build_model(PICTURE, SIZE, IMDB_GENRES)
+def picture_network(name: str, file: Path) -> keras.Model:
+    """Build a network of pixels with the weights that `picture.py` wrote."""
+    network = models.build_model(name, SIZE, IMDB_GENRES)
     with np.load(file) as arrays:
         for layer in network.get_layer("backbone").layers:
             if layer.weights:
@@ -90,7 +93,11 @@ def main() -> None:
     options = parser.parse_args()
     data = load(options)
     labels = targets(data, data.validation)
-    picture, network = picture_network(options.out / "picture.npz"), text_network(options.out)
+    files = {PICTURE: "picture.npz", SECOND: "second.npz"}
+    picture = models.average_models(
+        *(picture_network(name, options.out / file) for name, file in files.items())
+    )
+    network = text_network(options.out)
     words = saved_model.WordsModel(network, text.NgramModel.load(options.out / "ngrams.npz"))
     some = texts(data, data.validation)
     has_text = np.array([bool(one) for one in some])
@@ -110,6 +117,7 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     training = {
         "model": PICTURE,
+        "second_model": SECOND,
         "image_size": list(SIZE),
         "read_text": True,
         "sample": False,
