@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -337,7 +338,8 @@ def settle_pictures(
     cannot be: a training that was only begun learns from the same pictures to its end, and a
     finished one is not reported without pictures that it has read.
     """
-    now = {path: os.path.basename(path) for path in unreadable}
+    names = _names(paths)
+    now = {path: names[path] for path in unreadable}
     settled = Run(run.folder, {**run.settings, UNREADABLE: sorted(now.values())})
     _check_hosts_agree(settled)
     begun = json.loads(run.settings_file.read_text("utf-8")) if run.settings_file.exists() else {}
@@ -345,13 +347,13 @@ def settle_pictures(
         return settled, dict(unreadable)
     before = set(begun[UNREADABLE])
     lost = sorted(set(now.values()) - before)
-    mended = {path for path in paths if os.path.basename(path) in before and path not in now}
+    mended = {path for path in paths if names[path] in before and path not in now}
     if lost or (mended and not run.finished):
         raise RunError(
             f"{run.folder} holds a training on other pictures: "
             + "; ".join(_listed(lost, "cannot be read now and could be then"))
             + ("; " if lost and mended else "")
-            + "; ".join(_listed(map(os.path.basename, mended), "can be read now"))
+            + "; ".join(_listed((names[path] for path in mended), "can be read now"))
             + ". Put the pictures back as they were, give another OUTPUT_DIR, or RESTART=True to "
             "throw that training away."
         )
@@ -365,6 +367,16 @@ def settle_pictures(
     return Run(run.folder, {**run.settings, UNREADABLE: begun[UNREADABLE]}), {
         **unreadable,
         **mending,
+    }
+
+
+def _names(paths: Sequence[str]) -> dict[str, str]:
+    """Name each picture alike on every host: by its file, with the folder where two are alike."""
+    files = Counter(map(os.path.basename, paths))
+    top = os.path.commonpath([*map(os.path.dirname, paths)])
+    return {
+        path: name if files[name := os.path.basename(path)] == 1 else os.path.relpath(path, top)
+        for path in paths
     }
 
 

@@ -296,6 +296,20 @@ def test_a_training_finished_on_damaged_pictures_says_so_and_keeps_to_its_poster
         settle(tmp_path, "a", "b")
 
 
+def test_of_two_pictures_of_one_name_in_two_folders_only_the_damaged_one_is_left_out(tmp_path):
+    files = [f"/data/{name}.jpg" for name in ("a/1", "b/1", "c")]
+    bad = {"/data/a/1.jpg": "damaged"}
+    for _ in range(2):  # begun, then finished
+        run = runs.open_run(tmp_path, {"seed": 0})
+        run, left_out = runs.settle_pictures(run, files, bad)
+        assert left_out == bad and run.settings["unreadable"] == ["a/1.jpg"]
+        run.begin()
+        assert runs.settle_pictures(run, files, bad)[1] == bad
+        run.finish({})
+    with pytest.raises(training.RunError, match=r"b/1\.jpg cannot be read now"):
+        runs.settle_pictures(run, files, dict.fromkeys(files[:2], "damaged"))
+
+
 def test_a_finished_training_that_noted_no_pictures_is_reported_as_before(tmp_path, capsys):
     run = runs.open_run(tmp_path, {"seed": 0})
     run.begin()
