@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from genre_utils.sources import (
     begins_as,
     find_data,
     find_id_columns,
+    last_part,
     merge_rows,
     normal_id,
     read_labels,
@@ -45,6 +47,8 @@ WHAT_TO_DO = {
 # test set again.
 SPLIT_SEED = 0
 
+_ADDRESS = re.compile(r"https?://[^\s:]+")
+
 _SHIPPED = Path(__file__).parent / "splits"
 
 
@@ -55,8 +59,9 @@ class Audit:
     findings: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, finding: str, names: Iterable[str]) -> None:
-        """Note names (files, ids or genres) under a finding."""
-        self.findings.setdefault(finding, []).extend(names)
+        """Note names (files, ids or genres) under a finding; of an address its last part."""
+        short = (_ADDRESS.sub(lambda found: last_part(found[0]), name) for name in names)
+        self.findings.setdefault(finding, []).extend(short)
 
     def table(self) -> pd.DataFrame:
         """Return one row a finding: `finding`, `count`, and the `names` as one text."""
@@ -297,7 +302,10 @@ def _check_pictures(paths: Iterable[str], source: Source) -> None:
 def _identities(
     paths: Sequence[str], ids: Sequence[str], lists: Sequence[list[str]], audit: Audit
 ) -> list[str]:
-    """Return one identity for byte-identical pictures: the id of the first of them."""
+    """Return one identity for byte-identical pictures: the id of the first of them.
+
+    Files that are none have their own: when they are mended, the split must not change.
+    """
     by_size = defaultdict(list)
     for i, path in enumerate(paths):
         by_size[os.stat(path).st_size].append(i)
@@ -307,6 +315,8 @@ def _identities(
     genre_sets = defaultdict(set)
     # Only files of equal length can be equal, so that few are read.
     for i in sorted(i for same in by_size.values() if len(same) > 1 for i in same):
+        if begins_as(paths[i]) != "picture":
+            continue
         digest = hashlib.sha256(Path(paths[i]).read_bytes()).hexdigest()
         if digest in first:
             identities[i] = identities[first[digest]]

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from genre_utils.dataset import is_public, load_dataset, split_posters, stratify_rare
+from genre_utils.dataset import fingerprint, is_public, load_dataset, split_posters, stratify_rare
 from genre_utils.sources import DataError, find_data
 
 
@@ -68,6 +68,15 @@ def test_audit_names_everything_that_is_wrong(make):
     assert found["genres with fewer than 20 posters"] == ["War (1)"]
 
 
+def test_the_audit_names_the_last_part_of_addresses(make):
+    films = [f"tt00860{i}" for i in range(10, 20)]
+    rows = [f"https://www.imdb.com/title/{film}/?ref_=fn,{g}" for film in films for g in ("A", "B")]
+    data = make("imdb_url,genre\n" + "\n".join(rows), {f"{film}.jpg": 1 for film in films})
+    found = findings(data)
+    assert found["posters of several rows"] == films
+    assert found["byte-identical pictures"][0] == f"{films[1]} = {films[0]}"
+
+
 def test_unreadable_pictures_are_left_out_and_named(make):
     data = make("Id,Genre\n" + "\n".join(ROWS))
     path = data.posters["path"][5]
@@ -76,6 +85,16 @@ def test_unreadable_pictures_are_left_out_and_named(make):
     assert findings(rest)["unreadable pictures"] == ["p5.jpg (the picture is damaged)"]
     with pytest.raises(DataError, match="None of the 40 pictures"):
         data.without(dict.fromkeys(data.posters["path"], "damaged"))
+
+
+def test_damaged_files_of_one_content_do_not_change_the_split_when_they_are_mended(make):
+    csv = "Id,Genre\n" + "\n".join(ROWS)
+    whole = make(csv)
+    for name in ("p3", "p4", "p9"):
+        (whole.source.images / f"{name}.jpg").write_bytes(b"no picture")
+    damaged = load_dataset(whole.source)
+    assert fingerprint(damaged) == fingerprint(whole)
+    assert not findings(damaged)["byte-identical pictures"]
 
 
 def test_twins_stay_on_one_side_of_the_split():
