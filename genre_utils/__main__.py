@@ -7,10 +7,9 @@ import glob
 import importlib.util
 import json
 import os
-import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,10 +37,13 @@ LEFT_OUT = {
     "genres_not_shared": "genres left out, because only the model or only the data have them",
 }
 
-UNKNOWN_PICTURES = (
-    "this model's card lists no training pictures: a training poster is known by its id only, and "
-    "under another id it is scored."
-)
+# What cannot be known of the posters to score, by whether the card lists the training pictures.
+UNKNOWN = {
+    True: "a training poster is known by its id and by its file's bytes: what was saved anew under "
+    "another id, or learned by a film's title alone, is not known and is scored.",
+    False: "this model's card lists no training pictures: a training poster is known by its id "
+    "only, and under another id it is scored.",
+}
 
 EXAMPLES = {
     "predict": """
@@ -254,20 +256,16 @@ def _log_file(options: argparse.Namespace) -> Iterator[Path]:
 def _check_tables(options: argparse.Namespace) -> set[str]:
     """Refuse, before the long work, tables that would cost something; returns `own_files`."""
     from genre_utils.apps import catalogue
-    from genre_utils.images import is_picture
 
     tables = {"--csv": options.csv, "--json": options.json}
     if options.csv and options.csv == options.json:
         raise ValueError(f"--csv and --json are both {options.csv}: give each a name of its own.")
     tables = {option: file for option, file in tables.items() if file and file != "-"}
-    inputs = {os.path.realpath(path): "which is read" for path in options.paths}
+    inputs = dict.fromkeys(options.paths, "which is read")
     if options.list and options.list != "-":
-        inputs[os.path.realpath(options.list)] = "the list that is read"
+        inputs[options.list] = "the list that is read"
     for option, file in tables.items():
-        _check_writable(option, file)
-        what = inputs.get(os.path.realpath(file)) or (is_picture(file) and "which is a picture")
-        if what:
-            raise ValueError(f"{option} would write over {file}, {what}: give another name.")
+        _check_output(option, file, inputs)
     if len(tables) == 2:
         first, second = (catalogue.own_files([file]) for file in tables.values())
         if first & second:
@@ -282,8 +280,8 @@ def _posters(options: argparse.Namespace) -> Iterator[str]:
     """Yield the paths of the command line, and those in a list without holding it in memory."""
     if not (options.paths or options.list):
         raise ValueError("predict needs a PATH, or --list with a file of paths.")
-    if options.list and options.list != "-" and not Path(options.list).is_file():
-        raise ValueError(f"--list is {options.list}{_why_no_list(options.list)}")
+    if options.list and options.list != "-" and (why := _why_no_list(options.list)):
+        raise ValueError(f"--list is {options.list}{why}")
 
     def paths() -> Iterator[str]:
         for path in options.paths:
@@ -304,11 +302,19 @@ def _matching(path: str) -> list[str]:
 
 
 def _why_no_list(name: str) -> str:
+    """Say what a file of paths is instead; empty where it may be one."""
+    from genre_utils.images import is_picture
+    from genre_utils.support import is_address
+
     if os.path.isdir(name):
         return ", a folder: give it without --list, or a file with a path a line."
-    if re.match("(https?|ftp)://", name):
-        return ", an internet address: download the list, and the pictures, first."
-    return ": there is no such file."
+    if not os.path.exists(name):
+        if is_address(name):
+            return ", an internet address: download the list, and the pictures, first."
+        return ": there is no such file."
+    if os.path.isfile(name) and is_picture(name):
+        return ", a picture: give it without --list, or a file with a path a line."
+    return ""
 
 
 def _predict_on_ray(options: argparse.Namespace) -> int:
@@ -349,7 +355,8 @@ def _export(options: argparse.Namespace) -> int:
     from genre_utils.apps import export
 
     if options.convert:
-        export.convert_model(Path(options.convert))
+        with only_writer(options.convert):
+            export.convert_model(Path(options.convert))
         print(f"{options.convert} has format {export.FORMAT} now.")
         return PREDICTED
     folder = _writable_model(options)
@@ -384,7 +391,9 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    _check_writable("--json", options.json)
+    if options.json and options.json != "-":
+        inputs = filter(None, (options.data, options.ids, options.words))
+        _check_output("--json", options.json, dict.fromkeys(inputs, "which is read"))
     with only_writer(options.json) if options.json not in (None, "-") else nullcontext():
         return _score(options)
 
@@ -417,8 +426,7 @@ def _score(options: argparse.Namespace) -> int:
     for reason, names in left_out.items():
         if names:
             print(f"{LEFT_OUT[reason]}: {printable(', '.join(names))}", file=sys.stderr)
-    if not predictor.model.knows_pictures:
-        print(UNKNOWN_PICTURES, file=sys.stderr)
+    print(UNKNOWN[predictor.model.knows_pictures], file=sys.stderr)
     which = "listed in --ids" if options.ids else "of the test set"
     print(
         f"{readable.sum()} of {chosen} posters {which} are scored; the data hold "
@@ -554,10 +562,14 @@ def _writable_model(options: argparse.Namespace) -> Path:
     return folder
 
 
-def _check_writable(option: str, file: str | None) -> None:
-    """Fail before the long work, not after it; the sentence names the option that helps."""
-    if file is None or file == "-":
-        return
+def _check_output(option: str, file: str, inputs: Mapping[str, str]) -> None:
+    """Fail before the long work, not after it; the sentence names the option that helps.
+
+    `inputs` says of each path that the command reads what it is: nothing is written over them, nor
+    over a picture.
+    """
+    from genre_utils.images import is_picture
+
     folder = Path(file).absolute().parent
     if Path(file).is_dir():
         raise ValueError(f"{option} {file} cannot be written: it is a folder. Name a file.")
@@ -570,6 +582,11 @@ def _check_writable(option: str, file: str | None) -> None:
             f"{option} {file} cannot be written ({error.strerror or error}): give {option} a file "
             "in a folder that you may write to."
         ) from None
+    what = {os.path.realpath(path): what for path, what in inputs.items()}.get(
+        os.path.realpath(file)
+    ) or (is_picture(file) and "which is a picture")
+    if what:
+        raise ValueError(f"{option} would write over {file}, {what}: give another name.")
 
 
 if __name__ == "__main__":

@@ -147,6 +147,11 @@ def test_tables_that_would_cost_something_are_refused(posters, tmp_path, capsys)
         assert f"{option} would write over {horror}, which is a picture" in said
         said = refusal(capsys, "predict", "--list", names, option, names)
         assert f"{option} would write over {names}, the list that is read" in said
+    said = refusal(capsys, "evaluate", "--data", posters, "--json", horror)
+    assert "--json would write over" in said and "which is a picture" in said
+    for option in ("--data", "--ids", "--words"):
+        given = "evaluate", "--data", posters, option, names, "--json", names
+        assert f"--json would write over {names}, which is read" in refusal(capsys, *given)
     assert (horror.read_bytes(), names.read_text()) == before
 
 
@@ -154,7 +159,11 @@ def test_a_list_that_is_none_gets_the_sentence_that_fits(tmp_path, capsys):
     assert "a folder: give it without --list" in refusal(capsys, "predict", "--list", tmp_path)
     address = "https://example.org/paths.txt"
     assert "an internet address" in refusal(capsys, "predict", "--list", address)
+    assert "an internet address" in refusal(capsys, "predict", "--list", address.upper())
     assert "there is no such file" in refusal(capsys, "predict", "--list", tmp_path / "none.txt")
+    Image.new("RGB", (9, 9)).save(tmp_path / "poster.jpg")
+    said = refusal(capsys, "predict", "--list", tmp_path / "poster.jpg")
+    assert "a picture: give it without --list" in said
 
 
 def test_a_folder_that_cannot_be_written_names_the_option_that_helps(posters, capsys, monkeypatch):
@@ -320,6 +329,7 @@ def test_evaluate_knows_a_training_poster_by_its_number_and_by_its_picture(
     assert (
         "2 rows without a picture (left out)" in said and "lists no training pictures" not in said
     )
+    assert "saved anew under another id" in said
 
 
 def test_evaluate_says_what_it_cannot_know(films, monkeypatch, capsys):

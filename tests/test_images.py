@@ -192,7 +192,8 @@ def test_an_empty_folder_and_an_address_get_the_sentence_that_fits(tmp_path):
     (tmp_path / "empty, too" / "a.txt").write_text("a")
     with pytest.raises(PosterError, match="this is a folder, not a picture"):
         read_poster(tmp_path)
-    for address in ("https://example.org/a.jpg", Path("http://example.org/a.jpg")):
+    several = "https://example.org/a.jpg", "HTTPS://example.org/a.jpg", "s3://bucket/a.jpg"
+    for address in (*several, Path("http://example.org/a.jpg")):
         with pytest.raises(PosterError, match="internet address: download"):
             read_poster(address)
 

@@ -24,6 +24,7 @@ __getattr__ = lazy_names(
             "PosterError",
             "check_file",
             "check_size",
+            "is_address",
             "is_large",
             "read_stream",
             "shrink",

@@ -22,7 +22,8 @@ MAX_PIXELS, MAX_JPEG_PIXELS = 25_000_000, 50_000_000
 KEPT_PIXELS, LONGEST_SIDE = 4_000_000, 20_000
 LARGEST_STREAM = 200_000_000  # bytes
 
-_ADDRESS = re.compile("(https?|ftp):/")  # a Path has one stroke left of two
+# A Path has one stroke left of two; one letter before them is a drive of Windows.
+_ADDRESS = re.compile("[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
 
 class PosterError(ValueError):
@@ -81,9 +82,14 @@ def read_stream(stream: Any, name: str) -> bytes:
     return content
 
 
+def is_address(name: str) -> bool:
+    """Say whether a name that is no file's is an address, as of the internet or of a bucket."""
+    return bool(_ADDRESS.match(name))
+
+
 def check_file(path: str | os.PathLike, name: str) -> None:
     """Raise `PosterError` for a path that must not be opened: folder, device, pipe, address."""
-    if _ADDRESS.match(os.fsdecode(path)) and not os.path.exists(path):
+    if is_address(os.fsdecode(path)) and not os.path.exists(path):
         raise PosterError(name, "this is an internet address: download the picture, give its file")
     # os.path answers False where Path raises: for names too long and folders one may not enter.
     if os.path.isdir(path):
