@@ -246,9 +246,9 @@ def _log_file(options: argparse.Namespace) -> Iterator[Path]:
             yield catalogue.partial_file(Path(folder) / "predictions")
         return
     with ExitStack() as locks:
-        for file in files:
-            locks.enter_context(only_writer(file))
         log = catalogue.partial_file(files[0])
+        for file in (*files, log):
+            locks.enter_context(only_writer(file))
         yield log
         log.unlink()
 

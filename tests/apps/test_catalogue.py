@@ -11,7 +11,7 @@ from small_model import make_small_model
 from genre_utils import images
 from genre_utils import predictor as predictor_module
 from genre_utils.__main__ import main
-from genre_utils.apps.catalogue import ResumableLog, write_csv
+from genre_utils.apps.catalogue import ResumableLog, partial_file, write_csv
 from genre_utils.images import PosterError
 from genre_utils.predictor import Predictor, list_posters
 from genre_utils.sources.sample import draw_poster
@@ -172,7 +172,9 @@ def test_a_second_command_that_writes_the_same_file_is_refused(posters, model, t
         assert predict(posters, model, "--json", csv) == 2
         (tmp_path / "link.csv").symlink_to(csv)
         assert predict(posters, model, "--csv", tmp_path / "link.csv") == 2
-    assert capsys.readouterr().err.count("Another command is writing") == 3
+    with only_writer(partial_file(csv)):  # the log of the one is the table of the other
+        assert predict(posters, model, "--csv", csv) == 2
+    assert capsys.readouterr().err.count("Another command is writing") == 4
     assert csv.read_text() == "of before" and not list(tmp_path.glob("*.partial"))
     assert predict(posters, model, "--csv", csv) == 0
 
