@@ -412,7 +412,10 @@ def _score(options: argparse.Namespace) -> int:
     predictor = Predictor.load(_model(options), not options.no_text, cache)
     posters = _chosen(data, options.ids)
     chosen = len(posters)
-    known = predictor.model.was_trained_on(posters["id"], posters["path"])
+    known = {*predictor.model.was_trained_on(posters["id"], posters["path"])}
+    films = {*predictor.model.was_trained_on(data.imdb_ids.values())}
+    known |= {*posters["id"][posters["path"].map(data.imdb_ids).isin(films)]}
+    known = [poster for poster in posters["id"] if poster in known]
     posters = posters[~posters["id"].isin(known)]
     scores = predictor.predict_all(posters["path"].tolist())
     readable = scores["error"].isna().to_numpy()

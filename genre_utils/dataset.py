@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ WHAT_TO_DO = {
 # test set again.
 SPLIT_SEED = 0
 
+_IMDB_ID = re.compile(r"tt\d{7,}", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://[^\s:]+")
 
 _SHIPPED = Path(__file__).parent / "splits"
@@ -95,6 +96,8 @@ class Dataset:
     source: Source
     has_missing_column: bool
     limit: int = 0  # the number that was asked for, 0 for all
+    # Of posters that the table names otherwise, by path: IMDb's id from another of its columns.
+    imdb_ids: Mapping[str, str] = field(default_factory=dict)
 
     def part(self, split: str) -> pd.DataFrame:
         """Return the rows of one split; without the unlabelled ones unless it is the test set."""
@@ -192,7 +195,14 @@ def load_dataset(source: Source | str | Path = "", limit: int = 0, seed: int = 0
     table = table[["id", "path", "split", "unlabelled"]].reset_index(drop=True)
     one_hot = pd.DataFrame(labels, columns=list(found.genres))
     posters = pd.concat([table, one_hot], axis=1)
-    return Dataset(posters, found.genres, audit, source, found.has_missing_column, limit)
+    imdb_ids = {
+        paths[row]: film
+        for name in id_columns[1:]
+        for row in lists
+        if _IMDB_ID.fullmatch(film := _film(name, rows.columns[name][row]))
+    }
+    missing = found.has_missing_column
+    return Dataset(posters, found.genres, audit, source, missing, limit, imdb_ids)
 
 
 def fingerprint(data: Dataset) -> str:
@@ -285,6 +295,11 @@ def _spread_over_identities(split: np.ndarray, identities: Sequence[str]) -> np.
     rank = pd.Series(split).map({name: i for i, name in enumerate(SPLITS)})
     strictest = rank.groupby(np.asarray(identities)).transform("max")
     return np.array(SPLITS, dtype=object)[strictest.to_numpy()]
+
+
+def _film(column: str, cell: str) -> str:
+    """Return the last part of a cell; a number in a column of IMDb's is an id without its `tt`."""
+    return normal_id(cell) if "imdb" in column.lower() else last_part(cell)
 
 
 def _check_pictures(paths: Iterable[str], source: Source) -> None:

@@ -332,6 +332,19 @@ def test_evaluate_knows_a_training_poster_by_its_number_and_by_its_picture(
     assert "saved anew under another id" in said
 
 
+@pytest.mark.parametrize("imdb", ["imdb_id,tt{:07d}", "imdbId,{}", "link,https://a.org/tt{:07d}/"])
+def test_evaluate_knows_a_film_by_an_id_beside_its_picture_s_name(films, monkeypatch, imdb):
+    column, written = imdb.split(",")
+    lines = (films / "train.csv").read_text().splitlines()[1:21]
+    rows = [
+        f"tt{number:0>7}.jpg,{written.format(int(number) + 500)},{genre}"
+        for number, genre in (line.split(",") for line in lines)
+    ]
+    (films / "train.csv").write_text("\n".join([f"poster_path,{column},Genre", *rows]))
+    known = evaluate_films(films, {"training_ids": [short(b"tt0086501")]}, monkeypatch)
+    assert known["trained_on"] == ["tt0086001.jpg"]
+
+
 def test_evaluate_says_what_it_cannot_know(films, monkeypatch, capsys):
     known = evaluate_films(films, {"training_ids": [short(b"tt0086001")]}, monkeypatch)
     assert known["trained_on"] == ["86001"]
