@@ -16,7 +16,7 @@ from genre_utils.apps import paired_in_words
 from genre_utils.evaluation import METRICS
 
 ROOT = Path(__file__).parent.parent
-RELEASED = "efficientnet_lite0 and words, test"
+RELEASED = "efficientnet_lite2 + efficientnet_lite0 and words, test"
 FROZEN = "efficientnet_lite2 + efficientnet_lite0"
 # name in the table, result file, system in it
 OTHERS = (

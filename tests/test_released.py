@@ -109,7 +109,7 @@ def test_released_model_finds_its_committed_figures_again(tmp_path, capsys):
     words = tmp_path / "words.jsonl"
     assert import_readings(READING, paths, WordCache(words)) > 700
     result = evaluate_again(tmp_path, "--words", str(words))
-    check_committed(result, "efficientnet_lite0 and words, test")
+    check_committed(result, "efficientnet_lite2 + efficientnet_lite0 and words, test")
 
 
 @needs_posters

@@ -30,8 +30,8 @@ PUBLIC = (
 )
 FILMS = (
     "Of the picture model one network was fine-tuned on all its posters, the other on the public "
-    "training posters alone. The text models learned from the words on posters and from the titles, "
-    "names and genres of {films:,} entries "
+    "training posters alone. The text models learned from the words on posters and from the "
+    "titles, names and genres of {films:,} entries "
     "about films: `README.md` and `NOTICE` name the tables. No film of the public test posters, "
     "nor of the validation posters, was among them."
 )
