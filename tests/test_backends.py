@@ -129,6 +129,7 @@ def test_tensorflow_traces_in_the_first_epoch_only_and_calls_nothing_back(tmp_pa
     step = small_model.train_step
     small_model.train_step = lambda data: (traces.append(data), step(data))[1]
     run = runs.open_run(tmp_path, {"seed": 0})
+    run.begin()
     after_epoch = []
     validation = np.zeros((4, 80, 80, 3), np.uint8), np.eye(2)[[0, 1, 0, 1]]
     some = runs.epochs(run, small_model, lambda _: Noise(), 4, validation, patience=9)

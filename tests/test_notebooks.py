@@ -262,7 +262,7 @@ def test_after_a_last_fit_validation_posters_count_as_learned_from(trained_on_wo
 
 def test_a_training_on_words_is_finished_and_reads_nothing_twice(trained_on_words, word_file):
     kept = [trained_on_words / f"{part}.safetensors" for part in ("picture", "text")]
-    kept += [trained_on_words / "head.csv", word_file]
+    kept += [trained_on_words / "picture" / "head.csv", word_file]
     before = [file.read_bytes() for file in kept]
 
     def figures() -> dict[str, float]:

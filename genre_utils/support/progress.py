@@ -30,6 +30,7 @@ class NotebookBar(tqdm):
 def bar(*args: Any, **options: Any) -> tqdm:
     """Return a bar, used as tqdm is; work of under three seconds stays silent."""
     options = {"delay": 3, "mininterval": 1} | options
-    if "ipykernel" in sys.modules:
+    ipython = sys.modules.get("IPython")
+    if ipython and hasattr(ipython.get_ipython(), "kernel"):  # a notebook, not a terminal
         return NotebookBar(*args, file=io.StringIO(), **options)
     return tqdm(*args, **options)
