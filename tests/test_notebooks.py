@@ -61,6 +61,7 @@ def test_train_is_a_story_of_few_short_cells_without_guards():
     whole = "\n".join(code)
     assert "finished" not in whole
     assert whole.count(".compile(") == 2 and whole.count(".fit(") == 2
+    assert len(re.findall(r"\.compile\(.+, loss\)", whole)) == 2, "one loss for heads and networks"
 
 
 def after_the_parameters(name: str, **given) -> dict:
