@@ -33,6 +33,7 @@ PARTS = ("picture", "second", "words", "last_picture", "last_second", "last_word
 # Held by the process that trains into a folder, and let go by the system when it is killed.
 LOCK_FILE = "in_use.lock"
 
+HEAD_CSV = "head.csv"
 KEPT = "kept"  # the folder of arrays that are computed once
 
 # The setting that names the pictures which could not be read; of names in a sentence, the first.
@@ -91,9 +92,16 @@ class Run:
         return "going on with this training" if self.settings_file.exists() else "training"
 
     def curves(self, name: str) -> dict[str, pd.DataFrame]:
-        """Return the CSV `name` of each network that has it, by the network's part."""
-        files = {part.folder.name: part.folder / name for part in self.all_parts[1:]}
-        return {part: pd.read_csv(file) for part, file in files.items() if file.exists()}
+        """Return the CSV `name` of each network that has it, by the network's part.
+
+        That of a head counts when its fit is done: a killed one leaves it empty, or torn.
+        """
+        parts = {part.folder.name: part for part in self.all_parts[1:]}
+        return {
+            name_of: pd.read_csv(part.folder / name)
+            for name_of, part in parts.items()
+            if (part.folder / name).exists() and (name != HEAD_CSV or part.head_file.exists())
+        }
 
     def history(self) -> pd.DataFrame:
         """Read the history of fine-tuning; its row 0 is the network before it."""

@@ -140,6 +140,16 @@ def test_a_fit_of_another_network_in_the_folder_is_one_sentence(tmp_path):
         run.load(models.build_head(30, 2), run.head_file)
 
 
+def test_the_curve_of_a_head_that_was_killed_is_not_read(tmp_path):
+    run = runs.Run(tmp_path, {})
+    for part in ("picture", "words"):
+        (tmp_path / part).mkdir()
+    (tmp_path / "picture" / "head.csv").write_text("epoch,loss\n0,1.0\n")
+    run.part("picture").head_file.write_bytes(b"weights")
+    (tmp_path / "words" / "head.csv").write_text("")
+    assert list(run.curves("head.csv")) == ["picture"]
+
+
 def test_what_a_run_keeps_is_computed_once(tmp_path):
     run = runs.Run(tmp_path, {})
     first = run.kept("logits", lambda: {"picture": np.arange(3.0)})
