@@ -61,6 +61,13 @@ def arguments(description: str) -> argparse.ArgumentParser:
     for name in ("posters", "more", "films", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--off-limits", type=Path, required=True)
+    parser.add_argument(
+        "--without",
+        choices=("films", "more"),
+        nargs="*",
+        default=[],
+        help="learn without the films, or without the further posters, to see what they are worth",
+    )
     return parser
 
 
@@ -78,7 +85,8 @@ def load(options: argparse.Namespace) -> ReleaseData:
     test, validation = (read_ids(SPLITS / f"imdb_{s}_ids.txt") for s in ("test", "validation"))
     off_limits = read_ids(options.off_limits) | test
     labels, pictures, lines = {}, {}, {}
-    for folder in (options.more, options.posters):
+    folders = [] if "more" in options.without else [options.more]
+    for folder in [*folders, options.posters]:
         for row in _rows(folder / "train.csv"):
             if row["Id"] in off_limits:
                 continue
@@ -88,7 +96,9 @@ def load(options: argparse.Namespace) -> ReleaseData:
                 pictures[row["Id"]] = folder / "Images" / f"{row['Id']}.jpg"
         lines |= read_lines(folder / "poster_text.jsonl.gz")
     train = [poster for poster in labels if poster not in validation]
-    films = read_films(options.films, off_limits | validation, validation)
+    films = []
+    if "films" not in options.without:
+        films = read_films(options.films, off_limits | validation, validation)
     kept = {poster: found for poster, found in lines.items() if poster in labels}
     return ReleaseData(labels, pictures, kept, films, train, sorted(validation & set(labels)))
 

@@ -2,13 +2,11 @@
 
     python tools/release/model.py --posters DIR --more DIR --films DIR --off-limits FILE --out DIR
 
-OUT holds `picture.npz` and `second.npz` (the weights of the picture's two networks, whose logits
-are averaged), `text.safetensors` with `text_head.npz`, and `ngrams.npz`, as the other stages wrote
-them, and gets the folder `model`. The second network is that of an earlier release (`picture.py`
-with a passes of 0 over the other posters makes such a one). The sum is fitted, and the thresholds
-are tuned, on the validation posters, which no part has learned from. With `--test` the public test
-posters are scored, once, and the figures stand in `model/metrics.json`; without it no test poster
-is looked at.
+OUT holds `picture.npz`, `text.safetensors` with `text_head.npz`, and `ngrams.npz`, as the other
+stages wrote them, and gets the folder `model`. Where there is a `second.npz` too, the logits of
+both picture networks are averaged. The sum is fitted, and the thresholds are tuned, on the
+validation posters, which no part has learned from. With `--test` the public test posters are
+scored, once, and the figures stand in `model/metrics.json`; without it no test poster is opened.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -24,12 +23,12 @@ from data import SPLITS, ReleaseData, arguments, load, read_ids, read_lines, tar
 from genre_utils import apps, evaluation, fusion, images, models, saved_model, text
 from genre_utils.apps.export import calibration_pixels
 from genre_utils.genres import IMDB_GENRES, multi_hot
-from genre_utils.networks import build_encoder, set_weights
+from genre_utils.networks import RuntimeNetwork, build_encoder, set_weights
+from genre_utils.ocr import Line
 from genre_utils.predictor import Predictor
 from genre_utils.sources import parse_genres
 
 PICTURE, SECOND = "efficientnet_lite2", "efficientnet_lite0"
-NAME = f"{PICTURE} + {SECOND} and words, test"
 SIZE = images.enlarged(images.poster_size(272, "portrait"))
 FOLDS, REPEATS = 5, 4
 
@@ -55,12 +54,14 @@ def text_network(folder: Path) -> keras.Model:
     return network
 
 
-def picture_logits(network: keras.Model, files: list[Path]) -> np.ndarray:
+def picture_logits(
+    network: keras.Model | RuntimeNetwork, files: list[Path], size: tuple[int, int] = SIZE
+) -> np.ndarray:
     """Return the logits of whole posters, `(n, 24)`."""
     parts = []
     for start in range(0, len(files), 16):
         batch = [
-            images.resize_poster(images.read_poster(file), SIZE)
+            images.resize_poster(images.read_poster(file), size)
             for file in files[start : start + 16]
         ]
         parts.append(np.asarray(network.predict_on_batch(np.stack(batch))))
@@ -93,10 +94,10 @@ def main() -> None:
     options = parser.parse_args()
     data = load(options)
     labels = targets(data, data.validation)
-    files = {PICTURE: "picture.npz", SECOND: "second.npz"}
-    picture = models.average_models(
-        *(picture_network(name, options.out / file) for name, file in files.items())
-    )
+    picture = picture_network(PICTURE, options.out / "picture.npz")
+    second = options.out / "second.npz"
+    if second.exists():
+        picture = models.average_models(picture, picture_network(SECOND, second))
     network = text_network(options.out)
     words = saved_model.WordsModel(network, text.NgramModel.load(options.out / "ngrams.npz"))
     some = texts(data, data.validation)
@@ -117,7 +118,7 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     training = {
         "model": PICTURE,
-        "second_model": SECOND,
+        "second_model": SECOND if second.exists() else "",
         "image_size": list(SIZE),
         "read_text": True,
         "sample": False,
@@ -141,7 +142,7 @@ def main() -> None:
     )
     what_8_bits_cost(folder, parts, some, data, labels)
     if options.test:
-        report(folder, data, options.posters)
+        report(folder, data, read_test(options.posters))
 
 
 def what_8_bits_cost(
@@ -167,36 +168,59 @@ def what_8_bits_cost(
     )
 
 
-def report(folder: Path, data: ReleaseData, posters: Path) -> None:
-    """Score the public test posters as the train notebook does, and write the figures."""
+class TestPosters(NamedTuple):
+    """The public test posters: pictures, labels `(n, 24)`, the lines read on each."""
+
+    files: list[Path]
+    labels: np.ndarray
+    lines: list[list[Line]]
+
+
+def read_test(posters: Path) -> TestPosters:
+    """Read the public test set from the folder of the public data."""
+    wanted = read_ids(SPLITS / "imdb_test_ids.txt")
     with open(posters / "train.csv", encoding="utf-8") as file:
-        rows = {row["Id"]: row["Genre"] for row in csv.DictReader(file)}
-    test = [poster for poster in rows if poster in read_ids(SPLITS / "imdb_test_ids.txt")]
+        genres = {row["Id"]: row["Genre"] for row in csv.DictReader(file) if row["Id"] in wanted}
     named = [
-        [genre for genre in parse_genres(rows[poster]) or [] if genre in IMDB_GENRES]
-        for poster in test
+        [name for name in parse_genres(g) or [] if name in IMDB_GENRES] for g in genres.values()
     ]
-    truth = multi_hot(named, IMDB_GENRES)
     lines = read_lines(posters / "poster_text.jsonl.gz")
+    files = [posters / "Images" / f"{poster}.jpg" for poster in genres]
+    return TestPosters(files, multi_hot(named, IMDB_GENRES), [lines.get(p, []) for p in genres])
+
+
+def score(folder: Path, test: TestPosters) -> tuple[dict[str, np.ndarray], Predictor]:
+    """Return the scores `(n, 24)` of the model in a folder: both, picture alone, words alone."""
     predictor = Predictor(saved_model.load_model(folder, runtime=True))
     model = predictor.model
-    logits = picture_logits(model.network, [posters / "Images" / f"{p}.jpg" for p in test])
-    found = [lines.get(poster, []) for poster in test]
-    both, _ = predictor.combine(logits, found)
-    alone, _ = predictor.combine(logits, [[]] * len(test))
-    words = model.sums["words"].scores(model.words.logits([text.join_lines(one) for one in found]))
-    systems = {NAME: both, "picture alone, test": alone, "words alone, test": words}
+    logits = picture_logits(model.network, test.files, model.image_size)
+    words = model.words.logits([text.join_lines(lines) for lines in test.lines])
+    return {
+        "both": predictor.combine(logits, test.lines)[0],
+        "picture alone": predictor.combine(logits, [[]] * len(logits))[0],
+        "words alone": model.sums["words"].scores(words),
+    }, predictor
+
+
+def report(folder: Path, data: ReleaseData, test: TestPosters) -> None:
+    """Score the public test posters as the train notebook does, and write the figures."""
+    scores, predictor = score(folder, test)
+    training = predictor.model.card["training"]
+    names = " + ".join(filter(None, (training["model"], training["second_model"])))
+    systems = {f"{names} and words, test": scores["both"]}
+    systems |= {f"{part}, test": scores[part] for part in ("picture alone", "words alone")}
     results = {
-        name: evaluation.evaluate(truth, scores, IMDB_GENRES, predictor.thresholds, True)
-        for name, scores in systems.items()
+        name: evaluation.evaluate(test.labels, one, IMDB_GENRES, predictor.thresholds, True)
+        for name, one in systems.items()
     }
     guessed = evaluation.baselines(
-        targets(data, data.train).astype(np.int8), truth, IMDB_GENRES, True
+        targets(data, data.train).astype(np.int8), test.labels, IMDB_GENRES, True
     )
     results |= {f"{name}, test": result for name, result in guessed.items()}
-    paired = evaluation.paired_bootstrap(truth, both, alone)
-    metrics = {"sample": False, "settings": model.card["training"], "results": results}
-    metrics["both against picture alone"] = paired
+    metrics = {"sample": False, "settings": training, "results": results}
+    metrics["both against picture alone"] = evaluation.paired_bootstrap(
+        test.labels, scores["both"], scores["picture alone"]
+    )
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
     saved_model.add_metrics(
         folder, {name: apps.headline(result) for name, result in results.items()}

@@ -195,7 +195,8 @@ def main() -> None:
         done = state["epochs"]
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
-    plan = [(film_items, FILM_RATE, e, options.film_epochs) for e in range(options.film_epochs)]
+    film_epochs = options.film_epochs if data.films else 0
+    plan = [(film_items, FILM_RATE, e, film_epochs) for e in range(film_epochs)]
     plan += [
         (poster_items, POSTER_RATE, e, options.poster_epochs) for e in range(options.poster_epochs)
     ]
