@@ -18,7 +18,7 @@ from genre_utils.fusion import fuse
 from genre_utils.images import PosterError, read_poster, resize_poster
 from genre_utils.networks import RuntimeNetwork
 from genre_utils.ocr import Line, Reader, ReadingError, WordCache, hash_file, workers
-from genre_utils.saved_model import RELEASED, SavedModel, load_model
+from genre_utils.saved_model import RELEASED, SavedModel, load_model, reads_text
 from genre_utils.sources import list_posters
 from genre_utils.support import printable, progress
 from genre_utils.text import join_lines
@@ -76,11 +76,15 @@ class Predictor:
         `runtime` takes the networks of ONNX Runtime where the folder has them; Grad-CAM needs
         Keras'.
         """
-        model = load_model(Path(folder), read_text, runtime)
-        if model.words is None:
+        with ThreadPoolExecutor(1) as pool:
+            # Reader and networks start side by side: each takes most of a second.
+            wanted = read_text and reads_text(Path(folder))
+            starting = pool.submit(Reader, threads=1) if wanted else None
+            model = load_model(Path(folder), read_text, runtime)
+        if starting is None:
             return cls(model)
         try:
-            return cls(model, Reader(threads=1), cache)
+            return cls(model, starting.result(), cache)
         except ReadingError as error:
             print(f"{error} The picture alone is used.", file=sys.stderr)
             return cls(model, None, cache)

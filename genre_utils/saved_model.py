@@ -195,6 +195,12 @@ def add_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     write_json(folder / "model.json", {**card, "metrics": metrics})
 
 
+def reads_text(folder: Path) -> bool:
+    """Say whether a model folder's card names the files of a text model; raises `ModelError`."""
+    files = read_card(folder).get("sha256")
+    return isinstance(files, dict) and not set(files).isdisjoint(TEXT_FILES)
+
+
 def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = False) -> SavedModel:
     """Load a model folder, by default the released one; without its text it loads faster.
 
@@ -207,9 +213,9 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
     files = card.get("sha256")
     if not isinstance(files, dict):
         raise ModelError(f"{folder / 'model.json'} names no files; train the model again.")
-    reads_text = not set(files).isdisjoint(TEXT_FILES)
-    has_text = has_text and reads_text
-    for name in (*PICTURE_FILES, *(TEXT_FILES if reads_text else ())):
+    needed = (*PICTURE_FILES, *(TEXT_FILES if reads_text(folder) else ()))
+    has_text = has_text and needed != PICTURE_FILES
+    for name in needed:
         if name not in files:
             raise ModelError(f"{folder / 'model.json'} names no {name}; train the model again.")
     if strange := sorted(set(files) - set(KNOWN_FILES)):
