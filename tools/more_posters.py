@@ -83,6 +83,9 @@ def main() -> None:
     parser.add_argument("--beside", type=Path, nargs="*", default=[], help="folders of pictures")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    given = [options.labels, options.clones, *filter(None, [options.off_limits]), *options.beside]
+    if missing := [path for path in given if not path.exists()]:
+        sys.exit(f"{missing[0]} does not exist: check the path, or clone what stands above first.")
 
     off_limits = {number(i) for i in (SPLITS / "imdb_test_ids.txt").read_text().split()}
     if options.off_limits:

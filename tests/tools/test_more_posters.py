@@ -74,3 +74,6 @@ def test_another_table_and_missing_clones_get_a_sentence(clones):
     assert done.returncode == 1 and "no column 'Id'" in done.stderr
     done = run(clones, [("tt0000050", "somebody/other:posters/1.jpg", "Drama")])
     assert done.returncode == 1 and "clone the repositories" in done.stderr
+    (clones / "clones").rename(clones / "elsewhere")
+    done = run(clones, [row(1)])
+    assert done.returncode == 1 and "clones does not exist" in done.stderr

@@ -2,8 +2,8 @@
 
     python tools/release/ablations.py --posters DIR --without "film knowledge=FOLDER" ...
 
-FOLDER holds a model: `model` of another OUT whose stages were run with `--without films`, say, or
-an older release after `export --convert`. All models are scored on the public test posters with the
+FOLDER holds a model: `model` of another OUT whose stages were run without `--films`, say, or an
+older release after `export --convert`. All models are scored on the public test posters with the
 same readings of their words; nothing is chosen by what comes out. Writes
 `benchmarks/results/ablations.json`, from which `benchmarks/readme.py` makes a table.
 """

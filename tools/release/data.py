@@ -3,7 +3,8 @@
 Three folders are given on the command line of each stage: `--posters` (the public data, that is
 `train.csv`, `Images/`, `poster_text.jsonl.gz`), `--more` (what `tools/more_posters.py` wrote, with
 readings of those posters as `poster_text.jsonl.gz`) and `--films` (tables of films with the columns
-of `read_films`). `--off-limits` names further ids that nothing may learn from.
+of `FILM_TABLES`). The last two can be left out, which shows what they are worth. `--off-limits`
+names further ids that nothing may learn from.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import gzip
 import json
 import random
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,11 @@ from genre_utils.text import join_lines
 
 SPLITS = Path(genre_utils.__file__).parent / "splits"
 FIRST_YEAR = 1950  # posters are rarely older, and other names stood on them
+FILM_TABLES = {
+    "wikipedia": ("Id", "title", "year", "genres", "cast"),
+    "imdb_titles": ("Id", "title", "year", "genres"),
+    "imdb_5000": ("Id", "title", "year", "genres", "actors", "director"),
+}
 # Genres that Wikipedia's categories do not tell: their loss is left out for its films.
 UNKNOWN_TO_WIKIPEDIA = ("Music", "News", "Reality-TV", "Short")
 
@@ -58,21 +65,17 @@ class ReleaseData:
 def arguments(description: str) -> argparse.ArgumentParser:
     """Return a parser of the options that all stages share."""
     parser = argparse.ArgumentParser(description=description)
-    for name in ("posters", "more", "films", "out"):
+    for name in ("posters", "off-limits", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--off-limits", type=Path, required=True)
-    parser.add_argument(
-        "--without",
-        choices=("films", "more"),
-        nargs="*",
-        default=[],
-        help="learn without the films, or without the further posters, to see what they are worth",
-    )
+    parser.add_argument("--more", type=Path, help="folder of further posters; none: do without")
+    parser.add_argument("--films", type=Path, help="folder of films' tables; none: do without")
     return parser
 
 
 def read_ids(file: Path) -> set[str]:
     """Return the ids of a file, one a line."""
+    if not file.exists():
+        sys.exit(f"{file} does not exist: give a file of ids, one a line; it may be empty.")
     return set(file.read_text("utf-8").split())
 
 
@@ -85,19 +88,26 @@ def load(options: argparse.Namespace) -> ReleaseData:
     test, validation = (read_ids(SPLITS / f"imdb_{s}_ids.txt") for s in ("test", "validation"))
     off_limits = read_ids(options.off_limits) | test
     labels, pictures, lines = {}, {}, {}
-    folders = [] if "more" in options.without else [options.more]
-    for folder in [*folders, options.posters]:
-        for row in _rows(folder / "train.csv"):
-            if row["Id"] in off_limits:
-                continue
+    for folder in filter(None, (options.more, options.posters)):
+        lost = []
+        for row in _rows(folder / "train.csv", ("Id", "Genre")):
+            picture = folder / "Images" / f"{row['Id']}.jpg"
             names = [name for name in parse_genres(row["Genre"]) or [] if name in IMDB_GENRES]
-            if names:
-                labels[row["Id"]] = multi_hot([names], IMDB_GENRES)[0].astype(np.float32)
-                pictures[row["Id"]] = folder / "Images" / f"{row['Id']}.jpg"
+            if row["Id"] in off_limits or not names:
+                continue
+            if not picture.exists():
+                lost.append(row["Id"])
+                continue
+            labels[row["Id"]] = multi_hot([names], IMDB_GENRES)[0].astype(np.float32)
+            pictures[row["Id"]] = picture
+        if lost:
+            print(
+                f"{folder}: {len(lost)} labels without a picture, such as {lost[0]}, are left out."
+            )
         lines |= read_lines(folder / "poster_text.jsonl.gz")
     train = [poster for poster in labels if poster not in validation]
     films = []
-    if "films" not in options.without:
+    if options.films:
         films = read_films(options.films, off_limits | validation, validation)
     kept = {poster: found for poster, found in lines.items() if poster in labels}
     return ReleaseData(labels, pictures, kept, films, train, sorted(validation & set(labels)))
@@ -105,6 +115,8 @@ def load(options: argparse.Namespace) -> ReleaseData:
 
 def read_lines(file: Path) -> dict[str, list[Line]]:
     """Read the lines on posters, `{"id": …, "t": [[text, confidence, corners], …]}` a row."""
+    if not file.exists():
+        sys.exit(f"{file} does not exist: it holds the words that were read on the posters.")
     with gzip.open(file) as rows:
         entries = map(json.loads, rows)
         return {
@@ -114,11 +126,12 @@ def read_lines(file: Path) -> dict[str, list[Line]]:
 
 
 def read_films(folder: Path, left_out: set[str], titles_of: set[str]) -> list[Film]:
-    """Read `wikipedia`, `imdb_titles` and `imdb_5000`: `Id`, `title`, `year`, `genres` and names.
+    """Read the films of `FILM_TABLES` since `FIRST_YEAR` that have a title and a genre.
 
     Films whose id is in `left_out`, or whose title is that of a film in `titles_of`, are left out.
+    A table that is missing, or has other columns, ends the program with a sentence.
     """
-    tables = {n: _rows(folder / f"{n}.csv.gz") for n in ("wikipedia", "imdb_titles", "imdb_5000")}
+    tables = {n: _rows(folder / f"{n}.csv.gz", columns) for n, columns in FILM_TABLES.items()}
     everything = [row for table in tables.values() for row in table]
     titles = {_plain(row["title"]) for row in everything if row["Id"] in titles_of}
 
@@ -182,10 +195,18 @@ def _labels(genres: str) -> np.ndarray:
     return multi_hot([names], IMDB_GENRES)[0].astype(np.float32)
 
 
-def _rows(file: Path) -> list[dict[str, str]]:
+def _rows(file: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    if not file.exists():
+        sys.exit(f"{file} does not exist: give a folder that holds {file.name}.")
     opener = gzip.open if file.suffix == ".gz" else open
     with opener(file, "rt", encoding="utf-8", newline="") as opened:
-        return list(csv.DictReader(opened))
+        table = csv.DictReader(opened)
+        if missing := [name for name in columns if name not in (table.fieldnames or ())]:
+            sys.exit(
+                f"{file} has no column {missing[0]!r}: it needs {', '.join(columns)}, and has "
+                f"{', '.join(table.fieldnames or ['none'])}."
+            )
+        return list(table)
 
 
 def _split(names: str) -> list[str]:
