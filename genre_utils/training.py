@@ -33,7 +33,6 @@ def frozen_features(
     name: str,
     cache: PixelCache,
     paths: Mapping[str, Sequence[str]],
-    batch: int = 32,
     splits: Sequence[str] = ("train", "validation"),
 ) -> dict[str, np.ndarray]:
     """Run a backbone over the posters of some splits once; float32 `(n, features)` by split.
@@ -46,7 +45,8 @@ def frozen_features(
         posters = hashlib.sha256(os.fsencode("\n".join(paths[split]))).hexdigest()[:12]
         file = cache.file.with_name(f"features-{name}-{posters}-{cache.file.name}")
         if not file.exists():
-            whole = PosterBatches(cache, paths[split], np.zeros((len(paths[split]), 1)), batch)
+            at_once = machine.posters_at_once()
+            whole = PosterBatches(cache, paths[split], np.zeros((len(paths[split]), 1)), at_once)
             table = predict_logits(backbone, whole, f"features of {split}")
             with replacing(file) as temporary:
                 np.save(temporary, table.astype(np.float32))

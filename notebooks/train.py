@@ -90,6 +90,7 @@ machine.check_tensorboard(TENSORBOARD)
 print(machine.connect())
 devices = machine.replicas()
 batch, word_batch = BATCH_SIZE * devices, 32 * devices  # posters or texts a step
+at_once = machine.posters_at_once()  # in prediction
 
 # %% [markdown]
 # What follows from the parameters is checked before any long work begins. Sizes are (height,
@@ -240,7 +241,7 @@ def fit_head(part: str, head: keras.Model, features: dict[str, np.ndarray]) -> N
 # %%
 for part, network in models.with_backbone(pictures).items():
     backbone, name = network.get_layer("backbone"), f"{names[part]}-{START}"
-    features = training.frozen_features(backbone, name, cache, paths, 32 * devices)
+    features = training.frozen_features(backbone, name, cache, paths)
     fit_head(part, network.get_layer("head"), features)
 
 # %% [markdown]
@@ -294,7 +295,7 @@ def posters_of(splits: tuple[str, ...], epoch: int) -> batches.PosterBatches:
 # more like what was learned from. The logits of the picture are the mean of its networks':
 
 # %%
-watched = batches.PosterBatches(cache, paths["validation"], labels["validation"], 32 * devices)
+watched = batches.PosterBatches(cache, paths["validation"], labels["validation"], at_once)
 learn_pictures = partial(fine_tune, pictures, posters_of, watched, epochs, batch)
 learn_pictures()
 shown_size = training.shown_size(size, augmented, epochs)
@@ -385,7 +386,7 @@ whole = batches.fill_cache([*paths["validation"], *paths["test"]], shown_size, c
 
 
 def logits_of(split: str, picture: keras.Model, words: list[WordsModel]) -> dict[str, np.ndarray]:
-    posters = batches.PosterBatches(whole, paths[split], labels[split], 32 * devices)
+    posters = batches.PosterBatches(whole, paths[split], labels[split], at_once)
     logits = {"picture": training.predict_logits(picture, posters)}
     for model in words:
         logits |= model.logits(texts[split])

@@ -42,9 +42,7 @@ def test_features_are_computed_once_for_these_posters(posters, monkeypatch):
     backbone = keras.Sequential([keras.Input((80, 80, 3)), keras.layers.GlobalAveragePooling2D()])
 
     def features_of(paths):
-        return training.frozen_features(backbone, "mean", cache, {"test": paths}, 7, ["test"])[
-            "test"
-        ]
+        return training.frozen_features(backbone, "mean", cache, {"test": paths}, ["test"])["test"]
 
     features = features_of(paths)
     np.testing.assert_allclose(features, cache.pixels(paths).mean(axis=(1, 2)), rtol=1e-5)

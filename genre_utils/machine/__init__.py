@@ -14,6 +14,7 @@ __getattr__ = lazy_names(
             "connect",
             "replicas",
             "accelerated",
+            "posters_at_once",
             "check_tensorboard",
             "persistent_path",
             "upload",

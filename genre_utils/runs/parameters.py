@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
-from genre_utils import models
+from genre_utils import machine, models
 from genre_utils.training import even_rows
 
 ACCELERATED_EPOCHS = 8
@@ -75,7 +75,7 @@ def forecast(networks: Iterable[keras.Model], fit: int, held_out: int, epochs: i
 
 def seconds_a_poster(network: keras.Model, posters: int = 32) -> float:
     """Measure what one poster costs the network in prediction, on this machine, in seconds."""
-    rows, batch = even_rows(posters, posters)
+    rows, batch = even_rows(posters, machine.posters_at_once())
     pixels = np.zeros((len(rows), *network.input_shape[1:]), np.uint8)
     network.predict(pixels, batch_size=batch, verbose=0)  # the first call compiles
     start = time.perf_counter()
