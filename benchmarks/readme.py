@@ -2,21 +2,23 @@
 
     python benchmarks/readme.py
 
-Reads `genre_utils/released/metrics.json`, the trainings that `record.py` kept and the files of the
-short path, and replaces what stands between the markers in `README.md`.
+Reads `genre_utils/released/metrics.json`, the trainings that `record.py` kept, the scores that
+`tools/release/ablations.py` wrote and the files of the short path, and replaces what stands
+between the markers in `README.md`.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from genre_utils.apps import paired_in_words
 from genre_utils.evaluation import METRICS
 
 ROOT = Path(__file__).parent.parent
-RELEASED = "efficientnet_lite2 + efficientnet_lite0 and words, test"
+BOTH = " and words, test"  # the end of the released model's name among its results
 FROZEN = "efficientnet_lite2 + efficientnet_lite0"
 # name in the table, result file, system in it
 OTHERS = (
@@ -34,6 +36,10 @@ COLUMNS = (
     "calibration_error",
     "calibration_error_top3",
     "element_accuracy",
+)
+ABLATION_COLUMNS = (
+    *("macro_map", "micro_map", "macro_roc_auc", "top3_recall", "top1_hit"),
+    *("calibration_error", "calibration_error_top3"),
 )
 # What to read to change the model, in this order.
 SHORT_PATH = {
@@ -57,7 +63,7 @@ def main() -> None:
 
 def sections() -> dict[str, str]:
     """Return what stands between each pair of markers."""
-    return {"figures": figures(), "short path": short_path()}
+    return {"figures": figures(), "ablations": ablations(), "short path": short_path()}
 
 
 def short_path() -> str:
@@ -79,17 +85,41 @@ def figures() -> str:
             rows[name] = read_results(path)[f"{system}, test"]
     rows["picture alone"] = released["picture alone, test"]
     rows["words alone"] = released["words alone, test"]
-    rows["**released model: both**"] = released[RELEASED]
+    (both,) = (name for name in released if name.endswith(BOTH))
+    rows["**released model: both**"] = released[both]
+    return "\n".join([*_table(rows, COLUMNS), "", _paired()])
+
+
+def ablations() -> str:
+    """Return the table of models that lack something, and how sure the difference is."""
+    file = ROOT / "benchmarks/results/ablations.json"
+    content = json.loads(file.read_text("utf-8"))
+    lines = _table(content["results"], ABLATION_COLUMNS)
+    lines[0] += " the released model is better in |"
+    lines[1] += "---|"
+    for i, name in enumerate(content["results"], start=2):
+        lines[i] += f" {_difference(content['pairs'].get(name))} |"
+    return "\n".join(lines)
+
+
+def _table(results: Mapping[str, dict], columns: Sequence[str]) -> list[str]:
     lines = [
-        "| on the public test set | " + " | ".join(METRICS[key] for key in COLUMNS) + " |",
-        "|---" * (len(COLUMNS) + 1) + "|",
+        "| on the public test set | " + " | ".join(METRICS[key] for key in columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
     ]
-    for name, result in rows.items():
-        cells = [_cell(result.get(key)) for key in COLUMNS]
+    for name, result in results.items():
+        cells = [_cell(result.get(key)) for key in columns]
         if interval := result.get("macro_map_interval"):
             cells[0] += f" ({interval[0]:.3f}–{interval[1]:.3f})"
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", _paired()])
+    return lines
+
+
+def _difference(pair: dict | None) -> str:
+    if pair is None:
+        return ""
+    low, high = pair["interval"]
+    return f"{pair['share']:.1%} of draws, by {pair['difference']:.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def read_results(file: Path) -> dict:

@@ -95,8 +95,9 @@ def evaluate_again(tmp_path, *arguments: str) -> dict:
 
 
 def check_committed(result: dict, system: str) -> None:
-    """Compare figures with those that the training wrote."""
-    committed = json.loads((RELEASED / "metrics.json").read_text("utf-8"))["results"][system]
+    """Compare figures with those that the training wrote; `system` is the end of its name."""
+    results = json.loads((RELEASED / "metrics.json").read_text("utf-8"))["results"]
+    (committed,) = (figures for name, figures in results.items() if name.endswith(system))
     for key in ("macro_map", "micro_map", "macro_roc_auc", "top3_recall", "element_accuracy"):
         assert result[key] == pytest.approx(committed[key], abs=0.005), key
 
@@ -109,7 +110,7 @@ def test_released_model_finds_its_committed_figures_again(tmp_path, capsys):
     words = tmp_path / "words.jsonl"
     assert import_readings(READING, paths, WordCache(words)) > 700
     result = evaluate_again(tmp_path, "--words", str(words))
-    check_committed(result, "efficientnet_lite2 + efficientnet_lite0 and words, test")
+    check_committed(result, " and words, test")
 
 
 @needs_posters
