@@ -131,7 +131,7 @@ class Dataset:
                 )
 
     def without(self, unreadable: dict[str, str]) -> Dataset:
-        """Leave out pictures, `{path: reason}`, and name them; raises `DataError` if none is left."""
+        """Leave out `{path: reason}` and name them in the audit; raises `DataError` if all are."""
         audit = Audit({**self.audit.findings})
         audit.findings[UNREADABLE] = [
             f"{Path(path).name} ({reason})" for path, reason in unreadable.items()

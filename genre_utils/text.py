@@ -182,7 +182,7 @@ class NgramModel:
 
     @staticmethod
     def _weigh(tables: Sequence[Tfidf], text: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return columns and weights of a text's n-grams in all tables, numbered as in `weights`."""
+        """Return columns and weights of the n-grams of a text in all tables, one after another."""
         columns, values = zip(*(table.weigh(text) for table in tables), strict=True)
         starts = np.cumsum([0, *(len(table.idf) for table in tables[:-1])])
         columns = [found + start for found, start in zip(columns, starts, strict=True)]
