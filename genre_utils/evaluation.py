@@ -134,11 +134,11 @@ def element_accuracy(labels: np.ndarray, predicted: np.ndarray, has_missing_colu
 
 
 def calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the expected calibration error, 0 to 1: how far scores are from what comes true.
+    """Return the expected calibration error of probabilities, 0 to 1.
 
     `labels` are 0 or 1 and `scores` probabilities, both `(n, genres)`. All cells are sorted by
     score into 15 bins of equal size (Nguyen and O'Connor, "Posterior calibration and exploratory
-    analysis", EMNLP 2015); the answer is the mean over bins of |mean score - share of true labels|.
+    analysis", EMNLP 2015); the error is the mean over bins of |mean score - share of true labels|.
     """
     predicted, observed, sizes = reliability(labels, scores)
     return float(np.average(np.abs(predicted - observed), weights=sizes))
@@ -266,7 +266,7 @@ def recall(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
 def recall_by_word_count(
     amounts: Sequence[int], recalls: dict[str, np.ndarray], parts: int = 4
 ) -> pd.DataFrame:
-    """Average posters' recalls by how many words stand on them.
+    """Return posters' mean recalls by how many words are on them.
 
     `amounts`, `(n,)`, is the number of words of each poster; `recalls` has the posters' recalls,
     `(n,)`, by system, as `recall` returns them. Posters without words are a part of their own, the

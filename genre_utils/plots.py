@@ -77,7 +77,7 @@ def co_occurrence(labels: np.ndarray, genres: Sequence[str], subtitle: str = "")
     axes.set(ylabel="of the posters with …", xlabel="… this share also has …")
     row, column, largest = _largest(share, counts)
     title = f"{largest:.0%} of {genres[row]} posters are also {genres[column]}"
-    return _titled(figure, title if largest else "No two genres stand on one poster", subtitle)
+    return _titled(figure, title if largest else "No poster has two genres", subtitle)
 
 
 def poster_grid(

@@ -206,7 +206,7 @@ class NgramModel:
             tables = []
             for i, analyzer in enumerate(ANALYZERS):
                 names = arrays[f"names{i}"].tobytes().decode().split("\n")
-                column = {name: place for place, name in enumerate(names)}
+                column = {name: number for number, name in enumerate(names)}
                 tables.append(Tfidf(analyzer, column, arrays[f"idf{i}"]))
             weights, bias = arrays["weights"], arrays["bias"]
             rows = 0

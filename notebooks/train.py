@@ -227,7 +227,7 @@ print(runs.forecast(pictures.values(), len(paths["train"]), len(paths["validatio
 # A backbone already sees edges, faces, letters. While it is frozen, its features of a poster do not
 # change: they are computed once, and the head trains on them in seconds. It stops when macro mAP on
 # validation no longer rises. Macro mAP is the mean over genres of the average precision; a table of
-# zeros gets no more than chance:
+# zeros gets no more than chance. Features are `(n, features)` by split, labels `(n, genres)`:
 
 
 # %%
@@ -257,7 +257,8 @@ plots.save_curves(run.curves("head.csv"), "head", run.figures, subtitle)
 # Now whole networks are trained. The learning rate is small and falls along a cosine, so that they
 # keep what they know. Batch statistics and the first layers stay frozen, because ImageNet has more
 # pictures for them. Each epoch is one `fit`, and its state is saved: a killed run resumes there.
-# Training stops when two epochs have not improved validation:
+# Training stops when two epochs have not improved validation. On a CPU `EPOCHS` is 0 unless you set
+# it, and this phase changes nothing:
 
 
 # %%
@@ -347,9 +348,9 @@ def texts_of(splits: tuple[str, ...], epoch: int) -> batches.WordBatches:
 
 
 # %% [markdown]
-# Names have no meaning that an encoder could know. A linear model on n-grams learns which actors,
-# studios and festivals are on the posters of which genre. N-grams of characters beside those of
-# words make it robust to misread letters:
+# A sentence encoder knows few names. A linear model on n-grams learns which actors, studios and
+# festivals are on the posters of which genre. N-grams of characters beside those of words make it
+# robust to misread letters:
 
 # %%
 from genre_utils.saved_model import WordsModel, add_metrics, load_model, save_model
@@ -491,8 +492,8 @@ print(apps.in_words(report, prior))
 
 # %% [markdown]
 # Can a score be believed? All pairs of test poster and genre are sorted by score into 15 bins of
-# equal size. A point is a bin: its mean score, and the share that came true. On the line, of the
-# scores of 0.6 exactly 6 in 10 come true:
+# equal size. A point is a bin: its mean score, and the share that came true. On the line, 6 in 10
+# of the scores of 0.6 come true:
 
 # %%
 truth, scores = labels["test"], systems[name]
