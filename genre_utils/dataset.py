@@ -269,7 +269,7 @@ def is_public(ids: Iterable[str]) -> bool:
 def describe(data: Dataset) -> dict[str, Any]:
     """Return what a model's card says of the posters: `public`, `posters_of` each genre, `size`.
 
-    The size is the median [height, width] in pixels of 200 to 400 of the pictures.
+    The size is the median [height, width] in pixels of at most 400 of the pictures.
     """
     rows = data.posters
     sizes = picture_sizes(rows["path"].iloc[:: max(1, len(rows) // 200)])
