@@ -1,4 +1,4 @@
-"""From paths to batches: each poster is decoded once, kept on disk as pixels, and batched."""
+"""Batches for Keras: pixels, decoded once and kept on disk, and tokens of posters' words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from genre_utils.images import PosterError, read_poster, resize_poster
 from genre_utils.networks import pad_tokens
 from genre_utils.support import FULL, progress, replacing, write_json
 
-# Bump when the decoder or the resize changes, so that no cache of other pixels is found.
+# Raise it when decoding or resizing changes, so that no cache of the old pixels is used.
 CACHE_VERSION = 1
 BLOCK_BYTES = 64 << 20
 
@@ -47,8 +47,8 @@ class PixelCache:
 def fill_cache(paths: Sequence[str], size: tuple[int, int], folder: Path) -> PixelCache:
     """Decode and resize posters to (height, width) on all cores, once, into `folder`.
 
-    The cache is found again by the files' names, sizes and times. A poster that cannot be read
-    is left out and named in `unreadable`.
+    A cache made before is used again if the files' names, sizes and times are the same. Posters
+    that cannot be read are named in `unreadable`. Raises `OSError` when the disk lacks room.
     """
     height, width = size
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,20 +59,20 @@ def fill_cache(paths: Sequence[str], size: tuple[int, int], folder: Path) -> Pix
             unreadable = _decode_all(paths, size, temporary)
             write_json(index, unreadable)
     unreadable = json.loads(index.read_text("utf-8"))
-    if len(unreadable) == len(set(paths)):  # gigabytes of nothing
+    if len(unreadable) == len(set(paths)):  # not one poster is in it
         file.unlink()
         index.unlink()
-        with suppress(OSError):  # other caches lie there
+        with suppress(OSError):  # other caches may be there
             folder.rmdir()
     return PixelCache(file, {path: i for i, path in enumerate(paths)}, unreadable)
 
 
 class Batches(keras.utils.PyDataset):
-    """What the batches of pictures and of words share: which rows stand in which batch.
+    """What the batches of pictures and of words share: which rows are in which batch.
 
-    Training sees whole batches only, so that a compiled step meets one shape; `share` is this
-    host's `(number, hosts)`, and each host gets an equal part of every batch. Pass
-    `shuffle=False` to `fit`: the order is this class's.
+    All batches are whole, so that Keras compiles a step for one shape. `share` is this host's
+    `(number, hosts)`: each host gets an equal part of every batch. Pass `shuffle=False` to `fit`,
+    because the order is made here.
     """
 
     def __init__(self, paths: Sequence[str], rows: Sequence[np.ndarray]):
@@ -85,19 +85,19 @@ class Batches(keras.utils.PyDataset):
         return len(self.rows)
 
     def rows_of(self, batch: int) -> np.ndarray:
-        """Return the rows that this host makes of a batch."""
+        """Return the rows of a batch that this host computes, int `(batch_size / hosts,)`."""
         number, hosts = self.share
         return np.split(self.rows[batch], hosts)[number]
 
     def posters(self, batch: int) -> list[str]:
-        """Name the files of a batch, on all hosts."""
+        """Return the file names of a whole batch, those of all hosts."""
         return [os.path.basename(path) for path in self.paths[self.rows[batch]]]
 
 
 def whole_batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Cut an order of rows into whole batches; what is left over waits for another epoch.
+    """Cut an order of rows into batches of this size; rows that are left over are dropped.
 
-    Fewer rows than one batch come several times, until it is whole.
+    Fewer rows than one batch are repeated until it is whole.
     """
     if len(order) < batch_size:
         order = np.resize(order, batch_size)
@@ -108,10 +108,10 @@ class PosterBatches(Batches):
     """One epoch of `(pixels, labels)` batches for `fit` and `predict` on any Keras backend.
 
     Pixels are uint8 `(batch_size, height, width, 3)`, labels float32 `(batch_size, genres)`.
-    Without `seed` the posters come in their order, unchanged and all of them: the last batch is
-    filled up with the first posters, so cut answers to the number of posters. With it they are
-    shuffled, and with `augmented` also varied, by `(seed, epoch, poster)` alone: an epoch done
-    again is the same epoch.
+    Without `seed` all posters come, unchanged and in their order. The last batch is filled up with
+    the first posters, so cut predictions to the number of posters. With `seed` the posters are
+    shuffled, and with `augmented` also varied. Both depend on `(seed, epoch, poster)` alone, so an
+    epoch that is repeated is the same.
     """
 
     def __init__(
@@ -150,9 +150,9 @@ class PosterBatches(Batches):
 class WordBatches(Batches):
     """One epoch of `(tokens, labels)` batches for `fit`: posters' words, shuffled.
 
-    Tokens are int32 `(batch_size, length)`, filled up with 0 to a common length; labels float32
-    `(batch_size, genres)`. A batch holds texts of like length, so that little is filled up. What
-    comes when depends on `(seed, epoch, poster)` alone.
+    Tokens are int32 `(batch_size, length)`, padded with 0 to a common length; labels float32
+    `(batch_size, genres)`. Texts of a batch are of similar length, so that little is padding. The
+    order depends on `(seed, epoch, poster)` alone.
     """
 
     def __init__(
@@ -167,22 +167,22 @@ class WordBatches(Batches):
         self.tokens = list(tokens)
         self.labels = labels.astype(np.float32)
         draws = [np.random.default_rng(random_key(path, seed, epoch)).random(3) for path in paths]
-        near, place, chance = np.array(draws).reshape(-1, 3).T
-        # What is left over by whole batches is drawn, so that it is not always the longest.
+        jitter, position, chance = np.array(draws).reshape(-1, 3).T
+        # Chance decides which rows are left over by whole batches: not always the longest texts.
         rows = np.concatenate(whole_batches(np.argsort(chance, kind="stable"), batch_size))
-        # Like lengths, not always the same neighbours.
-        length = np.array([len(row) for row in self.tokens]) + 12 * near
+        # Similar lengths share a batch; the jitter changes its neighbours from epoch to epoch.
+        length = np.array([len(row) for row in self.tokens]) + 12 * jitter
         batches = whole_batches(rows[np.argsort(length[rows], kind="stable")], batch_size)
-        batches.sort(key=lambda batch: place[batch[0]])
+        batches.sort(key=lambda batch: position[batch[0]])
         # Keras' TensorFlow trainer takes its shapes from the first two batches, and must see there
-        # that they differ: the longest comes first, which also shows at once if memory suffices.
+        # that they differ. The longest comes first: if memory does not suffice, it fails at once.
         order = sorted(range(len(batches)), key=lambda i: self._width(batches[i]))
         first = list(dict.fromkeys(order[-1:] + order[:1]))
         rest = [i for i in range(len(batches)) if i not in first]
         super().__init__(paths, [batches[i] for i in first + rest])
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        # Of one length on all hosts, whichever of the texts a host has.
+        # All hosts pad to one length, whichever of the texts a host has.
         width = self._width(self.rows[batch])
         rows = self.rows_of(batch)
         return pad_tokens([self.tokens[i] for i in rows], width), self.labels[rows]
@@ -192,7 +192,7 @@ class WordBatches(Batches):
 
 
 def random_key(path: str, seed: int, epoch: int) -> int:
-    """Return a poster's random number of an epoch; it knows the file's name, not its place."""
+    """Return a poster's random number for an epoch, by its file name and not its folder."""
     name = os.fsencode(os.path.basename(path))
     return int.from_bytes(hashlib.sha256(b"%d %d %b" % (seed, epoch, name)).digest())
 
@@ -200,8 +200,7 @@ def random_key(path: str, seed: int, epoch: int) -> int:
 def augment(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Vary a poster as another print of it would: crop, mirror, brightness and contrast.
 
-    `rgb` is uint8 `(height, width, 3)`; so is the answer. The crop keeps 80 to 100 % of each
-    side.
+    Takes and returns uint8 `(height, width, 3)`. The crop keeps 80 to 100 % of each side.
     """
     height, width = rgb.shape[:2]
     share_x, share_y = rng.uniform(0.8, 1, 2)
@@ -231,15 +230,15 @@ def _decode_all(paths: Sequence[str], size: tuple[int, int], file: Path) -> dict
             f"and {free / 1e9:.1f} GB are free. Give a smaller IMG_SIZE or another OUTPUT_DIR."
         )
     np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-    if hasattr(os, "posix_fallocate"):  # a disk that fills later would kill whoever writes the map
+    if hasattr(os, "posix_fallocate"):  # a disk that fills later would kill the process
         try:
-            with open(file, "rb+") as whole:
-                os.posix_fallocate(whole.fileno(), 0, file.stat().st_size)
+            with open(file, "rb+") as opened:
+                os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
         except OSError as error:
-            if error.errno in FULL:  # else this disk cannot set room aside, and works all the same
+            if error.errno in FULL:  # else this file system cannot reserve room, which is no harm
                 raise
     block = max(1, BLOCK_BYTES // math.prod(shape[1:]))
-    # Pillow decodes and resizes outside Python's global lock, so threads fill all cores.
+    # Pillow releases Python's global lock as it decodes and resizes, so threads use all cores.
     bar = progress.bar(total=len(paths), desc="decoding posters", unit=" posters")
     with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
         for start in range(0, len(paths), block):

@@ -1,4 +1,4 @@
-"""From a table and a folder of pictures to one checked table, split by poster identity."""
+"""A table and a folder of pictures become one checked `Dataset`, split by poster identity."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ SPLITS = ("train", "validation", "test")
 FEW_POSTERS = 20
 PUBLIC_SHARE = 0.05
 UNREADABLE = "unreadable pictures"
-PLACEHOLDER = 3  # sets of genres of one picture
+PLACEHOLDER = 3  # sets of genres from which one picture counts as a "no poster" picture
 WHAT_TO_DO = {
     "HTML page": "of them are HTML pages with a picture's name: download the pictures again.",
     "HEIC picture": "of them are HEIC pictures, which are not read: save them as JPEG.",
 }
 
-# Not the seed of a training: runs with different seeds stay comparable, and `evaluate` finds the
-# test set again.
+# Not the seed of a training, so that runs with different seeds are tested on the same posters, and
+# the command `evaluate` finds these again.
 SPLIT_SEED = 0
 
 _IMDB_ID = re.compile(r"tt\d{7,}", re.IGNORECASE)
@@ -55,12 +55,12 @@ _SHIPPED = Path(__file__).parent / "splits"
 
 @dataclass
 class Audit:
-    """What is wrong with a data set: a list of names for each finding, in the order found."""
+    """What is wrong with a data set: `findings` maps each finding to the names it concerns."""
 
     findings: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, finding: str, names: Iterable[str]) -> None:
-        """Note names (files, ids or genres) under a finding; of an address its last part."""
+        """Add names (files, ids or genres) to a finding; of an address only its last part."""
         short = (_ADDRESS.sub(lambda found: last_part(found[0]), name) for name in names)
         self.findings.setdefault(finding, []).extend(short)
 
@@ -88,6 +88,7 @@ class Dataset:
 
     `posters` has one row a poster: `id`, `path`, `split` (train, validation or test),
     `unlabelled` (no real genre: never trained on), then an int8 0/1 column for each of `genres`.
+    `has_missing_column` tells that the table has the column `MISSING`, as the public CSV does.
     """
 
     posters: pd.DataFrame
@@ -95,12 +96,12 @@ class Dataset:
     audit: Audit
     source: Source
     has_missing_column: bool
-    limit: int = 0  # the number that was asked for, 0 for all
-    # Of posters that the table names otherwise, by path: IMDb's id from another of its columns.
+    limit: int = 0  # the `limit` of `load_dataset`, 0 for all
+    # By path: IMDb's id of posters that have it in another column than the one of their ids.
     imdb_ids: Mapping[str, str] = field(default_factory=dict)
 
     def part(self, split: str) -> pd.DataFrame:
-        """Return the rows of one split; without the unlabelled ones unless it is the test set."""
+        """Return the rows of one split; the unlabelled ones are in the test set only."""
         rows = self.posters[self.posters["split"] == split]
         return rows if split == "test" else rows[~rows["unlabelled"]]
 
@@ -116,7 +117,7 @@ class Dataset:
         return posters[list(self.genres)].to_numpy(np.int8)
 
     def check_parts(self) -> None:
-        """Raise `DataError` unless there are posters to train on, to choose by and to test on."""
+        """Raise `DataError` unless each split has a poster with a genre."""
         for split in SPLITS:
             if not len(self.part(split)):
                 why = "give more posters"
@@ -130,7 +131,7 @@ class Dataset:
                 )
 
     def without(self, unreadable: dict[str, str]) -> Dataset:
-        """Leave out the pictures that could not be decoded, `{path: reason}`, and audit them."""
+        """Leave out `{path: reason}` and name them in the audit; raises `DataError` if all are."""
         audit = Audit({**self.audit.findings})
         audit.findings[UNREADABLE] = [
             f"{Path(path).name} ({reason})" for path, reason in unreadable.items()
@@ -151,7 +152,8 @@ def load_dataset(source: Source | str | Path = "", limit: int = 0, seed: int = 0
 
     The table needs an id or file-name column and either one 0/1 column a genre or one column of
     genre lists. `limit` above 0 keeps a random sample of that many posters, drawn with `seed`.
-    Pictures are not decoded here. Raises `DataError` where the genres would have to be guessed.
+    Pictures are not decoded here. Raises `DataError` where the table or its genres are not clear,
+    and where no poster or no picture is left.
     """
     source = source if isinstance(source, Source) else find_data(str(source))
     audit = Audit()
@@ -206,17 +208,17 @@ def load_dataset(source: Source | str | Path = "", limit: int = 0, seed: int = 0
 
 
 def fingerprint(data: Dataset) -> str:
-    """Return a hash of all that training depends on: ids, split and labels, in their order."""
+    """Return a hash, 16 hexadecimal digits, of all ids, splits and labels in their order."""
     table = data.posters.drop(columns="path").to_csv(index=False)
     return hashlib.sha256(table.encode()).hexdigest()[:16]
 
 
 def split_posters(ids: Sequence[str], identities: Sequence[str], labels: np.ndarray) -> np.ndarray:
-    """Assign each poster to train, validation or test; returns an array of those words.
+    """Return the split of each poster, an array `(n,)` of `"train"`, `"validation"` and `"test"`.
 
-    Posters with the same identity (byte-identical pictures) get the same answer. The public
-    data set gets its public test ids and this project's fixed validation ids, both shipped
-    with the package; other data get a tenth each, stratified by `stratify_rare`.
+    Posters with the same identity (byte-identical pictures) get the same split. The public data
+    get their public test ids and this project's fixed validation ids, which the package has in
+    `splits/`; of other data each gets a tenth, by `stratify_rare`. `labels` are int8 `(n, genres)`.
     """
     split = np.full(len(ids), "train", dtype=object)
     if is_public(ids):
@@ -234,16 +236,17 @@ def split_posters(ids: Sequence[str], identities: Sequence[str], labels: np.ndar
 
 
 def stratify_rare(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Choose a share of the rows so that rare genres are represented; returns their positions.
+    """Choose a share of the rows, 0 to 1, so that rare genres are among them.
 
-    A multi-label row counts for the rarest of its genres: stratifying over that one genre keeps
-    the share of every rare genre, and the frequent ones follow by their numbers.
+    `labels` is multi-hot `(n, genres)`. A row counts for the rarest of its genres, by which
+    scikit-learn's `StratifiedShuffleSplit` draws: so each rare genre keeps its share, and frequent
+    ones do by their numbers. Returns positions, int `(k,)`, ascending; none of fewer than 3 rows.
     """
     if len(labels) < 3:
         return np.arange(0)
     frequency = np.where(labels.sum(axis=0) > 0, labels.sum(axis=0), len(labels) + 1)
     rarest = np.where(labels.any(axis=1), np.argmin(np.where(labels, frequency, 1e9), axis=1), -1)
-    # scikit-learn wants two rows a stratum, and no more strata than chosen rows.
+    # scikit-learn requires two rows a stratum, and no more strata than chosen rows.
     chosen = max(1, round(share * len(labels)))
     sizes = Counter(rarest.tolist())
     common = [g for g, n in sizes.most_common(max(1, min(chosen, len(labels) - chosen) - 1))]
@@ -259,14 +262,14 @@ def stratify_rare(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
 def is_public(ids: Iterable[str]) -> bool:
     """Return whether these are the public IMDb posters, or a part of them, by their ids."""
     known = np.concatenate([_shipped_ids(split) for split in ("test", "validation")])
-    # A fifth of the public data; of a copy that lacks pictures about as much, of others hardly any.
+    # The shipped ids are a fifth of the public data; other data have hardly one of them.
     return bool(np.isin([normal_id(poster) for poster in ids], known).mean() > PUBLIC_SHARE)
 
 
 def describe(data: Dataset) -> dict[str, Any]:
-    """Return what a model's card says of the posters: `public`, `posters_of` genre, `size`.
+    """Return what a model's card says of the posters: `public`, `posters_of` each genre, `size`.
 
-    The size is the median (height, width) in pixels of at most 200 of the pictures.
+    The size is the median [height, width] in pixels of at most 400 of the pictures.
     """
     rows = data.posters
     sizes = picture_sizes(rows["path"].iloc[:: max(1, len(rows) // 200)])
@@ -278,7 +281,7 @@ def describe(data: Dataset) -> dict[str, Any]:
 
 
 def picture_sizes(paths: Iterable[str]) -> np.ndarray:
-    """Read the sizes of readable pictures from their headers: `(n, 2)`, height and width."""
+    """Return height and width in pixels, int `(n, 2)`, from pictures' headers; raises `OSError`."""
     sizes = []
     for path in paths:
         with Image.open(path, formats=FORMATS) as image:
@@ -291,7 +294,7 @@ def _shipped_ids(split: str) -> np.ndarray:
 
 
 def _spread_over_identities(split: np.ndarray, identities: Sequence[str]) -> np.ndarray:
-    """Give every poster of one identity the strictest of their splits: test before validation."""
+    """Move all posters of one identity to the strictest of their splits: test, then validation."""
     rank = pd.Series(split).map({name: i for i, name in enumerate(SPLITS)})
     strictest = rank.groupby(np.asarray(identities)).transform("max")
     return np.array(SPLITS, dtype=object)[strictest.to_numpy()]
@@ -303,7 +306,7 @@ def _film(column: str, cell: str) -> str:
 
 
 def _check_pictures(paths: Iterable[str], source: Source) -> None:
-    """Refuse pictures of which none is one, when it is clear what they are instead."""
+    """Raise `DataError` when no file is a picture and it is clear what they are instead."""
     kinds: Counter[str] = Counter()
     for path in paths:
         if (kind := begins_as(path)) == "picture":
@@ -319,7 +322,7 @@ def _identities(
 ) -> list[str]:
     """Return one identity for byte-identical pictures: the id of the first of them.
 
-    Files that are none have their own: when they are mended, the split must not change.
+    Files that are no pictures keep their own: when they are mended, the split must not change.
     """
     by_size = defaultdict(list)
     for i, path in enumerate(paths):
@@ -328,7 +331,7 @@ def _identities(
     first: dict[str, int] = {}
     twins = []
     genre_sets = defaultdict(set)
-    # Only files of equal length can be equal, so that few are read.
+    # Only files of equal length can be equal, so few are read.
     for i in sorted(i for same in by_size.values() if len(same) > 1 for i in same):
         if begins_as(paths[i]) != "picture":
             continue

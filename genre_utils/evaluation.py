@@ -1,4 +1,4 @@
-"""How good a table of scores is: the field's metrics, with intervals and beside baselines."""
+"""Metrics of a table of scores, with bootstrap intervals, baselines, thresholds and mistakes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sklearn.metrics import average_precision_score, f1_score, precision_recall_
 
 from genre_utils.support import progress
 
-# Macro figures are means over genres; below five positives a genre's own figure is mostly luck.
+# A genre with fewer positives is left out of macro figures: its own figure is mostly luck.
 FEW_POSITIVES = 5
-# With as many positives a genre's own best threshold weighs as much as the one of all genres.
+# A genre with this many positives trusts its own best threshold as much as that of all genres.
 HALF_TRUSTED = 20
 
-# What `evaluate` returns, in the order of a report: key and the words for a person.
+# What `evaluate` returns, in the order of a report: each key with its name in a table.
 METRICS = {
     "macro_map": "macro mAP",
     "macro_map_all": "macro mAP, all genres",
@@ -32,7 +32,7 @@ METRICS = {
 }
 
 BINS = 15
-GUESSES = 3
+TOP = 3
 
 
 def evaluate(
@@ -44,16 +44,19 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict:
-    """Score probabilities against labels; both `(n, len(genres))`.
+    """Score probabilities, 0 to 1, against labels of 0 and 1; both are `(n, len(genres))`.
 
     Macro figures are means over the genres with at least 5 positives; `macro_map_all` is over
     all genres that occur. F1 is taken at 0.5, and with `thresholds` (one a genre) also at those.
     Top-3 recall is the share of a poster's true genres (at most 3 counted) among its three
     highest scores; it and the top-1 hit skip posters without a genre. The calibration error is over
-    all scores, and over each poster's three highest. `has_missing_column` adds
-    to the element-wise accuracy a column that is 1 for posters without a genre and is predicted
-    0, as the public CSV has it. Intervals are the 2.5 and 97.5 percentiles over `resamples`
-    bootstrap draws of posters (Efron, 1979); 0 leaves them out. Returns a dict fit for JSON.
+    all scores, and over each poster's three highest. `has_missing_column`: see `element_accuracy`.
+    Intervals are the 2.5 and 97.5 percentiles over `resamples` bootstrap draws of posters (Efron,
+    1979); 0 leaves them out.
+
+    Returns a dict for JSON: the keys of `METRICS`, all figures 0 to 1, `None` where no genre
+    counts; `posters` and `genres_counted`; `macro_map_interval`; and `per_genre`, by name, with
+    `support`, `average_precision` and `interval`.
     """
     support = labels.sum(axis=0)
     counted, occurring = support >= FEW_POSITIVES, support > 0
@@ -110,7 +113,7 @@ def baselines(
         name: evaluate(labels, scores, genres, None, has_missing_column, resamples=0)
         for name, scores in table.items()
     }
-    # Equal scores have no first three: what a sort gives then is the order of the columns.
+    # Of equal scores none are the three highest: a sort would take the first three columns.
     results["all zeros"] |= dict.fromkeys(("top3_recall", "top1_hit", "calibration_error_top3"))
     return results
 
@@ -118,9 +121,9 @@ def baselines(
 def element_accuracy(labels: np.ndarray, predicted: np.ndarray, has_missing_column: bool) -> float:
     """Return the share of right cells, 0 to 1, in a table `(n, genres)` of zeros and ones.
 
-    `has_missing_column` adds a column that is 1 for posters without a genre and is predicted 0. A
-    table of zeros scores over 0.9 here, because most posters lack most genres: this figure tells
-    nothing about learning and stands in reports only because others publish it.
+    `has_missing_column` adds a column, as the public CSV has it, that is 1 for posters without a
+    genre and is predicted 0. A table of zeros scores over 0.9, because most posters lack most
+    genres: this figure tells nothing about learning, and is reported because others publish it.
     """
     wrong = (labels != predicted).sum()
     cells = labels.size
@@ -131,11 +134,11 @@ def element_accuracy(labels: np.ndarray, predicted: np.ndarray, has_missing_colu
 
 
 def calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the expected calibration error, 0 to 1: how far scores are from what comes true.
+    """Return the expected calibration error of probabilities, 0 to 1.
 
     `labels` are 0 or 1 and `scores` probabilities, both `(n, genres)`. All cells are sorted by
     score into 15 bins of equal size (Nguyen and O'Connor, "Posterior calibration and exploratory
-    analysis", EMNLP 2015); the answer is the mean over bins of |mean score - share of true labels|.
+    analysis", EMNLP 2015); the error is the mean over bins of |mean score - share of true labels|.
     """
     predicted, observed, sizes = reliability(labels, scores)
     return float(np.average(np.abs(predicted - observed), weights=sizes))
@@ -149,6 +152,8 @@ def reliability(
     Returns each bin's mean score, share of true labels (both 0 to 1) and number of cells, three
     arrays `(bins,)`; there are fewer bins where there are fewer cells.
     """
+    # scikit-learn's `calibration_curve` does not return how many cells a bin has, by which the
+    # error weighs it, and puts equal scores, such as a genre's frequency, into one large bin.
     order = np.argsort(scores, axis=None, kind="stable")
     bins = [part for part in np.array_split(order, BINS) if len(part)]
     predicted = np.array([scores.ravel()[part].mean() for part in bins])
@@ -163,12 +168,12 @@ def paired_bootstrap(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict:
-    """Ask in how many draws of posters one table of scores has the higher macro mAP.
+    """Compare the macro mAP of two tables of scores on the same bootstrap draws of posters.
 
-    `labels`, `better` and `worse` are `(n, genres)`; both tables are scored on the same draws
-    (Efron, 1979), macro over the genres with at least 5 positives. Returns the `share` of draws
-    that `better` wins, the mean `difference` and its 95 % `interval`, all `None` where no genre has
-    5 positives.
+    `labels`, 0 or 1, `better` and `worse` are `(n, genres)`; only the order of scores counts. Macro
+    is over the genres with at least 5 positives, a draw (Efron, 1979) as many posters as there are.
+    Returns the `share` of draws that `better` wins, the mean `difference` and its 95 % `interval`,
+    all `None` where no genre has 5 positives.
     """
     counted = labels.sum(axis=0) >= FEW_POSITIVES
     tables = [scores[:, counted] for scores in (better, worse)]
@@ -185,10 +190,11 @@ def paired_bootstrap(
 
 
 def tune_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Find for each genre the threshold with the best F1; call it on validation, never on test.
+    """Return for each genre the threshold with the best F1; call it on validation, never on test.
 
-    Returns `(genres,)` in 0–1. A genre's own best is drawn toward the one that is best over all
-    genres together, the more the fewer posters it has: with 20 positives they weigh the same.
+    `labels`, 0 or 1, and `scores`, 0 to 1, are `(n, genres)`, the thresholds `(genres,)`. A genre's
+    own best is averaged with the one that is best over all genres together, which weighs the more
+    the fewer posters the genre has: with 20 positives both weigh the same.
     """
     shared = _best_threshold(labels.ravel(), scores.ravel())
     support = labels.sum(axis=0)
@@ -231,12 +237,12 @@ def most_confident(
 
 
 def confusion(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return how often each genre is missed and another predicted in its place.
+    """Return how often each genre is missed and another is predicted instead.
 
-    The answer is `(genres, genres)`, shares from 0 to 1. The predictions of a poster are its
-    highest scores, as many as it has genres. Row and column: of the row's posters, the share on
-    which its genre is not predicted and the column's, wrongly, is. A genre that is on no poster
-    has a row of NaN. `labels` and `scores` are `(n, genres)`.
+    `labels` and `scores` are `(n, genres)`; the predictions of a poster are its highest scores, as
+    many as it has genres. Returns shares, 0 to 1, `(genres, genres)`: of the row's posters, those
+    on which its genre is not predicted and the column's, wrongly, is. A genre that is on no poster
+    has a row of NaN.
     """
     rank = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
     predicted = rank < labels.sum(axis=1, keepdims=True)
@@ -249,17 +255,18 @@ def confusion(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
 def recall(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Return each poster's top-3 recall, `(n,)`: the share of its genres among its three highest.
 
-    Of more than three genres three are counted. NaN for a poster without a genre.
+    Of more than three genres three are counted. NaN for a poster without a genre. `labels`, 0 or 1,
+    and `scores` are `(n, genres)`.
     """
     count = labels.sum(axis=1).astype(float)
     count[count == 0] = np.nan
-    return _top(labels, scores)[0].sum(axis=1) / np.minimum(count, GUESSES)
+    return _top(labels, scores)[0].sum(axis=1) / np.minimum(count, TOP)
 
 
 def recall_by_word_count(
     amounts: Sequence[int], recalls: dict[str, np.ndarray], parts: int = 4
 ) -> pd.DataFrame:
-    """Average posters' recalls by how many words stand on them.
+    """Return posters' mean recalls by how many words are on them.
 
     `amounts`, `(n,)`, is the number of words of each poster; `recalls` has the posters' recalls,
     `(n,)`, by system, as `recall` returns them. Posters without words are a part of their own, the
@@ -286,13 +293,13 @@ def _average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():
         # A genre without positives gets 0 and a warning; callers leave it out by its support.
         warnings.simplefilter("ignore", UserWarning)
-        # Of one genre alone scikit-learn gives a number, not a table.
+        # Of one genre alone scikit-learn returns a number, not an array.
         return np.atleast_1d(average_precision_score(labels, scores, average=None))
 
 
 def _top(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels and scores of each poster's three highest scores, `(n, 3)` each."""
-    highest = np.argsort(-scores, axis=1, kind="stable")[:, :GUESSES]
+    """Return labels and scores at the three highest scores of each poster, `(n, 3)` each."""
+    highest = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
     return np.take_along_axis(labels, highest, 1), np.take_along_axis(scores, highest, 1)
 
 
@@ -336,23 +343,24 @@ def _bootstrap(
 ) -> np.ndarray:
     """Return the average precisions of several tables of scores on the same draws of posters.
 
-    The answer is `(resamples, tables, genres)`, NaN for genres that a draw does not hold. By hand,
-    since `scipy.stats.bootstrap` gives up an interval for one NaN.
+    The shape is `(resamples, tables, genres)`, with NaN for a genre that is on no poster of a draw.
     """
+    # By hand: `scipy.stats.bootstrap` makes the same draws, more slowly, and one NaN in them makes
+    # the whole interval NaN.
     rng = np.random.default_rng(seed)
     draws = np.full((resamples, len(tables), labels.shape[1]), np.nan)
     for draw in progress.bar(draws, desc="bootstrap"):
         rows = rng.integers(0, len(labels), len(labels))
         drawn = labels[rows]
         present = drawn.any(axis=0)
-        if present.any():  # of few posters a draw may hold none with a genre
-            for place, scores in zip(draw, tables, strict=True):
-                place[present] = _average_precision(drawn[:, present], scores[rows][:, present])
+        if present.any():  # a draw of few posters may have none with a genre
+            for of_table, scores in zip(draw, tables, strict=True):
+                of_table[present] = _average_precision(drawn[:, present], scores[rows][:, present])
     return draws
 
 
 def _first(keys: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """Return the places of the smallest finite keys, each row once."""
+    """Return row and column of the smallest finite keys, each row once."""
     genres = keys.argmin(axis=1)
     least = keys[np.arange(len(keys)), genres]
     rows = [row for row in np.argsort(least, kind="stable")[:count] if np.isfinite(least[row])]

@@ -1,7 +1,7 @@
-"""One score from the models of a poster: a weighted sum of their logits, calibrated as well.
+"""One calibrated score from the models of a poster: a weighted sum of their logits.
 
-This is a logistic regression on stacked logits. It explains itself: the effect of the text on a
-score is the score with the text, less the score without it.
+This is a logistic regression on stacked logits (Wolpert, "Stacked Generalization", 1992). The
+effect of the text on a score is the score with the text minus the score without it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The strength of scikit-learn's quadratic penalty on weights and biases, as its inverse. It matters
-# where a genre has a few positives, or posters are so few that the models make no mistake.
+# The inverse strength of scikit-learn's L2 penalty on weights and biases. The penalty matters when
+# a genre has few positives, and when so few posters are fitted that the models make no mistake.
 C = 0.25
 
 
@@ -29,7 +29,7 @@ class LogisticFusion:
 
     def scores(self, logits: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return probabilities `(n, genres)` from `{model: logits}`."""
-        # The sigmoid by way of tanh, which never overflows and needs no SciPy to load.
+        # The sigmoid, as tanh: it never overflows, and SciPy need not be imported for it.
         return 0.5 + 0.5 * np.tanh(0.5 * self.logits(logits))
 
 
@@ -37,15 +37,17 @@ def fit_fusion(logits: Mapping[str, np.ndarray], labels: np.ndarray) -> Logistic
     """Fit one weight a model and one bias a genre: logistic regression on stacked logits.
 
     `logits` are those of each model, `(n, genres)`, for posters that it was not trained on, and
-    `labels` multi-hot, `(n, genres)`. Of one model this is Platt scaling. A weight for each genre
-    of its own was no better in five folds (`benchmarks/experiments.md`): a few hundred posters
-    cannot tell what a model is worth in a rare genre.
+    `labels` multi-hot, `(n, genres)`. Of one model this is Platt scaling (Platt, 1999). One weight
+    a model *and* genre was no better in five folds (`benchmarks/experiments.md`): a few hundred
+    posters do not show how good a model is at a rare genre. Raises `ValueError` if all labels are
+    equal.
     """
     from sklearn.linear_model import LogisticRegression
 
     posters, genres = labels.shape
+    # One row for each pair of poster and genre.
     pairs = np.column_stack([np.ravel(table) for table in logits.values()])
-    which = np.tile(np.eye(genres), (posters, 1))  # the genre of each pair of poster and genre
+    which = np.tile(np.eye(genres), (posters, 1))  # one-hot: the genre of each pair
     model = LogisticRegression(C=C, max_iter=1000)
     model.fit(np.hstack([pairs, which]), np.ravel(labels))
     own = model.coef_[0, len(logits) :]
@@ -60,8 +62,9 @@ def fit_fusions(
 ) -> dict[str, LogisticFusion]:
     """Return the fusions of a saved model: of `"picture"`, `"words"` and `"both"`.
 
-    `logits` has the model called `"picture"` and may have models of the text, `(n, genres)` each;
-    without any there is the first fusion only. `"both"` is fitted where `has_text`, bool `(n,)`.
+    `logits` has the model `"picture"` and may have models of the text, `(n, genres)` each; without
+    these there is the first fusion only. `labels` are multi-hot `(n, genres)`. `"both"` is fitted
+    on the posters with `has_text`, bool `(n,)`.
     """
     of_text = {name: table for name, table in logits.items() if name != "picture"}
     fusions = {"picture": fit_fusion({"picture": logits["picture"]}, labels)}
@@ -73,40 +76,40 @@ def fit_fusions(
 
 
 def ablations(
-    sums: Mapping[str, LogisticFusion],
+    fusions: Mapping[str, LogisticFusion],
     logits: Mapping[str, np.ndarray],
     has_text: np.ndarray,
-    whole: str,
+    name: str,
 ) -> dict[str, np.ndarray]:
-    """Return scores `(n, genres)` of the whole, and of `"picture alone"` and `"words alone"`.
+    """Return scores `(n, genres)` of the full model, `"picture alone"` and `"words alone"`.
 
-    `whole` is the name of the first; a model without text has nothing else. See `fuse`.
+    `name` is the key of the full model, the only one where there is no text. See `fuse`.
     """
-    scores = {whole: fuse(sums, logits, has_text)[0]}
+    scores = {name: fuse(fusions, logits, has_text)[0]}
     if len(logits) > 1:
-        scores["picture alone"] = sums["picture"].scores(logits)
-        scores["words alone"] = sums["words"].scores(logits)
+        scores["picture alone"] = fusions["picture"].scores(logits)
+        scores["words alone"] = fusions["words"].scores(logits)
     return scores
 
 
 def fuse(
-    sums: Mapping[str, LogisticFusion], logits: Mapping[str, np.ndarray], has_text: np.ndarray
+    fusions: Mapping[str, LogisticFusion], logits: Mapping[str, np.ndarray], has_text: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return posters' scores, 0 to 1, and the effect of the text on them; both `(n, genres)`.
 
-    `sums` has a fusion of `"picture"` alone and may have one of `"both"`. `logits` has the
+    `fusions` has one of the `"picture"` alone and may have one of `"both"`. `logits` has the
     picture's, `(n, genres)`, and, where text was read, those of its models; `has_text`, bool
     `(n,)`, says which posters have any. The others get the score of the picture alone.
     """
-    scores = sums["picture"].scores(logits)
-    if "both" not in sums or not set(sums["both"].weights) <= set(logits):
+    scores = fusions["picture"].scores(logits)
+    if "both" not in fusions or not set(fusions["both"].weights) <= set(logits):
         return scores, np.zeros_like(scores)
-    text_effect = np.where(has_text[:, None], sums["both"].scores(logits) - scores, 0.0)
+    text_effect = np.where(has_text[:, None], fusions["both"].scores(logits) - scores, 0.0)
     return scores + text_effect, text_effect
 
 
 def from_card(card: Mapping, genres: Sequence[str]) -> LogisticFusion:
-    """Read a fusion from `model.json`; raises `ValueError` when it does not fit the genres."""
+    """Return a fusion of `model.json`; raises `ValueError` when it does not fit the genres."""
     weights = {name: np.asarray(values, float) for name, values in card["weights"].items()}
     bias = np.asarray(card["bias"], float)
     if any(values.shape != (len(genres),) for values in (bias, *weights.values())):

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-# The one list of this project, in the order of the public CSV's columns. A saved model carries
-# its own list; nothing else may be asked for the order of its outputs.
+# The one list of this project, in the order of the public CSV's columns. A saved model has its own
+# list: only that tells the order of its outputs.
 IMDB_GENRES = (
     "Action",
     "Adventure",
@@ -38,13 +38,13 @@ IMDB_GENRES = (
 # Names of other columns in the tables of posters and of predictions.
 RESERVED = ("id", "path", "split", "unlabelled", "poster", "rank", "genre", "score", "error")
 
-# The public CSV has a column of this name for titles whose genre nobody entered. It is the
-# absence of a label, so no model of ours predicts it.
+# The public CSV has a column of this name for titles whose genre nobody entered. It says that a
+# label is missing, so no model of ours predicts it.
 MISSING = "N/A"
 
 
 def multi_hot(lists: Iterable[Iterable[str]], genres: Sequence[str]) -> np.ndarray:
-    """Encode lists of names as int8 `(n, len(genres))`: 1 where the poster has the genre."""
+    """Encode lists of names as int8 0/1 `(n, len(genres))`; raises `KeyError` for other names."""
     position = {genre: i for i, genre in enumerate(genres)}
     rows = list(lists)
     encoded = np.zeros((len(rows), len(genres)), dtype=np.int8)
@@ -54,7 +54,7 @@ def multi_hot(lists: Iterable[Iterable[str]], genres: Sequence[str]) -> np.ndarr
 
 
 def order_genres(names: Iterable[str]) -> tuple[str, ...]:
-    """Put genres in the project's order: those of the public list as there, then others A to Z."""
+    """Return genres in the project's order: first as in `IMDB_GENRES`, then the others A to Z."""
     names = set(names)
     known = [genre for genre in IMDB_GENRES if genre in names]
     return (*known, *sorted(names - set(known)))

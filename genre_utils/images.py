@@ -26,15 +26,15 @@ from genre_utils.support import (
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 
-# Decoding a large picture takes hundreds of megabytes: however many threads there are, one does.
+# Decoding a large picture takes hundreds of megabytes, so one thread at a time does it.
 _decoding_large = threading.Lock()
 
-# Close to the posters' own shape (their median, over the training posters, is 1.48), and such
-# that a width of 272 gives a height of 400, both multiples of 16.
+# Close to the median shape of the training posters, 1.48. A width of 272 has a height of 400 by it:
+# both are multiples of 16.
 POSTER_ASPECT = 1.47
 SMALLEST_SIDE, LARGEST_SIDE = 64, 1024
-# A network fine-tuned on crops saw posters larger than they are. Of 1.1, 1.17 and 1.35 times as
-# large, this did best on validation (`benchmarks/experiments.md`).
+# How much larger a network fine-tuned on crops is shown whole posters. Of 1.1, 1.17 and 1.35 this
+# did best on validation (`benchmarks/experiments.md`).
 ENLARGED = 1.17
 
 
@@ -59,8 +59,8 @@ def poster_size(img_size: int, img_shape: str) -> tuple[int, int]:
 def enlarged(size: tuple[int, int]) -> tuple[int, int]:
     """Return the size (height, width) at which a network trained on crops is shown whole posters.
 
-    Crops blow up what is on a poster; shown at the size of training, all of it is smaller than what
-    the network has learned from (Touvron et al., "Fixing the train-test resolution discrepancy",
+    A crop enlarges what is on a poster. At the size of training a whole poster shows it smaller
+    than the network has learned it (Touvron et al., "Fixing the train-test resolution discrepancy",
     2019). Both sides are multiples of 16.
     """
     height, width = (round(ENLARGED * side / 16) * 16 for side in size)
@@ -74,8 +74,8 @@ def read_poster(source: Any, name: str | None = None) -> np.ndarray:
     BMP; of an animation the first frame), a PIL image, or an array `(height, width)`, `(height,
     width, 3)` or `(height, width, 4)` with values 0–255 (grey uint16: 0–65535). The EXIF
     orientation is applied, transparency is laid over white, grey, CMYK, palette and 16-bit pictures
-    become RGB. Above 4 million pixels the array is smaller than the picture by a whole factor. A
-    JPEG that lacks its end marker and nothing else is read, and a line on standard error says so.
+    become RGB. A picture of more than 4 million pixels is shrunk by a whole factor. A JPEG that
+    lacks its end marker and nothing else is read, and a line on standard error says so.
 
     Raises `PosterError`, with `name` or the path in it, for everything that cannot be read.
     """
@@ -98,18 +98,18 @@ def read_poster(source: Any, name: str | None = None) -> np.ndarray:
 
 
 def resize_poster(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Squeeze an RGB array to `size` (height, width); returns uint8 `(height, width, 3)`.
+    """Resize an RGB array to `size` (height, width); returns uint8 `(height, width, 3)`.
 
     The proportions are not kept: a poster fills the network's input whatever its own shape.
     """
     height, width = size
-    # Pillow widens the filter when it shrinks (antialias). Networks' own resize layers do not by
-    # default and alias fine print into noise, so every pixel of this project passes here.
+    # Pillow's filter widens as it shrinks (antialias). Keras' resize layers do not by default, and
+    # turn fine print into noise, so every pixel of this project is resized here.
     return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def is_picture(path: str | os.PathLike) -> bool:
-    """Say whether a file begins as a picture does that can be read here; no pixel is decoded."""
+    """Return whether a file begins like a picture of one of `FORMATS`; decodes no pixel."""
     try:
         with Image.open(path, formats=FORMATS):
             return True
@@ -119,7 +119,7 @@ def is_picture(path: str | os.PathLike) -> bool:
 
 def _decode(file: str | os.PathLike | io.BytesIO, name: str) -> np.ndarray:
     try:
-        # A path is handed on as it is: of a file that is no picture only the start is read.
+        # From a path, Pillow reads only the start of a file that is no picture.
         with Image.open(file, formats=FORMATS) as image:
             check_size(image, name)
             with _decoding_large if is_large(image) else contextlib.nullcontext():
@@ -156,7 +156,7 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
         raise PosterError(name, f"the picture is damaged ({error})") from None
     # A damaged EXIF block says nothing about the pixels: they stay as stored.
     with contextlib.suppress(Exception):
-        # Asked first, because `exif_transpose` copies the picture even where nothing is turned.
+        # Checked first, because `exif_transpose` copies a picture even where it turns nothing.
         if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
             image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):

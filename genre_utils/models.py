@@ -1,8 +1,8 @@
 """The networks: pixels or words in, one logit a genre out, on every Keras backend.
 
 A picture's network takes RGB `(n, height, width, 3)`, uint8 or float, with values 0–255;
-normalisation is its first layer. The words' network takes token ids `(n, tokens)`. Both give logits
-`(n, genres)`; the sigmoid of a logit is the score.
+normalisation is its first layer. The words' network takes token ids `(n, tokens)`. Both return
+logits `(n, genres)`; the sigmoid of a logit is the score.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from keras import layers
 
 from genre_utils.networks import VARIANTS, build_efficientnet_lite, to_config
 
-# The families of keras.applications whose preprocessing is part of the network.
+# Networks of `keras.applications` whose preprocessing is one of their layers.
 APPLICATIONS = {
     "efficientnetv2-b0": "EfficientNetV2B0",
     "efficientnetv2-b1": "EfficientNetV2B1",
@@ -26,10 +26,10 @@ APPLICATIONS = {
     "mobilenetv3_large": "MobileNetV3Large",
 }
 OFFLINE = ("seed_cnn", *VARIANTS)
-# Networks with a backbone that knows ImageNet; all others learn from the first weight.
+# Networks with a backbone trained on ImageNet; all others start from random weights.
 PRETRAINED = (*VARIANTS, *APPLICATIONS)
 
-# Four valid 5×5 convolutions, each halved by pooling, need this side to leave one pixel.
+# The smallest side of which four valid 5×5 convolutions, each halved by pooling, leave one pixel.
 SEED_CNN_SMALLEST = 76
 
 # `builder((height, width), genres)` of each network that `register_network` has added.
@@ -41,8 +41,8 @@ def register_network(name: str, builder: Builder) -> None:
     """Make `name` a network that `build_model` and the parameter MODEL know.
 
     `builder(image_size, n_genres)` gets (height, width) and returns any Keras model of Keras' own
-    layers that takes RGB `(n, height, width, 3)`, 0–255, and gives logits `(n, n_genres)`. A second
-    call with the same name replaces the first. Raises `ValueError` for a name that is taken.
+    layers that maps RGB `(n, height, width, 3)`, 0–255, to logits `(n, n_genres)`. A second call
+    with the same name replaces the first. Raises `ValueError` for a name that is taken or empty.
     """
     if name in (*OFFLINE, *APPLICATIONS) or not name:
         raise ValueError(f"The name {name!r} is taken or empty: give your network another one.")
@@ -55,10 +55,10 @@ def names() -> tuple[str, ...]:
 
 
 def choose_networks(first: str, second: str, image_size: int | tuple[int, int]) -> dict[str, str]:
-    """Return the networks of the picture by their part in a training: `"picture"`, `"second"`.
+    """Return the names of the picture's networks by part of a training: `"picture"`, `"second"`.
 
-    A second one is left out, which a line says, beside a first one without ImageNet's backbone.
-    Raises `ValueError` for names and sizes that `build_model` cannot serve; builds nothing.
+    Leaves the second out, and prints so, if the first has no backbone from ImageNet. Raises
+    `ValueError` for names and sizes that `build_model` cannot build; builds nothing.
     """
     check_model(first, image_size)
     if not second:
@@ -68,13 +68,13 @@ def choose_networks(first: str, second: str, image_size: int | tuple[int, int]) 
             f"SECOND_MODEL is {second!r}: give one of {', '.join(PRETRAINED)}, or '' for none."
         )
     if first not in PRETRAINED:
-        print(f"{first} learns alone, from its first weight on: SECOND_MODEL is left out.")
+        print(f"{first} learns alone, from random weights: SECOND_MODEL is left out.")
         return {"picture": first}
     return {"picture": first, "second": second}
 
 
 def check_model(name: str, image_size: int | tuple[int, int]) -> None:
-    """Raise `ValueError` for a name or size that `build_model` cannot serve; builds nothing."""
+    """Raise `ValueError` for a name or size that `build_model` cannot build; builds nothing."""
     if name not in names():
         raise ValueError(f"MODEL is {name!r}: give one of {', '.join(names())}.")
     if name == "seed_cnn" and min(_sides(image_size)) < SEED_CNN_SMALLEST:
@@ -90,22 +90,22 @@ def has_backbone(network: keras.Model) -> bool:
 
 
 def with_backbone(networks: Mapping[str, keras.Model]) -> dict[str, keras.Model]:
-    """Return those of the networks by name that have a backbone."""
+    """Return the networks that have a backbone, by name."""
     return {name: network for name, network in networks.items() if has_backbone(network)}
 
 
 def is_pretrained(network: keras.Model) -> bool:
-    """Return whether a network, of pictures or words, knew something before it saw a poster."""
+    """Return whether a network, of pictures or words, has a pretrained part."""
     return has_backbone(network) or "encoder" in {layer.name for layer in network.layers}
 
 
 def build_model(name: str, image_size: int | tuple[int, int], genres: Sequence[str]) -> keras.Model:
-    """Build a network for `genres`; `image_size` is a side, or (height, width).
+    """Build a network for `genres`; `image_size` is a side, or (height, width), in pixels.
 
     `name` is one of `names()`. Those of `PRETRAINED` consist of two layers: `"backbone"`, with
-    ImageNet weights, and `"head"`, drawn anew. Raises `ValueError` for an unknown name or size and
-    for a registered network that does not fit, `ConnectionError` where ImageNet weights cannot be
-    fetched.
+    ImageNet weights, and `"head"`, with random ones. Raises `ValueError` for an unknown name or
+    size and for a registered network that does not fit, `ConnectionError` when ImageNet weights
+    cannot be downloaded.
     """
     check_model(name, image_size)
     if name == "seed_cnn":
@@ -133,16 +133,16 @@ def resize_model(
 
 
 def average_models(*networks: keras.Model) -> keras.Model:
-    """Join two networks of pixels into one whose logits are the mean of theirs; one stays itself.
+    """Return one network whose logits are the mean of two networks'; of one alone, that network.
 
-    They are its layers `"first"` and `"second"`, and carry these names from now on.
+    Both take pixels of one size. They become its layers and are renamed `"first"` and `"second"`.
     """
     if len(networks) == 1:
         return networks[0]
     first, second = networks
     first.name, second.name = "first", "second"
     pixels = keras.Input(first.input_shape[1:], name="pixels")
-    # A loaded network may give its one output in a list.
+    # A loaded network may return its one output in a list.
     logits = [keras.tree.flatten(network(pixels))[0] for network in networks]
     mean = layers.Average(name="mean", dtype="float32")(logits)
     return keras.Model(pixels, mean, name="two_networks")
@@ -154,16 +154,16 @@ def join_networks(
     image_size: tuple[int, int],
     genres: Sequence[str],
 ) -> keras.Model:
-    """Return one network of pixels for pictures of a size: the mean of networks by their part.
+    """Return the mean of networks, by part of a training, for pictures of (height, width).
 
-    Its weights are copies where a network has a backbone; see `resize_model`.
+    It has copies of the weights of networks with a backbone; see `resize_model`.
     """
     resized = (resize_model(one, names[part], image_size, genres) for part, one in networks.items())
     return average_models(*resized)
 
 
 def build_words_model(encoder: keras.Model, genres: Sequence[str]) -> keras.Model:
-    """Build the network of the words: `encoder`, and a head like a picture's, drawn anew.
+    """Build the network of the words: `encoder`, and a head like a picture's, with random weights.
 
     Input: int32 token ids `(n, tokens)`, 0 where there is none. Output: logits `(n, genres)`.
     """
@@ -173,14 +173,14 @@ def build_words_model(encoder: keras.Model, genres: Sequence[str]) -> keras.Mode
 
 
 def build_head(features: int, genres: int) -> keras.Model:
-    """Build the trainable part over a backbone: pooled features `(n, features)` to logits."""
+    """Build the part over a backbone: from features `(n, features)` to logits `(n, genres)`."""
     return keras.Sequential(
         [
             keras.Input((features,)),
             layers.Dropout(0.3),
             layers.Dense(512, activation="relu"),
             layers.Dropout(0.5),
-            # Logits are summed up and compared, in full precision on every machine.
+            # Full precision on every machine, because logits are summed and compared.
             layers.Dense(genres, dtype="float32"),
         ],
         name="head",
@@ -188,7 +188,10 @@ def build_head(features: int, genres: int) -> keras.Model:
 
 
 def seed_cnn(image_size: tuple[int, int], genres: int) -> keras.Model:
-    """Build the small network that the well-known tutorials train on this data, as a baseline."""
+    """Build the small network that tutorials train on the public posters: the baseline.
+
+    It maps pixels of `image_size`, (height, width), to logits `(n, genres)`.
+    """
     model = keras.Sequential(name="seed_cnn")
     model.add(keras.Input((*image_size, 3), name="pixels"))
     model.add(layers.Rescaling(1 / 255))
@@ -207,12 +210,12 @@ def seed_cnn(image_size: tuple[int, int], genres: int) -> keras.Model:
 def freeze_for_fine_tuning(network: keras.Model) -> None:
     """Freeze what fine-tuning on a few thousand posters would harm rather than help.
 
-    Batch normalisation keeps ImageNet's means and variances, which the small batches of one
-    machine cannot estimate as well. The layers that work at a quarter of the picture's
-    height or more see edges and grain, the same on posters as on photographs: few weights and,
-    because their maps are large, much of the work. In the network of the words the vectors of
-    single tokens stay: a few thousand posters show most of them never. A network without a backbone
-    has nothing that is worth keeping.
+    Batch normalisation keeps ImageNet's means and variances, because small batches estimate them
+    less well. The first layers, whose maps have a quarter of the picture's height or more, see
+    edges and grain, which are the same on posters as on photographs. They have few weights, and
+    take much of the time because their maps are large. In the network of the words the vectors of
+    single tokens stay: most tokens are on none of a few thousand posters. In a network without a
+    pretrained part nothing is frozen.
     """
     if has_backbone(network):
         backbone = network.get_layer("backbone")

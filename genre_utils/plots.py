@@ -1,4 +1,4 @@
-"""The figures: one style for all, a title that says the finding, a subtitle on the data."""
+"""The figures, all in one style: each has its finding as title, and a `subtitle` on the data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from genre_utils.evaluation import FEW_POSITIVES
 
-# Okabe and Ito's blue and orange: told apart by every kind of colour blindness, and in grey.
+# Okabe and Ito's blue and orange differ for every kind of colour blindness, and in grey.
 BLUE, ORANGE, DARK = "#0072B2", "#E69F00", "#262626"
 SEQUENTIAL = "cividis"
 
@@ -30,14 +30,14 @@ def use_style() -> None:
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Save a figure as `<name>.png` and `<name>.svg`."""
+    """Save a figure as `<name>.png` and `<name>.svg` in `folder`, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     for suffix in ("png", "svg"):
         figure.savefig(folder / f"{name}.{suffix}", bbox_inches="tight")
 
 
 def genre_counts(labels: np.ndarray, genres: Sequence[str], subtitle: str = "") -> Figure:
-    """Show how many posters carry each genre; `labels` is multi-hot `(n, len(genres))`."""
+    """Show how many posters have each genre; `labels` is multi-hot `(n, len(genres))`."""
     counts = pd.Series(labels.sum(axis=0), index=list(genres)).sort_values()
     figure, axes = plt.subplots(figsize=(8, 0.28 * len(genres) + 1.5), layout="constrained")
     bars = axes.barh(counts.index, counts, color=BLUE)
@@ -51,7 +51,7 @@ def genre_counts(labels: np.ndarray, genres: Sequence[str], subtitle: str = "") 
 
 
 def labels_per_poster(labels: np.ndarray, subtitle: str = "") -> Figure:
-    """Show how many genres a poster has; `labels` is multi-hot."""
+    """Show how many genres a poster has; `labels` is multi-hot `(n, genres)`."""
     counts = pd.Series(labels.sum(axis=1)).value_counts().sort_index()
     figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
     bars = axes.bar(counts.index.astype(str), counts, color=BLUE, width=0.7)
@@ -65,8 +65,8 @@ def labels_per_poster(labels: np.ndarray, subtitle: str = "") -> Figure:
 def co_occurrence(labels: np.ndarray, genres: Sequence[str], subtitle: str = "") -> Figure:
     """Show, of the posters with the row's genre, the share that also has the column's.
 
-    The row of a genre that is on no poster is blank. The title names the largest share among
-    the genres on at least 20 posters: one poster alone would make it 100 %.
+    `labels` is multi-hot `(n, len(genres))`. The row of a genre that is on no poster is blank. The
+    title names the largest share among genres on at least 20 posters; see `_largest`.
     """
     counts = labels.sum(axis=0)
     marks = labels.astype(float)
@@ -77,7 +77,7 @@ def co_occurrence(labels: np.ndarray, genres: Sequence[str], subtitle: str = "")
     axes.set(ylabel="of the posters with …", xlabel="… this share also has …")
     row, column, largest = _largest(share, counts)
     title = f"{largest:.0%} of {genres[row]} posters are also {genres[column]}"
-    return _titled(figure, title if largest else "No two genres stand on one poster", subtitle)
+    return _titled(figure, title if largest else "No poster has two genres", subtitle)
 
 
 def poster_grid(
@@ -108,8 +108,8 @@ def genre_posters(posters: dict[str, np.ndarray], title: str, subtitle: str = ""
 
     A value is uint8 `(k, height, width, 3)`; k may differ between genres, height and width not.
     """
-    places = max(len(few) for few in posters.values())
-    strips = np.stack([_strip(few, places) for few in posters.values()])
+    most = max(len(few) for few in posters.values())
+    strips = np.stack([_strip(few, most) for few in posters.values()])
     return poster_grid(strips, list(posters), title, subtitle, columns=4)
 
 
@@ -127,16 +127,12 @@ def picture_sizes(sizes: np.ndarray, subtitle: str = "") -> Figure:
 
 
 def save_curves(
-    curves: Mapping[str, pd.DataFrame], reached: str, folder: Path, subtitle: str = ""
+    curves: Mapping[str, pd.DataFrame], phase: str, folder: Path, subtitle: str = ""
 ) -> None:
-    """Draw and save the `history_curves` of each network by its part of a training.
-
-    `reached` stands between the part and its best macro mAP, and names the files.
-    """
+    """Draw and save `history_curves` of a phase of training, for each network in `curves`."""
     for part, curve in curves.items():
-        title = f"{part}: {reached} a macro mAP of {curve.val_macro_map.max():.3f}"
-        name = f"{part}_{reached.split()[-2].replace('-', '_')}"
-        save_figure(history_curves(curve, title, subtitle), folder, name)
+        title = f"{part}, {phase}: macro mAP {curve.val_macro_map.max():.3f} at the best epoch"
+        save_figure(history_curves(curve, title, subtitle), folder, f"{part}_{phase}")
 
 
 def history_curves(history: pd.DataFrame, title: str, subtitle: str = "") -> Figure:
@@ -158,7 +154,7 @@ def genre_precision(
 ) -> Figure:
     """Show each genre's average precision with its 95 % interval, beside the prior's.
 
-    Both arguments are the `per_genre` parts of what `evaluation.evaluate` returns.
+    Both are the `per_genre` of a result of `evaluation.evaluate`.
     """
     known = {g: f for g, f in per_genre.items() if f["average_precision"] is not None}
     order = sorted(known, key=lambda genre: known[genre]["average_precision"])
@@ -183,10 +179,9 @@ def genre_precision(
 def reliability(
     bins: tuple[np.ndarray, np.ndarray, np.ndarray], error: float, subtitle: str = ""
 ) -> Figure:
-    """Show what share of the scores of a size came true.
+    """Show the reliability curve: the share of predictions that came true, by their mean score.
 
-    `bins` is what `evaluation.reliability` returns, and `error` the expected calibration error,
-    0 to 1.
+    `bins` is a result of `evaluation.reliability`, `error` the expected calibration error, 0 to 1.
     """
     predicted, observed, _ = bins
     figure, axes = plt.subplots(figsize=(5, 4.4), layout="constrained")
@@ -209,8 +204,8 @@ def prediction(
 ) -> Figure:
     """Show a poster `(height, width, 3)` beside bars of its top genres, the likeliest on top.
 
-    Where words were read, `words` stand under the title, and `text_effect` says how much they
-    added to each score or took from it.
+    `scores` are those of `genres`, 0 to 1. With `words`, those that were read, the figure shows
+    them and `text_effect`, by how much they changed each score.
     """
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(7.5, 3.6), width_ratios=(1, 1.6), layout="constrained"
@@ -233,10 +228,10 @@ def prediction(
 def precision_recall(
     labels: np.ndarray, scores: np.ndarray, genres: Sequence[str], subtitle: str = ""
 ) -> Figure:
-    """Show each genre's precision by recall; both tables are `(n, len(genres))`.
+    """Show each genre's precision by recall; `labels` and `scores` are `(n, len(genres))`.
 
-    A genre's caption has its average precision; the dashed line is what chance would give.
-    Genres that are on no poster are left out.
+    A genre's caption has its average precision; the dashed line is chance. Genres that are on no
+    poster are left out.
     """
     shown = np.flatnonzero(labels.any(axis=0))
     precision = {g: average_precision_score(labels[:, g], scores[:, g]) for g in shown}
@@ -254,9 +249,9 @@ def precision_recall(
         squeeze=False,
         layout="constrained",
     )
-    for place in range(len(shown), rows * columns):
-        axes.flat[place].axis("off")
-        axes.flat[place - columns].tick_params(labelbottom=True)
+    for empty in range(len(shown), rows * columns):
+        axes.flat[empty].axis("off")
+        axes.flat[empty - columns].tick_params(labelbottom=True)
     for ax, g in zip(axes.flat, shown, strict=False):
         found, recall, _ = precision_recall_curve(labels[:, g], scores[:, g])
         ax.step(recall, found, color=BLUE, where="post")
@@ -276,10 +271,9 @@ def precision_recall(
 def confusion(
     instead: np.ndarray, support: Sequence[int], genres: Sequence[str], subtitle: str = ""
 ) -> Figure:
-    """Show which genre is predicted where another is missed; `instead` is what
-    `evaluation.confusion` returns.
+    """Show which genre is predicted instead of another; `instead` is from `evaluation.confusion`.
 
-    `support`, posters a genre, decides which rows are shown: those with at least five.
+    `support` is the number of posters of each genre. Rows are those with at least five.
     """
     rows = np.flatnonzero(np.asarray(support) >= min(FEW_POSITIVES, max(support)))
     share = instead[rows]
@@ -297,14 +291,14 @@ def confusion(
 
 
 def recall_by_words(table: pd.DataFrame, subtitle: str = "") -> Figure:
-    """Show recall by number of words; `table` is what `evaluation.recall_by_word_count` returns."""
+    """Show recall by number of words; `table` is from `evaluation.recall_by_word_count`."""
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
     ranges = list(dict.fromkeys(table["words"]))
     systems = list(dict.fromkeys(table["system"]))
-    for place, system in enumerate(systems):
+    for i, system in enumerate(systems):
         rows = table[table["system"] == system].set_index("words").reindex(ranges)
-        x = np.arange(len(ranges)) + 0.12 * (place - (len(systems) - 1) / 2)
-        style = {"color": (BLUE, ORANGE)[place % 2], "marker": "os"[place % 2]}
+        x = np.arange(len(ranges)) + 0.12 * (i - (len(systems) - 1) / 2)
+        style = {"color": (BLUE, ORANGE)[i % 2], "marker": "os"[i % 2]}
         axes.errorbar(x, rows["recall"], rows["error"], capsize=3, label=system, **style)
     counts = table.groupby("words", sort=False)["posters"].max()
     axes.set_xticks(range(len(ranges)), [f"{words}\n({counts[words]})" for words in ranges])
@@ -317,8 +311,8 @@ def recall_by_words(table: pd.DataFrame, subtitle: str = "") -> Figure:
 def overlay(rgb: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """Lay a heat map `(height, width)`, 0 to 1, over a poster of any size; returns uint8 RGB.
 
-    Cold places are dimmed, hot ones glow in colours that get brighter with the heat, so that
-    they are told apart in grey and with any colour blindness.
+    Cold parts are dimmed. Hot parts get colours that are brighter the hotter they are, so they
+    differ in grey and for every kind of colour blindness.
     """
     height, width = rgb.shape[:2]
     image = Image.fromarray(heat.astype(np.float32))
@@ -331,9 +325,9 @@ def overlay(rgb: np.ndarray, heat: np.ndarray) -> np.ndarray:
 def grad_cam(
     poster: np.ndarray, heat: np.ndarray, genres: Sequence[str], title: str = "", subtitle: str = ""
 ) -> Figure:
-    """Show a poster, and over it the Grad-CAM heat map of each genre.
+    """Show a poster, then the Grad-CAM heat map of each genre over it.
 
-    `poster` is RGB of any size and `heat` as `GradCam.heat` returns it, a map a genre.
+    `poster` is RGB of any size, `heat` a result of `GradCam.heat`, a map for each of `genres`.
     """
     pictures = [poster, *(overlay(poster, of_genre) for of_genre in heat)]
     captions = ["the poster", *genres]
@@ -341,7 +335,7 @@ def grad_cam(
 
 
 def _share_table(share: pd.DataFrame, **options: Any) -> tuple[Figure, plt.Axes]:
-    """Draw a table of genres by genres, in shares of the row's posters, as colours."""
+    """Draw shares of the rows' posters, genres by genres, as a heat map."""
     rows, columns = share.shape
     size = (max(6, 0.34 * columns + 3), max(4, 0.34 * rows + 2))
     figure, axes = plt.subplots(figsize=size, layout="constrained")
@@ -362,7 +356,7 @@ def _legend_above(axes: plt.Axes) -> None:
 def _titled(figure: Figure, title: str, *subtitles: str) -> Figure:
     columns = int(10.5 * figure.get_figwidth())  # letters of 12 points that fit the width
     lines = [line for text in (title, *subtitles) for line in textwrap.wrap(text, columns)]
-    # File names come here too, and a dollar sign in one is no formula.
+    # A dollar sign, as in a file's name, begins no formula.
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=12, parse_math=False)
     return figure
 
@@ -370,7 +364,7 @@ def _titled(figure: Figure, title: str, *subtitles: str) -> Figure:
 def _largest(share: np.ndarray, counts: np.ndarray) -> tuple[int, int, float]:
     """Return row, column and value of the largest share among the rows of 20 posters or more.
 
-    On fewer, one poster would make the largest share; they count only where no other has any.
+    Of few posters one alone is a large share, so they count only if no other row has any share.
     """
     share = np.nan_to_num(share)
     enough = np.where((counts >= min(20, counts.max()))[:, None], share, 0)
@@ -379,9 +373,9 @@ def _largest(share: np.ndarray, counts: np.ndarray) -> tuple[int, int, float]:
     return row, column, share[row, column]
 
 
-def _strip(posters: np.ndarray, places: int) -> np.ndarray:
-    """Lay posters side by side, each with a white edge; places left over are white."""
+def _strip(posters: np.ndarray, count: int) -> np.ndarray:
+    """Lay posters side by side, each with a white edge, and white up to the width of `count`."""
     height, width = posters.shape[1:3]
-    strip = np.full((places, height, width + 4, 3), 255, np.uint8)
+    strip = np.full((count, height, width + 4, 3), 255, np.uint8)
     strip[: len(posters), :, :width] = posters
     return np.hstack(strip)

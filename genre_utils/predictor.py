@@ -1,4 +1,4 @@
-"""From posters to their top genres: the saved model at work."""
+"""Predictions of a saved model: posters in, scores and tables of top genres out."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from genre_utils.sources import list_posters
 from genre_utils.support import printable, progress
 from genre_utils.text import join_lines
 
-if TYPE_CHECKING:  # a command that writes no table starts without it
+if TYPE_CHECKING:  # a command that writes no table need not import it
     import pandas as pd
 
 BATCH = 32
-# On a CPU more posters at once are no faster: each costs 40 MB more in a network's layers.
+# On a CPU larger batches are no faster, and each poster in one takes 40 MB for its feature maps.
 CPU_BATCH = 4
 
 
 class Prediction(NamedTuple):
-    """What the model says of one poster; only `poster` and `error` are set for a bad file.
+    """A prediction for one poster; only `poster` and `error` are set for a bad file.
 
-    `scores` are float `(genres,)` from 0 to 1. `lines` are the words that were read, empty when
-    none were. `text_effect` is by how much they changed each score, `(genres,)`.
+    `scores` are float `(genres,)` from 0 to 1. `lines` are the lines of text that were read, empty
+    when there are none. `text_effect`, `(genres,)`, is by how much they changed each score.
     """
 
     poster: str
@@ -54,7 +54,7 @@ class Predictor:
     def __init__(
         self, model: SavedModel, reader: Reader | None = None, cache: WordCache | None = None
     ):
-        """Use `reader` for the words; of files, those in `cache` are not read anew."""
+        """Read words with `reader`, but take those of files in `cache` from there."""
         self.model = model
         self.genres = model.genres
         self.thresholds = model.thresholds
@@ -71,10 +71,9 @@ class Predictor:
     ) -> Predictor:
         """Load the model in `folder`, by default the released one; raises `ModelError`.
 
-        Without `read_text` the picture alone is used, which is several times faster. Where
-        words cannot be read, the picture is used too, and a line on standard error says so.
-        `runtime` takes the networks of ONNX Runtime where the folder has them; Grad-CAM needs
-        Keras'.
+        Without `read_text` only the picture is used, which is several times faster. The same
+        happens where no reader can be loaded, and a line on standard error says so. `runtime`: see
+        `load_model`; Grad-CAM needs a network of Keras, `runtime=False`.
         """
         with ThreadPoolExecutor(1) as pool:
             # Reader and networks start side by side: each takes most of a second.
@@ -113,21 +112,21 @@ class Predictor:
         return ((one.poster, one.scores, one.error) for one in self.stream(images))
 
     def stream(self, images: Any) -> Iterator[Prediction]:
-        """Yield a `Prediction` for each poster, in order, as the batches are done.
+        """Yield a `Prediction` for each poster, in order; `images` is as in `predict`.
 
-        After three seconds a bar on standard error shows how far it is.
+        After three seconds a bar on standard error shows the progress.
         """
         return self.stream_named(list_posters(images), _count(images))
 
     def stream_named(
         self, posters: Iterable[tuple[str, Any]], count: int | None = None
     ) -> Iterator[Prediction]:
-        """Yield a `Prediction` for each `(name, source)`, as `list_posters` gives them.
+        """Yield a `Prediction` for each `(name, source)`, as `list_posters` yields them.
 
         All cores read ahead while the network computes; memory does not grow with the number of
-        posters. The bar shows how many of `count` are left, if that is known.
+        posters. `count` is their number, if it is known, for the bar.
         """
-        # A reader's thread needs memory of its own, one that decodes needs none.
+        # Each thread that reads words takes memory of its own; one that only decodes does not.
         pool = ThreadPoolExecutor(workers() if self.reader else os.cpu_count())
         ahead = self._read_ahead(iter(posters), pool)
         bar = progress.bar(total=count, desc="predicting", unit=" posters")
@@ -148,17 +147,16 @@ class Predictor:
                     else:
                         words, score, effect = next(scored)
                         yield Prediction(name, score, words, effect, None)
-        finally:  # after Ctrl-C, too, only what is being read is waited for
+        finally:  # after Ctrl-C too: wait only for the posters that are being read
             bar.close()
             pool.shutdown(cancel_futures=True)
 
     def combine(
         self, picture_logits: np.ndarray, lines: Sequence[Sequence[Line]]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Score posters by their pictures' logits `(n, genres)` and the lines read on each.
+        """Return posters' scores, and the effect of their words on these; both `(n, genres)`.
 
-        Returns the scores `(n, genres)`, and by how much the words changed them. A poster without
-        words gets what its picture says.
+        `picture_logits` is `(n, genres)`, `lines` has the lines read on each poster. See `fuse`.
         """
         texts = [join_lines(found) for found in lines]
         parts = {"picture": picture_logits}
@@ -167,19 +165,19 @@ class Predictor:
         return fuse(self.model.sums, parts, np.array([bool(text) for text in texts], bool))
 
     def picture_logits(self, pixels: np.ndarray) -> np.ndarray:
-        """Run the picture's network over decoded posters: float64 `(n, genres)`."""
+        """Return the picture's logits, float64 `(n, genres)`, of uint8 `(n, *image_size, 3)`."""
         network = self.model.network
         on_cpu = isinstance(network, RuntimeNetwork) or not machine.accelerated()
         step = CPU_BATCH if on_cpu else BATCH
         batches = [pixels[i : i + step] for i in range(0, len(pixels), step)]
-        # Where devices repeat a batch instead of sharing it, the first answers are all.
+        # Several devices that cannot share a batch repeat it: the first rows are the answer.
         logits = [network.predict_on_batch(batch)[: len(batch)] for batch in batches]
         return np.concatenate(logits).astype(np.float64)
 
     def _read_ahead(
         self, posters: Iterator[tuple[str, Any]], pool: ThreadPoolExecutor
     ) -> Iterator[tuple[str, Future[_Read]]]:
-        """Yield each poster's name and what a thread makes of it, a batch ahead of the network."""
+        """Yield each poster's name and a future of its `_Read`, a batch ahead of the network."""
         ahead = deque((item[0], pool.submit(self._read, item)) for item in islice(posters, BATCH))
         while ahead:
             ahead.extend((item[0], pool.submit(self._read, item)) for item in islice(posters, 1))
@@ -214,7 +212,7 @@ class _Read(NamedTuple):
 
 
 def check_top(top: int) -> None:
-    """Raise `ValueError` for a number of genres that cannot be shown."""
+    """Raise `ValueError` unless `top`, the number of genres to show, is a whole number above 0."""
     if not isinstance(top, (int, np.integer)) or top < 1:
         raise ValueError(f"top is {top!r}: give the number of genres to show, 1 or more.")
 
@@ -235,8 +233,8 @@ def table_rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table: the `top` genres of each poster, or with `None` all in one row.
 
-    `found` has each poster's name, scores `(genres,)` and error. One that could not be read is a
-    row with `poster` and `error` alone.
+    `found` has each poster's name, scores `(genres,)` and error. A poster that could not be read
+    gets one row, with only `poster` and `error` filled.
     """
     names = genres if top is None else ("rank", "genre", "score")
     for poster, scores, error in found:
@@ -254,7 +252,7 @@ def table_rows(
 def top_table(
     found: Iterable[tuple[str, np.ndarray | None, str | None]], genres: Sequence[str], top: int
 ) -> pd.DataFrame:
-    """Return `table_rows` as a table with the columns that `Predictor.predict` explains."""
+    """Return `table_rows` as a table with the columns of `Predictor.predict`."""
     import pandas as pd
 
     columns = ["poster", "rank", "genre", "score", "error"]
@@ -263,9 +261,9 @@ def top_table(
 
 
 def prediction_table(found: Iterable[Prediction], genres: Sequence[str], top: int) -> pd.DataFrame:
-    """Return `top_table` of some predictions, with how much of each score the words did.
+    """Return `top_table` of predictions with a column `by words`, the effect of the text.
 
-    That is the column `by words`, empty where none were read.
+    It is empty for posters on which no words were read.
     """
     found, effects = list(found), []
     for one in found:
@@ -277,5 +275,5 @@ def prediction_table(found: Iterable[Prediction], genres: Sequence[str], top: in
 
 
 def _count(images: Any) -> int | None:
-    """Count the posters to come; `None` for an iterator, which would be used up by it."""
+    """Count the posters; `None` for an iterator, which counting would use up."""
     return None if isinstance(images, Iterator) else sum(1 for _ in list_posters(images))

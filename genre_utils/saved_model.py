@@ -1,9 +1,9 @@
-"""The folder of a trained model: its networks, and a `model.json` that says all about them.
+"""The folder of a trained model: its networks' files, and `model.json`, its card.
 
-Each network stands in it once. `picture.json` is the Keras config of the one that sees posters, and
-`picture.safetensors` its weights, plain arrays by name. A model that reads text has `text.json` and
-`text.safetensors` with `tokenizer.json`, which understand sentences, and `ngrams.npz`, which knows
-names. Keras and ONNX Runtime both compute a network from these files.
+`picture.json` is the Keras config of the network of pictures, and `picture.safetensors` its
+weights, plain arrays by name. A model that reads text has `text.json` and `text.safetensors`, a
+network on a sentence encoder, its `tokenizer.json`, and `ngrams.npz`, the n-gram model. Keras and
+ONNX Runtime both compute a network from these files.
 """
 
 from __future__ import annotations
@@ -39,17 +39,16 @@ from genre_utils.sources import normal_id, spellings
 from genre_utils.support import naming_full_disks, sha256_of, write_json
 from genre_utils.text import NgramModel
 
-if TYPE_CHECKING:  # Keras is imported where it loads or saves: seconds that prediction can spare
+if TYPE_CHECKING:  # importing Keras takes seconds, which a prediction can spare
     import keras
 
 PICTURE_FILES = ("picture.json", "picture.safetensors")
 NGRAMS_FILE, TOKENIZER_FILE = "ngrams.npz", "tokenizer.json"
 TEXT_FILES = ("text.json", "text.safetensors", NGRAMS_FILE, TOKENIZER_FILE)
-# The only files that are ever opened: whatever else lies in a folder, or is named by its card, is
-# not loaded.
+# The only files of a folder that are ever opened, whatever its card names.
 KNOWN_FILES = (*PICTURE_FILES, *TEXT_FILES)
 RELEASED = Path(__file__).parent / "released"
-TEXTS, RUNTIME_TEXTS = 64, 8  # that the text network sees at once
+TEXTS, RUNTIME_TEXTS = 64, 8  # a batch of the text network, by Keras and by ONNX Runtime
 PICTURES = "training_pictures"
 
 
@@ -60,15 +59,15 @@ class Card:
     format: int  # 3
     genres: list[str]  # in the order of every network's outputs
     thresholds: list[float]  # the score from which a genre is assigned, 0 to 1, one a genre
-    image_size: list[int]  # height and width of the pixels that the picture network takes
+    image_size: list[int]  # height and width in pixels that the picture network takes
     # By "picture" (alone), "words" (alone), "both": weights by part and a bias, one a genre each.
     sums: dict[str, dict[str, Any]]
     training: dict[str, Any]  # how it was trained, as the notebook wrote it
-    metrics: dict[str, dict[str, Any]]  # by system and split, what was measured
+    metrics: dict[str, dict[str, Any]]  # by system and split, what `evaluate` returned
     sha256: dict[str, str]  # of each file beside this one
     training_ids_sha256: str  # of all training posters' ids, sorted, a line each
     training_ids: list[str]  # the first 12 digits of the SHA-256 of each
-    training_pictures: list[str]  # the same of the posters' files; empty where they are not known
+    training_pictures: list[str]  # the same of the posters' files; empty if they are not known
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class WordsModel:
     def logits(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """Return each part's logits, float32 `(n, genres)`, for some posters' texts."""
         tokens = tokenize(texts, self.tokenizer)
-        # Sorted by length, few texts need little filling up; Keras compiles for each size anew.
+        # Few texts of like length need little padding; but Keras compiles anew for each size.
         batch = RUNTIME_TEXTS if isinstance(self.network, RuntimeNetwork) else TEXTS
         return {
             "sentence": run_on_words(self.network, tokens, batch),
@@ -92,10 +91,13 @@ class WordsModel:
 
 @dataclass(frozen=True)
 class SavedModel:
-    """Networks with what is needed to use them, and `card`, the whole content of `model.json`.
+    """A loaded model folder: networks, and what turns their logits into scores.
 
-    `words` is `None` in a model of the picture alone. `sums` turns the parts' logits into
-    calibrated ones: `sums["picture"]` of the picture alone, `sums["both"]` with the words.
+    `network` maps RGB `(n, *image_size, 3)`, 0–255, to logits `(n, len(genres))`; `image_size` is
+    (height, width) in pixels. `words` is `None` in a model of the picture alone. `sums` calibrates
+    and adds logits: `sums["picture"]` the picture's alone, `sums["both"]` those of all parts.
+    `thresholds`, float `(len(genres),)`, are the scores, 0 to 1, from which a genre is assigned.
+    `card` is the content of `model.json`, a `Card` as a dict.
     """
 
     network: keras.Model | RuntimeNetwork
@@ -121,7 +123,7 @@ class SavedModel:
 
     @property
     def knows_pictures(self) -> bool:
-        """Whether the card lists the training pictures' hashes; those of older models do not."""
+        """Whether the card has hashes of the training pictures, which older models lack."""
         return bool(self.card.get(PICTURES))
 
 
@@ -141,18 +143,16 @@ def save_model(
 ) -> None:
     """Write a model folder; weights are rounded to half precision, or with `int8` to 8 bits.
 
-    `thresholds` are scores from 0 to 1, one a genre. `training` says how it was trained and goes
-    into the card as it is. `training_pictures` are the training posters' files, or their SHA-256
-    sums: by them `evaluate` knows a poster under another id. With `int8`, `calibration` are pixels
-    of some 60 posters `(n, height, width, 3)`, at which the convolutions are rounded too; without
-    them they are not.
-    `started_from` is the card of a model whose parts this one began with: what that one has learned
-    from counts as this one's, too. Raises `ModelError` for a network with layers that are not of
-    Keras itself.
+    `thresholds` are scores from 0 to 1, one a genre. `training`, how it was trained, goes into the
+    card unchanged. `training_pictures` are the training posters' files, or their SHA-256 sums, by
+    which a poster is recognised under another id. `started_from` is the card of a model whose parts
+    this one began with: its training posters count as this one's. With `int8`, `calibration` are
+    pixels of some 60 posters `(n, height, width, 3)`; with them convolutions get 8 bits, too.
+    Raises `ModelError` for layers that are not of Keras itself, `OSError` when the disk is full.
 
-    All is written aside first: an older model in the folder stays whole when the disk is full.
-    `model.json` comes last; a process killed just before leaves files that contradict an older
-    card, which `load_model` says.
+    All files are first written to a folder aside: an older model stays when the disk is full.
+    `model.json` is written last. A process killed just before it leaves files that contradict an
+    older card, and `load_model` says so.
     """
     training_ids = list(training_ids)
     pictures = sorted({_picture_hash(picture) for picture in training_pictures})
@@ -190,7 +190,7 @@ def save_model(
 
 
 def add_metrics(folder: Path, metrics: dict[str, Any]) -> None:
-    """Write the figures measured with a saved model into its card."""
+    """Write metrics, by system and split, into the card of a saved model."""
     card = read_card(folder)
     write_json(folder / "model.json", {**card, "metrics": metrics})
 
@@ -202,9 +202,9 @@ def reads_text(folder: Path) -> bool:
 
 
 def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = False) -> SavedModel:
-    """Load a model folder, by default the released one; without its text it loads faster.
+    """Load a model folder, by default the released one; without `has_text` only the picture's part.
 
-    With `runtime` ONNX Runtime computes the networks whose layers it can be given; else Keras does.
+    With `runtime` ONNX Runtime computes the networks if it has all their layers; else Keras does.
     Raises `ModelError` when a file is missing, or is not the one that `model.json` was written
     for. Only Keras' own layers are loaded; nothing in a file is executed.
     """
@@ -244,7 +244,7 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
         agree = agree and (not words or set(sums["both"].weights) == parts)
     except ModelError:
         raise
-    except Exception as error:  # NumPy, tokenizers and plain lists each have their own
+    except Exception as error:  # NumPy, tokenizers and lists each raise their own kinds
         raise ModelError(
             f"{folder} holds a model that cannot be understood ({str(error)[:200]}): copy the "
             "whole folder again, or train the model again."

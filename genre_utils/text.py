@@ -1,6 +1,6 @@
-"""From a poster's lines to text, and from text to logits by n-grams and a linear model.
+"""A poster's lines become one text; n-grams and a linear model turn texts into logits.
 
-The n-grams know what a sentence encoder does not: names of actors, studios and festivals.
+The n-grams learn what a sentence encoder does not: names of actors, studios and festivals.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy as np
 from genre_utils.ocr import Line, segment_words
 from genre_utils.support import progress
 
-if TYPE_CHECKING:  # two seconds of imports that a prediction need not wait for
+if TYPE_CHECKING:  # importing it takes two seconds, which a prediction can spare
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-# Letters of a character n-gram: short ones survive a reader's slips and missing spaces.
+# Letters of a character n-gram: short ones survive misread letters and missing spaces.
 SHORTEST_NGRAM, LONGEST_NGRAM = 2, 5
 OPTIONS = {"sublinear_tf": True, "dtype": np.float32}
 FEWEST_TEXTS = 2
@@ -30,30 +30,30 @@ FEWEST_TEXTS = 2
 DROPPED = 0.2
 LARGEST = 500_000_000  # bytes of tables; those of the public posters have 12 million
 
-# Less than three posters teach a linear model nothing but their own words.
+# From fewer than three posters a linear model learns nothing but their own words.
 FEWEST = 3
 
 
 def join_lines(lines: Sequence[Line]) -> str:
     """Join the lines of a poster, the highest letters first: the title, then what is smaller.
 
-    Readers lose spaces in the wide and narrow letters of posters; they are put back.
+    `segment_words` restores the spaces that a reader loses in wide and narrow letters.
     """
     by_size = sorted(lines, key=_height, reverse=True)
     return segment_words(" ".join(line.text for line in by_size).strip())
 
 
 def _height(line: Line) -> float:
-    """Return how high a line is, left and right edge together, in twice the picture's height."""
+    """Return the height of a line's left edge plus that of its right edge."""
     (_, top), (_, right_top), (_, right_bottom), (_, bottom) = line.corners
     return abs(bottom - top) + abs(right_bottom - right_top)
 
 
 def drop_lines(lines: Sequence[Line], key: int) -> list[Line]:
-    """Leave out each line with a chance of one in five, but not all; `key` seeds the chance.
+    """Drop each line with a probability of 0.2, but never all of them; `key` is the seed.
 
-    Fine-tuning on ever other parts of a poster's words keeps a network from learning the few
-    thousand posters by heart.
+    A network that sees other lines of a poster in each epoch cannot learn a few thousand posters
+    by heart.
     """
     kept = np.random.default_rng(key).random(len(lines)) >= DROPPED
     return [line for line, keep in zip(lines, kept, strict=True) if keep] or list(lines)
@@ -90,10 +90,10 @@ ANALYZERS = (char_ngrams, word_ngrams)
 
 @dataclass(frozen=True)
 class Tfidf:
-    """The n-grams of one kind that count: `column` of each, and its inverse frequency `idf`.
+    """The n-grams of one kind: the `column` of each, and `idf`, float32 `(n-grams,)`.
 
-    Weighs as scikit-learn's `TfidfVectorizer` does, by which it is fitted (logarithm of counts,
-    length 1), without its imports, which take longer than reading a poster.
+    scikit-learn's `TfidfVectorizer` fits it (logarithm of counts, length 1). Weighing is done here
+    in the same way, because importing scikit-learn takes longer than reading a poster.
     """
 
     analyzer: Callable[[str], list[str]]
@@ -107,17 +107,17 @@ class Tfidf:
         texts: Sequence[str],
         fewest_texts: int = FEWEST_TEXTS,
     ) -> Tfidf:
-        """Take the n-grams that stand in `fewest_texts` or more; in one, should there be none."""
+        """Take the n-grams of at least `fewest_texts` texts; if there are none, of any text."""
         vectorizer = _vectorizer(analyzer=analyzer, min_df=fewest_texts, **OPTIONS)
         try:
             vectorizer.fit(texts)
-        except ValueError:  # not one n-gram stands on so many posters
+        except ValueError:  # no n-gram is on so many posters
             vectorizer.set_params(min_df=1).fit([*texts, "poster"])
         column = {name: i for i, name in enumerate(vectorizer.get_feature_names_out())}
         return cls(analyzer, column, vectorizer.idf_.astype(np.float32))
 
     def weigh(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the columns of a text's n-grams, int `(k,)`, and their weights, float32 `(k,)`."""
+        """Return columns, int `(k,)`, and weights, float32 `(k,)`, of the n-grams of a text."""
         counts = Counter(self.column[name] for name in self.analyzer(text) if name in self.column)
         columns = np.fromiter(counts, np.int64, len(counts))
         weights = 1 + np.log(np.fromiter(counts.values(), np.float32, len(counts)))
@@ -128,8 +128,8 @@ class Tfidf:
 class NgramModel:
     """Tf-idf of n-grams and a logistic regression a genre: texts in, logits `(n, genres)` out.
 
-    `tables` has one `Tfidf` an analyzer. `weights` is float16 `(n-grams, genres)`, the n-grams of
-    all tables one after the other, and `bias` float32 `(genres,)`.
+    `tables` has one `Tfidf` for each of `ANALYZERS`. `weights` is float16 `(n-grams, genres)`, the
+    n-grams of all tables one after the other, and `bias` float32 `(genres,)`.
     """
 
     def __init__(self, tables: Sequence[Tfidf], weights: np.ndarray, bias: np.ndarray):
@@ -145,10 +145,10 @@ class NgramModel:
         weights: np.ndarray | None = None,
         fewest_texts: int = FEWEST_TEXTS,
     ) -> NgramModel:
-        """Learn from texts and multi-hot labels `(n, genres)`.
+        """Fit a model to texts and their multi-hot labels `(n, genres)`.
 
         `weights`, `(n, genres)`, say how much each label counts: 1 by default, 0 where it is not
-        known. A genre on fewer than 3 posters gets its frequency as a constant.
+        known. A genre that fewer than 3 posters have, or lack, gets its frequency as a constant.
         """
         from scipy import sparse
         from sklearn.linear_model import LogisticRegression
@@ -182,14 +182,14 @@ class NgramModel:
 
     @staticmethod
     def _weigh(tables: Sequence[Tfidf], text: str) -> tuple[np.ndarray, np.ndarray]:
-        """Put the columns of all tables, one after the other, beside each other."""
+        """Return columns and weights of the n-grams of a text in all tables, one after another."""
         columns, values = zip(*(table.weigh(text) for table in tables), strict=True)
         starts = np.cumsum([0, *(len(table.idf) for table in tables[:-1])])
         columns = [found + start for found, start in zip(columns, starts, strict=True)]
         return np.concatenate(columns), np.concatenate(values)
 
     def save(self, file: Path) -> None:
-        """Write all as plain arrays, which are read back without executing anything."""
+        """Write an `.npz` file of plain arrays, which is loaded without executing anything."""
         arrays = {"weights": self.weights, "bias": self.bias}
         for i, table in enumerate(self.tables):
             arrays[f"names{i}"] = np.frombuffer("\n".join(table.column).encode(), np.uint8)
@@ -206,7 +206,7 @@ class NgramModel:
             tables = []
             for i, analyzer in enumerate(ANALYZERS):
                 names = arrays[f"names{i}"].tobytes().decode().split("\n")
-                column = {name: place for place, name in enumerate(names)}
+                column = {name: number for number, name in enumerate(names)}
                 tables.append(Tfidf(analyzer, column, arrays[f"idf{i}"]))
             weights, bias = arrays["weights"], arrays["bias"]
             rows = 0
@@ -225,7 +225,7 @@ class NgramModel:
 def typical_words(
     texts: Sequence[str], labels: np.ndarray, genres: Sequence[str], top: int = 8
 ) -> dict[str, list[str]]:
-    """Find the words that stand on a genre's posters far more often than on the others.
+    """Return the words that are on a genre's posters far more often than on the others.
 
     The measure is the log-odds ratio with an informative Dirichlet prior (Monroe, Colaresi and
     Quinn, "Fightin' Words", 2008), counted in posters. `labels` is multi-hot `(n, genres)`.
@@ -236,7 +236,7 @@ def typical_words(
     )
     try:
         marks = vectorizer.fit_transform(texts)
-    except ValueError:  # no word stands on five posters
+    except ValueError:  # no word is on five posters
         return {genre: [] for genre in genres}
     names, total = vectorizer.get_feature_names_out(), np.asarray(marks.sum(axis=0)).ravel()
     found = {}

@@ -1,4 +1,4 @@
-"""What training needs beside Keras: features, optimizers, scores, repeatable dropout."""
+"""What training needs beside Keras: features of a backbone, optimizers, the validation score."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ class RunError(ValueError):
 
 
 def shown_size(size: tuple[int, int], augmented: bool, epochs: int) -> tuple[int, int]:
-    """Return the size at which whole posters are shown, for networks trained at `size`.
+    """Return (height, width) of whole posters for networks trained at `size`.
 
-    Those that were fine-tuned on crops see posters enlarged (Touvron et al., "Fixing the
-    train-test resolution discrepancy", 2019).
+    They are larger for networks that were fine-tuned on crops; see `images.enlarged`.
     """
     return images.enlarged(size) if augmented and epochs else size
 
@@ -35,19 +34,20 @@ def frozen_features(
     paths: Mapping[str, Sequence[str]],
     splits: Sequence[str] = ("train", "validation"),
 ) -> dict[str, np.ndarray]:
-    """Run a backbone over the posters of some splits once; float32 `(n, features)` by split.
+    """Return the features that a backbone computes of posters, float32 `(n, features)` by split.
 
-    The features are kept beside the pixels, under the `name` of the backbone and a hash of which
-    posters they are of. Raises `RunError` where they are no finite numbers.
+    They are computed once and kept beside the pixels, in a file named after the `name` of the
+    backbone and a hash of the posters' paths. `paths` are those of each split. Raises `RunError`
+    where features are not finite.
     """
     features = {}
     for split in splits:
-        posters = hashlib.sha256(os.fsencode("\n".join(paths[split]))).hexdigest()[:12]
-        file = cache.file.with_name(f"features-{name}-{posters}-{cache.file.name}")
+        digest = hashlib.sha256(os.fsencode("\n".join(paths[split]))).hexdigest()[:12]
+        file = cache.file.with_name(f"features-{name}-{digest}-{cache.file.name}")
         if not file.exists():
             at_once = machine.posters_at_once()
-            whole = PosterBatches(cache, paths[split], np.zeros((len(paths[split]), 1)), at_once)
-            table = predict_logits(backbone, whole, f"features of {split}")
+            posters = PosterBatches(cache, paths[split], np.zeros((len(paths[split]), 1)), at_once)
+            table = predict_logits(backbone, posters, f"features of {split}")
             with replacing(file) as temporary:
                 np.save(temporary, table.astype(np.float32))
         features[split] = np.load(file)
@@ -61,10 +61,10 @@ def frozen_features(
 
 
 def choose_optimizer(network: keras.Model, steps: int, batch: int) -> keras.optimizers.Optimizer:
-    """Return the optimizer of a network's epochs, for so many steps of batches of this size.
+    """Return the optimizer for a network's training of `steps` steps with `batch` rows each.
 
-    What is pretrained gets `finetune_optimizer`. A network that learns from its first weight gets
-    plain Adam, as the authors of the published one trained it.
+    A pretrained network gets `finetune_optimizer`. One with random weights gets plain Adam, as the
+    authors of the published network trained theirs.
     """
     if models.is_pretrained(network):
         return finetune_optimizer(steps, batch, 16 if models.has_backbone(network) else 32)
@@ -72,7 +72,7 @@ def choose_optimizer(network: keras.Model, steps: int, batch: int) -> keras.opti
 
 
 def scale_learning_rate(rate: float, batch: int, tuned_at: int) -> float:
-    """Return the learning rate for a batch other than the one that `rate` was tuned at.
+    """Return the learning rate for batches of `batch` rows; `rate` is that for `tuned_at` rows.
 
     Adam's rate grows with the square root of the batch (Malladi et al., "On the SDEs and Scaling
     Rules for Adaptive Gradient Algorithms", 2022).
@@ -81,10 +81,11 @@ def scale_learning_rate(rate: float, batch: int, tuned_at: int) -> float:
 
 
 def finetune_optimizer(steps: int, batch: int, tuned_at: int) -> keras.optimizers.Optimizer:
-    """Return the optimizer of fine-tuning for a training of so many steps.
+    """Return the optimizer that fine-tunes a network in `steps` steps with `batch` rows each.
 
-    AdamW (Loshchilov and Hutter, 2019) at 5e-5 for batches of `tuned_at`, falling along a cosine
-    after a first tenth of warming up, because Adam's first steps are its wildest.
+    It is AdamW (Loshchilov and Hutter, 2019) at a rate of 5e-5 for batches of `tuned_at` rows. The
+    rate rises over the first tenth of the steps, because Adam's first steps are too large, then
+    falls along a cosine.
     """
     steps = max(1, steps)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -99,8 +100,8 @@ def finetune_optimizer(steps: int, batch: int, tuned_at: int) -> keras.optimizer
 class ValidationScore(keras.callbacks.Callback):
     """Adds `val_macro_map`, macro average precision on validation, to each epoch's logs.
 
-    `inputs` is whatever the model predicts from: features, `PosterBatches`, or a list of
-    posters' tokens. Stands before the callbacks that read the figure.
+    `inputs` are those of `predict_logits`, `labels` multi-hot `(n, genres)`. Put it before the
+    callbacks that read the figure.
     """
 
     def __init__(self, inputs: np.ndarray | PosterBatches | list, labels: np.ndarray):
@@ -122,26 +123,25 @@ def predict_logits(
     inputs: np.ndarray | PosterBatches | list,
     what: str = "scoring",
 ) -> np.ndarray:
-    """Return a network's outputs `(n, outputs)`, float32, in the order of `inputs`.
+    """Return a network's outputs, float32 `(n, outputs)`, in the order of `inputs`.
 
-    These are features `(n, features)`, batches of pixels, or a list of posters' tokens. `what`
-    stands at the bar that long work shows. Devices share each batch evenly, so the last one is
-    filled up, and the outputs are cut.
+    `inputs` are features `(n, features)`, batches of pixels, or a list of int arrays, the tokens of
+    each poster. `what` is the name of the progress bar.
     """
     if isinstance(inputs, list):
         return networks.run_on_words(network, inputs)
     if isinstance(inputs, PosterBatches):
         bar = Progress(what, "batches", len(inputs))
-        answers = network.predict(inputs, callbacks=[bar], verbose=0)
-        return answers[: len(inputs.paths)]
+        outputs = network.predict(inputs, callbacks=[bar], verbose=0)
+        return outputs[: len(inputs.paths)]  # the last batch is filled up
     rows, batch = even_rows(len(inputs), 32)
     return network.predict(inputs[rows], batch_size=batch, verbose=0)[: len(inputs)]
 
 
 def even_rows(count: int, batch: int) -> tuple[np.ndarray, int]:
-    """Return row numbers and a batch's size that this host's devices can share evenly.
+    """Return rows, int `(k,)`, and a batch's size that this host's devices can share evenly.
 
-    The rows are `range(count)`, filled up with the first ones.
+    The rows are `range(count)`, then as many of the first ones as are missing.
     """
     devices = machine.replicas() // machine.process_count()
     rows = np.resize(np.arange(count), -(-count // devices) * devices)
@@ -156,7 +156,7 @@ class Progress(keras.callbacks.Callback):
         self.options = {"desc": what, "unit": f" {unit}", "total": total}
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Start with nothing done."""
+        """Show a bar with nothing done."""
         self.bar = progress.bar(**self.options)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -164,7 +164,7 @@ class Progress(keras.callbacks.Callback):
         self.bar.update()
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Leave the line as it is."""
+        """Leave the bar as it is."""
         self.bar.close()
 
     on_predict_begin = on_train_begin

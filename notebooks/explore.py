@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Explore: what is in a folder of posters
 #
-# At the end of this notebook you know what a network would be shown: which genres there are and
-# how often, which go together, what is wrong with the files, and what a "mean poster" looks like.
-# Nothing is trained here. It is the hour before training that saves the day after it.
+# At the end of this notebook you know your data: which genres there are and how often, which go
+# together, what is wrong with the files, and what a "mean poster" looks like. Nothing is trained
+# here.
 #
 # <!-- badges -->
 #
@@ -26,8 +26,8 @@
 
 # %% [markdown]
 # The set-up cell finds the package: installed, in the folder around this notebook, or in a copy
-# uploaded beside it. When the notebook was opened alone, it fetches the repository. It installs
-# only what is missing, and says what Keras computes with:
+# that you uploaded beside it. If there is none, it clones the repository. It installs only what is
+# missing, and prints which backend Keras uses:
 
 # %%
 import subprocess
@@ -37,8 +37,8 @@ from pathlib import Path
 
 REPOSITORY = ""  # address of the repository to clone when this notebook was opened alone
 ALONE = "Write an address into REPOSITORY, or upload a copy of the repository beside this notebook."
-near = [Path.cwd(), *Path.cwd().parents, *Path.cwd().glob("*"), *Path("/kaggle/input").glob("*")]
-sys.path[:0] = [str(place) for place in near if (place / "genre_utils").is_dir()]
+roots = [Path.cwd(), *Path.cwd().parents, *Path.cwd().glob("*"), *Path("/kaggle/input").glob("*")]
+sys.path[:0] = [str(root) for root in roots if (root / "genre_utils").is_dir()]
 if not find_spec("genre_utils"):
     command = ["git", "clone", "--depth", "1", REPOSITORY or sys.exit(ALONE), "poster-genres"]
     subprocess.run(command, check=True)
@@ -60,8 +60,8 @@ WORDS: str = "outputs/words.jsonl"  # file of words read before; new ones are ad
 OUTPUT_DIR: str = "outputs/explore"  # folder for the figures, the audit and the pixels
 
 # %% [markdown]
-# papermill hands over text. "no" means no here, and `~` is your own folder; what is neither yes nor
-# no is refused before any work:
+# papermill may pass yes and no as text. This cell understands them, replaces `~` by your home
+# folder, and refuses any other value before the long work:
 
 # %%
 from genre_utils.support import as_choice, expand_user
@@ -70,7 +70,8 @@ READ_TEXT = as_choice("READ_TEXT", READ_TEXT)
 DATA, WORDS, OUTPUT_DIR = map(expand_user, (DATA, WORDS, OUTPUT_DIR))
 
 # %% [markdown]
-# Posters are looked at in a small size here, which is quick and enough for the eye:
+# This cell imports the package's modules and checks the parameters. Posters are shown small here,
+# which is fast:
 
 # %%
 import numpy as np
@@ -102,20 +103,20 @@ print(f"Every poster at {size[0]} × {size[1]} pixels (height × width), outputs
 # %% [markdown]
 # ## Where the posters are
 #
-# A path you gave, or the place where they were found. No data and no internet is no reason to
-# stop, the package draws a sample then and says so, here and under the title of every figure:
+# The package finds them: at the path you gave, on this machine, or by a download. Without data and
+# internet it draws a sample and says so, here and under the title of every figure:
 
 # %%
 source = sources.find_data(DATA)
 runs.check_outside(folder, source.images)
-note = source.note
+subtitle = source.note
 print(source.announcement)
 
 # %% [markdown]
 # ## What is wrong with them
 #
-# Something always is. The table is read and each picture decoded once; what cannot be used is
-# left out, and everything odd is counted. The table is checked as a whole, before `LIMIT` draws:
+# This cell reads the table and decodes each picture once. What cannot be used is left out, and
+# everything odd is counted. The findings are about the whole table, before `LIMIT` draws from it:
 
 # %%
 data = dataset.load_dataset(source, LIMIT, SEED)
@@ -127,15 +128,16 @@ pd.set_option("display.max_colwidth", None)
 audit[["finding", "count"]]
 
 # %% [markdown]
-# A count helps nobody to mend a file; a name does. The first five of each finding:
+# To mend a file you need its name. The first five of each finding:
 
 # %%
 data.audit.print_examples(5)
 print(f"All names are in {folder / 'audit.csv'}; {len(data.posters)} posters can be used.")
 
 # %% [markdown]
-# The split is made before anyone looks. Labels are counted over all posters below, but pictures
-# are shown from the training posters only: whoever has studied the test set designs for it.
+# The posters are split before anyone sees them. Below, labels are counted over all posters, but
+# only training posters are shown: who has seen the test posters would design the model for them.
+# The number of posters in each part:
 
 # %%
 train = data.require_part("train")
@@ -144,11 +146,11 @@ pd.Series({split: len(data.part(split)) for split in dataset.SPLITS}, name="post
 # %% [markdown]
 # ## How often is each genre?
 #
-# A network learns a genre from its examples, so the length of a bar says how well it can do:
+# A network learns a genre from examples, so it predicts genres with few posters worse:
 
 # %%
 labels = data.labels(data.posters)
-figure = plots.genre_counts(labels, data.genres, note)
+figure = plots.genre_counts(labels, data.genres, subtitle)
 plots.save_figure(figure, figures, "genre_counts")
 
 # %% [markdown]
@@ -163,10 +165,11 @@ print(f"{len(few)} of {len(counts)} genres have fewer than {dataset.FEW_POSTERS}
 # %% [markdown]
 # ## How many genres has a poster?
 #
-# If each had one, this would be a task of choosing; it is a task of ticking boxes:
+# If each poster had one genre, a network would choose among them. Posters have several, so each
+# genre is a question of its own (multi-label classification):
 
 # %%
-figure = plots.labels_per_poster(labels, note)
+figure = plots.labels_per_poster(labels, subtitle)
 plots.save_figure(figure, figures, "labels_per_poster")
 
 # %% [markdown]
@@ -175,27 +178,28 @@ plots.save_figure(figure, figures, "labels_per_poster")
 # %%
 amount = labels.sum(axis=1)
 print(
-    f"{(amount > 1).mean():.0%} of the posters have two or more genres, which a softmax could "
-    f"never all be sure of.\nPosters without any, never trained on: {(amount == 0).sum()}."
+    f"{(amount > 1).mean():.0%} of the posters have two or more genres: a softmax cannot give each "
+    f"of these a high score.\nPosters without any, never trained on: {(amount == 0).sum()}."
 )
 
 # %% [markdown]
 # ## Which genres go together?
 #
-# Read it along a row: of the posters with this genre, how many have that one too? It is not
-# symmetric, since a rare genre can lie wholly inside a frequent one:
+# Read the table by row: of the posters with this genre, what share has the column's genre too? It
+# is not symmetric, since all posters of a rare genre can have a frequent one too:
 
 # %%
-figure = plots.co_occurrence(labels, data.genres, note)
+figure = plots.co_occurrence(labels, data.genres, subtitle)
 plots.save_figure(figure, figures, "co_occurrence")
 
 # %% [markdown]
-# Frequent genres meet by chance already. The commonest pairs, beside what chance would give if
-# genres knew nothing of each other; where the two differ, one genre is a hint at the other:
+# Two frequent genres are on many posters together by chance alone. These are the five most frequent
+# pairs, beside the number that independent genres would have. Where the two numbers differ, one
+# genre tells something about the other:
 
 # %%
-marks = labels.astype(int)
-pairs = pd.DataFrame(np.triu(marks.T @ marks, 1), data.genres, data.genres).stack().nlargest(5)
+counted = labels.astype(int)  # int8 ends at 127
+pairs = pd.DataFrame(np.triu(counted.T @ counted, 1), data.genres, data.genres).stack().nlargest(5)
 chance = [counts[one] * counts[other] / len(labels) for one, other in pairs.index]
 pd.DataFrame({"posters with both": pairs, "by chance": np.round(chance, 1)})
 
@@ -218,38 +222,38 @@ present = [genre for genre in data.genres if train[genre].any()]
 drawn = {genre: rng.permutation(np.flatnonzero(train[genre]))[:3] for genre in present}
 title = "Would you have known the genre? Three training posters of each"
 posters = {genre: cache.pixels(paths[rows]) for genre, rows in drawn.items()}
-figure = plots.genre_posters(posters, title, note)
+figure = plots.genre_posters(posters, title, subtitle)
 plots.save_figure(figure, figures, "posters")
 
 # %% [markdown]
-# How far one may trust a row of three, in this draw:
+# How typical is a row of three? In this draw:
 
 # %%
 rows = np.concatenate(list(drawn.values()))
 others = data.labels(train)[rows].sum(axis=1) - 1
 print(
-    f"{len(rows)} places show {len(np.unique(rows))} different posters; {(others > 0).mean():.0%} "
-    "of the places show a poster with further genres than the one in its caption."
+    f"The figure has {len(rows)} pictures, {len(np.unique(rows))} of them different. Of all, "
+    f"{(others > 0).mean():.0%} have other genres beside the one in their caption."
 )
 
 # %% [markdown]
 # ## The mean poster
 #
-# Lay all training posters of a genre over each other and take the mean of each pixel. What is
-# left is what they share: the tone, the place of the face, the block of credits. The posters are
-# added up a few hundred at a time, so that more of them do not need more memory:
+# The mean of each pixel over all training posters of a genre shows what they share: the tone, where
+# the face is, the block of credits. This cell adds up a few hundred posters at a time, so that
+# memory does not grow with their number:
 
 # %%
-marks = train[present].to_numpy(float)
+one_hot = train[present].to_numpy(float)
 sums, single = np.zeros((len(present), *size, 3)), np.zeros(len(train))
 for rows in np.array_split(np.arange(len(train)), len(train) // 256 + 1):
     pixels = cache.pixels(paths[rows]).astype(np.float32)
-    sums += np.tensordot(marks[rows].T, pixels, axes=1)
+    sums += np.tensordot(one_hot[rows].T, pixels, axes=1)
     single[rows] = pixels.mean(axis=(1, 2, 3))
-means = dict(zip(present, sums / marks.sum(axis=0)[:, None, None, None], strict=True))
+means = dict(zip(present, sums / one_hot.sum(axis=0)[:, None, None, None], strict=True))
 
 # %% [markdown]
-# They stand from dark to bright, with the number of posters in brackets:
+# The mean posters, sorted from dark to bright, with the number of posters in brackets:
 
 # %%
 brightness = pd.Series({genre: mean.mean() for genre, mean in means.items()}).sort_values()
@@ -257,33 +261,33 @@ captions = [f"{genre} ({train[genre].sum()})" for genre in brightness.index]
 pictures = np.stack([means[genre].round().astype(np.uint8) for genre in brightness.index])
 
 # %% [markdown]
-# A mean of few posters is only a blurred poster, so the title speaks of the genres with enough:
+# A mean of few posters is only a blurred poster, so the title is about genres with enough of them:
 
 # %%
 least = min(dataset.FEW_POSTERS, train[present].sum().max())
 enough = brightness[[train[genre].sum() >= least for genre in brightness.index]]
 dark, bright = enough.index[0], enough.index[-1]
 title = f"Of genres with {least} or more posters, {dark} is the darkest and {bright} the brightest"
-figure = plots.poster_grid(pictures, captions, title, note)
+figure = plots.poster_grid(pictures, captions, title, subtitle)
 plots.save_figure(figure, figures, "mean_posters")
 
 # %% [markdown]
-# Is that difference large? Beside how much single posters differ:
+# Is that difference large? Compare it with how much single posters differ:
 
 # %%
 gap = brightness[bright] - brightness[dark]
 spread = single.std()
 print(
     f"From 0 (black) to 255 (white), {dark} has a mean of {brightness[dark]:.0f} and {bright} of "
-    f"{brightness[bright]:.0f}: {gap:.0f} apart. Single posters have a standard deviation of "
-    f"{spread:.0f}, a gap of {gap / spread:.1f} of these."
+    f"{brightness[bright]:.0f}. They differ by {gap:.0f}, or {gap / spread:.1f} times the standard "
+    f"deviation of single posters, {spread:.0f}."
 )
 
 # %% [markdown]
-# ## What do they say?
+# ## The words on them
 #
-# A poster is words, too. They are read as `train.ipynb` reads them, once, into the same file. Where
-# that takes too long, the table below stays empty:
+# This cell reads the words on the training posters once, into the file that `train.ipynb` uses.
+# If that would take too long, nothing is read, and the tables below stay empty:
 
 # %%
 word_cache = ocr.WordCache(machine.persistent_path(WORDS))
@@ -293,7 +297,7 @@ found = ocr.read_posters(train["path"].tolist(), word_cache).lines if read_text 
 lines = [found.get(path, []) for path in train["path"]]
 
 # %% [markdown]
-# The words that stand on a genre's training posters far more often than on the others:
+# The words that are on a genre's training posters far more often than on the others:
 
 # %%
 texts = [text.join_lines(read) for read in lines]
@@ -302,7 +306,7 @@ listed = {genre: ", ".join(names) for genre, names in typical.items() if names}
 pd.Series(listed, name="typical words", dtype=str).rename_axis("genre").to_frame()
 
 # %% [markdown]
-# How much there is to read:
+# In words, how much there is to read:
 
 # %%
 amounts = np.array([len(text.split()) for text in texts])
@@ -314,12 +318,12 @@ print(
 # %% [markdown]
 # ## How large are the pictures?
 #
-# Asking a network for more pixels than the files have costs time and brings nothing. The sizes
-# stand in the files' headers, so no picture is decoded for this:
+# A network input with more pixels than the files have costs time and adds nothing. The sizes are
+# in the files' headers, so no picture is decoded here:
 
 # %%
 sizes = dataset.picture_sizes(data.posters["path"])
-figure = plots.picture_sizes(sizes, note)
+figure = plots.picture_sizes(sizes, subtitle)
 plots.save_figure(figure, figures, "picture_sizes")
 
 # %% [markdown]
@@ -333,32 +337,33 @@ pd.Series(widths, name="share of posters").rename_axis("pixels wide").round(3).t
 # %% [markdown]
 # ## Why accuracy lies here
 #
-# A tempting figure: lay all labels out as a table of zeros and ones, and count the cells that are
-# right. Now let something answer that has seen no poster at all: a table of zeros, and each
-# genre's frequency:
+# Element-wise accuracy is the share of right cells in the table of all labels, zeros and ones. Two
+# predictions that see no poster are scored with it, a table of zeros and each genre's frequency:
 
 # %%
-guessed = evaluation.baselines(labels, labels, data.genres, data.has_missing_column)
+blind = evaluation.baselines(labels, labels, data.genres, data.has_missing_column)
 columns = ["element-wise accuracy", "macro mAP", "macro F1"]
-apps.comparison(guessed)[columns].astype(float).round(3)
+apps.comparison(blind)[columns].round(3)
 
 # %% [markdown]
 # In words:
 
 # %%
-zeros = guessed["all zeros"]
+zeros = blind["all zeros"]
 print(
     f"The zeros have {zeros['element_accuracy']:.1%} of the cells right and find not one genre; "
     f"most cells are zero because a poster has {amount.mean():.1f} of {len(data.genres)} genres."
 )
 
 # %% [markdown]
-# Macro mAP asks instead whether the posters of a genre are ranked above the others, genre by
-# genre, and each genre counts the same. One who ranks nothing gets the genres' mean frequency,
-# which is the figure in both rows above. That is the floor a network has to leave.
+# Macro mAP measures for each genre whether its posters are ranked above the others, and each genre
+# counts the same. Without any ranking it is the mean frequency of the genres: that is the figure in
+# both rows above, and what a network has to exceed.
 
 # %% [markdown]
 # ## Where everything is
+#
+# The figures and the audit are saved, and the next notebook trains:
 
 # %%
 print(f"The figures are in {figures}/, the audit in {folder / 'audit.csv'}. Next: train.ipynb.")

@@ -14,20 +14,20 @@
 # %% [markdown]
 # # Predict: the genres of your own posters
 #
-# At the end of this notebook each of your posters stands beside its three likeliest genres, and a
-# table of all scores lies on disk. It needs no training and no accelerator: the released model
-# comes with the package.
+# At the end of this notebook you see each of your posters beside its three likeliest genres, and
+# have a table of all scores. It needs no training and no accelerator: the released model comes with
+# the package.
 #
 # <!-- badges -->
 #
 # | | on a CPU of 2 cores | GPU and TPU |
 # |---|---|---|
-# | a poster, its words and where it looked | not measured | not measured |
+# | a poster, its words and Grad-CAM | not measured | not measured |
 
 # %% [markdown]
 # The set-up cell finds the package: installed, in the folder around this notebook, or in a copy
-# uploaded beside it. When the notebook was opened alone, it fetches the repository. It installs
-# only what is missing, and says what Keras computes with:
+# that you uploaded beside it. If there is none, it clones the repository. It installs only what is
+# missing, and prints which backend Keras uses:
 
 # %%
 import subprocess
@@ -37,8 +37,8 @@ from pathlib import Path
 
 REPOSITORY = ""  # address of the repository to clone when this notebook was opened alone
 ALONE = "Write an address into REPOSITORY, or upload a copy of the repository beside this notebook."
-near = [Path.cwd(), *Path.cwd().parents, *Path.cwd().glob("*"), *Path("/kaggle/input").glob("*")]
-sys.path[:0] = [str(place) for place in near if (place / "genre_utils").is_dir()]
+roots = [Path.cwd(), *Path.cwd().parents, *Path.cwd().glob("*"), *Path("/kaggle/input").glob("*")]
+sys.path[:0] = [str(root) for root in roots if (root / "genre_utils").is_dir()]
 if not find_spec("genre_utils"):
     command = ["git", "clone", "--depth", "1", REPOSITORY or sys.exit(ALONE), "poster-genres"]
     subprocess.run(command, check=True)
@@ -54,15 +54,15 @@ print(machine.prepare())
 POSTERS: str = ""  # picture or folder of pictures; empty: upload in Colab, else drawn examples
 MODEL_DIR: str = ""  # folder of a model you trained; empty: the released model
 TOP: int = 3  # genres to show a poster, 1 or more
-READ_TEXT: bool = True  # False: judge the picture alone, several times faster
+READ_TEXT: bool = True  # False: predict from the picture alone, several times faster
 SHOWN: int = 8  # posters to draw; the table has all of them
 OUTPUT_DIR: str = "outputs/predict"  # folder for the table and the figures
 PAGE: bool = False  # True: open the web page in the last cell
 SHARE: bool = False  # True: the page gets a public link, for whoever has it
 
 # %% [markdown]
-# papermill hands over text. "no" means no here, and `~` is your own folder; what is neither yes nor
-# no is refused before any work:
+# papermill may pass yes and no as text. This cell understands them, replaces `~` by your home
+# folder, and refuses any other value before the long work:
 
 # %%
 from genre_utils.support import as_bool, expand_user
@@ -74,8 +74,8 @@ POSTERS, MODEL_DIR, OUTPUT_DIR = map(expand_user, (POSTERS, MODEL_DIR, OUTPUT_DI
 # %% [markdown]
 # ## The model
 #
-# A saved model knows its genres, its picture size and how well it did on posters it never saw.
-# Read that before you believe a score:
+# This cell imports the package's modules, checks the parameters and loads the model. Its card has
+# the metrics on posters that it was not trained on. Read them before you believe a score:
 
 # %%
 import matplotlib.pyplot as plt
@@ -101,20 +101,21 @@ apps.comparison(predictor.model.card["metrics"]).round(3)
 # %% [markdown]
 # ## The posters
 #
-# Yours, if you gave a path or upload some; else a few that the package draws itself:
+# These are yours, if you gave a path or upload some; else a few that the package draws:
 
 # %%
 folder = Path(OUTPUT_DIR)
 folder.mkdir(parents=True, exist_ok=True)
 posters = POSTERS or machine.upload(folder / "uploads")
-note = "" if posters else "Drawn example posters, not real ones"
+subtitle = "" if posters else "Drawn example posters, not real ones"
 posters = posters or draw_sample(folder / "examples", posters=8) / "Images"
-print(note or f"Posters from {posters}")
+print(subtitle or f"Posters from {posters}")
 
 # %% [markdown]
 # ## The scores
 #
-# The model looks at each poster and reads its words. A file that cannot be read stops nothing:
+# The predictor reads the words on each poster and scores its genres. A file that cannot be read
+# does not stop it, and the table names each with the reason:
 
 # %%
 found = list(predictor.stream(posters))
@@ -124,8 +125,8 @@ print(f"{len(bad)} of {len(found)} files could not be read")
 pd.DataFrame(bad, columns=["poster", "error"])
 
 # %% [markdown]
-# The likeliest genres, one row a poster and rank; `by words` is how much of the score the words
-# on the poster added or took. A file that could not be read is a row too, with the reason:
+# The likeliest genres, with a row for each poster and rank. `by words` is by how much the words
+# changed the score. A file that could not be read has a row too:
 
 # %%
 table = prediction_table(found, predictor.genres, TOP)
@@ -135,8 +136,8 @@ table.round(3).head(3 * TOP)
 # %% [markdown]
 # ## Each poster beside its genres
 #
-# A long first bar means the network is sure; three short ones of like length mean that it is
-# guessing between them. Under the title stand the words that were read:
+# A long first bar means that the model is confident; three short bars of similar length mean that
+# it is not. The words that were read are under the title:
 
 # %%
 pictures = dict(list_posters(posters))
@@ -145,15 +146,15 @@ for number, one in enumerate(good[:SHOWN], start=1):
     best = highest(one.scores, TOP)
     names = [predictor.genres[g] for g in best]
     read = {"text_effect": one.text_effect[best], "words": join_lines(one.lines)}
-    figure = plots.prediction(rgb, names, one.scores[best], one.poster, note, **read)
+    figure = plots.prediction(rgb, names, one.scores[best], one.poster, subtitle, **read)
     plots.save_figure(figure, folder / "figures", f"{number:03d}-{Path(one.poster).stem}")
     plt.show()
 
 # %% [markdown]
-# ## Where it looked
+# ## Grad-CAM: where the network looked
 #
-# Grad-CAM asks where in the picture a genre's score grows: it glows there. Only the picture is
-# explained; what the words did stands beside the bars above. It needs the network in Keras:
+# Grad-CAM shows which parts of the picture raise a genre's score: they glow. It explains the
+# picture only; the effect of the words is beside the bars above:
 
 # %%
 cam = grad_cam.GradCam(predictor.model.network)
@@ -162,23 +163,23 @@ for number, one in enumerate(good[:SHOWN], start=1):
     best = highest(one.scores, min(TOP, 3))
     heat = cam.heat(images.resize_poster(rgb, predictor.model.image_size), best)
     names = [predictor.genres[g] for g in best]
-    figure = plots.grad_cam(rgb, heat, names, f"Where the network looked in {one.poster}", note)
-    plots.save_figure(figure, folder / "figures", f"{number:03d}-{Path(one.poster).stem}-looked")
+    figure = plots.grad_cam(rgb, heat, names, f"Where the network looked in {one.poster}", subtitle)
+    plots.save_figure(figure, folder / "figures", f"{number:03d}-{Path(one.poster).stem}-grad_cam")
     plt.show()
 
 # %% [markdown]
-# In words, for the first of them; the last figure is how much its words changed the first score:
+# In words, for the first poster; the last number is by how much its words changed the first score:
 
 # %%
 for one in good[:1]:
     best = highest(one.scores, TOP)
-    guesses = [f"{predictor.genres[g]} {one.scores[g]:.2f}" for g in best]
-    print(f"{one.poster}: {', '.join(guesses)}. By its words: {one.text_effect[best[0]]:+.2f}.")
+    likeliest = [f"{predictor.genres[g]} {one.scores[g]:.2f}" for g in best]
+    print(f"{one.poster}: {', '.join(likeliest)}. By its words: {one.text_effect[best[0]]:+.2f}.")
 
 # %% [markdown]
 # ## Where everything is
 #
-# All scores, one row a poster and one column a genre, for those who want to go on with them:
+# This cell saves all scores, one row a poster and one column a genre:
 
 # %%
 every = pd.DataFrame([one.scores for one in good], columns=list(predictor.genres))
@@ -189,9 +190,9 @@ print(f"The tables and figures are in {folder}/. To train on your own posters: t
 # %% [markdown]
 # ## A page to drop posters on
 #
-# With `PAGE = True` the page opens below, for you alone, and goes on until the notebook is closed.
-# It needs Gradio (`pip install gradio`). `SHARE = True` makes a public link: whoever has it can use
-# the page, and the posters that they drop travel through Gradio's servers:
+# With `PAGE = True` the page opens below, for you alone, until you close the notebook. It needs
+# Gradio (`pip install gradio`). `SHARE = True` makes a public link: whoever has it can use the
+# page, and the posters that they drop travel through Gradio's servers:
 
 # %%
 if PAGE:

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Train: teach a network to tell genres from posters
 #
-# At the end of this notebook you have a folder with a trained model, and an honest report of what
-# it can tell from a poster alone. Networks that know ImageNet look at the picture, one that knows
-# English reads the words, and the score is a sum of both.
+# At the end of this notebook you have a folder with a trained model, and an honest report of how
+# well it predicts genres from a poster alone. Networks pretrained on ImageNet see the picture, a
+# network pretrained on English sentences sees the words, and one score comes from both.
 #
 # <!-- badges -->
 #
@@ -26,8 +26,8 @@
 
 # %% [markdown]
 # The set-up cell finds the package: installed, in the folder around this notebook, or in a copy
-# uploaded beside it. When the notebook was opened alone, it fetches the repository. Then it chooses
-# what Keras computes with, TensorFlow, JAX or PyTorch, and installs only what is missing:
+# that you uploaded beside it. If there is none, it clones the repository. Then it chooses Keras'
+# backend, TensorFlow, JAX or PyTorch, and installs only what is missing:
 
 # %%
 import subprocess
@@ -37,8 +37,8 @@ from pathlib import Path
 
 REPOSITORY = ""  # address of the repository to clone when this notebook was opened alone
 ALONE = "Write an address into REPOSITORY, or upload a copy of the repository beside this notebook."
-near = [Path.cwd(), *Path.cwd().parents, *Path.cwd().glob("*"), *Path("/kaggle/input").glob("*")]
-sys.path[:0] = [str(place) for place in near if (place / "genre_utils").is_dir()]
+roots = [Path.cwd(), *Path.cwd().parents, *Path.cwd().glob("*"), *Path("/kaggle/input").glob("*")]
+sys.path[:0] = [str(root) for root in roots if (root / "genre_utils").is_dir()]
 if not find_spec("genre_utils"):
     command = ["git", "clone", "--depth", "1", REPOSITORY or sys.exit(ALONE), "poster-genres"]
     subprocess.run(command, check=True)
@@ -56,23 +56,23 @@ DATA: str = ""  # folder or CSV of posters; empty: found or downloaded; "sample"
 MODEL: str = "efficientnet_lite2"  # network; genre_utils.models.names() lists all
 IMG_SIZE: int = 272  # width of the network's input, pixels, 64 to 1024
 IMG_SHAPE: str = "portrait"  # "portrait": 1.47 times as high as wide; "square": squeezed
-SECOND_MODEL: str = "efficientnet_lite0"  # its logits are averaged in; empty: none
-START: str = "imagenet"  # where networks begin; "posters": at the released model's
+SECOND_MODEL: str = "efficientnet_lite0"  # second network, averaged with the first; empty: none
+START: str = "imagenet"  # weights to start from; "posters": the released model's
 EPOCHS: int = -1  # epochs of fine-tuning the networks; 0: heads alone; -1: 0 on a CPU, else 8
 READ_TEXT: str = "auto"  # read words: "yes"; "no"; "auto": if it takes 10 minutes at most
 WORDS: str = "outputs/words.jsonl"  # file of words read before; new ones are added
 WORD_EPOCHS: int = -1  # epochs of fine-tuning the words' network; -1: 0 on a CPU, else 4
-LAST_FIT: bool = False  # True: all that is tuned learns anew at the end, validation posters too
+LAST_FIT: bool = False  # True: at the end, train anew on training and validation posters together
 BATCH_SIZE: int = 16  # posters a step and device in fine-tuning, 1 or more
 LIMIT: int = 0  # at most this many posters, drawn at random; 0: all
 SEED: int = 0  # seed of every random choice
 OUTPUT_DIR: str = "outputs/model"  # folder for the model, its figures and caches
-RESTART: bool = False  # True: throw away another training in OUTPUT_DIR
+RESTART: bool = False  # True: delete another training in OUTPUT_DIR
 TENSORBOARD: bool = False  # True: also write TensorBoard logs to OUTPUT_DIR/tensorboard
 
 # %% [markdown]
-# papermill hands over text. "no" means no here, and `~` is your own folder; what is neither yes nor
-# no is refused before any work:
+# papermill may pass yes and no as text. This cell understands them, replaces `~` by your home
+# folder, and refuses any other value before the long work:
 
 # %%
 from genre_utils.support import as_bool, as_choice, expand_user
@@ -83,8 +83,8 @@ DATA, WORDS, OUTPUT_DIR = map(expand_user, (DATA, WORDS, OUTPUT_DIR))
 machine.check_tensorboard(TENSORBOARD)
 
 # %% [markdown]
-# All GPUs or TPU cores of the machine share each step, and compute in the precision they are best
-# at. The batch grows with their number, and the learning rate with the batch:
+# All GPUs or TPU cores of the machine share each step, and compute in bfloat16 where they can. The
+# batch grows with their number, and the learning rate with the batch:
 
 # %%
 print(machine.connect())
@@ -93,8 +93,8 @@ batch, word_batch = BATCH_SIZE * devices, 32 * devices  # posters or texts a ste
 at_once = machine.posters_at_once()  # in prediction
 
 # %% [markdown]
-# What follows from the parameters is checked before any long work begins. Sizes are (height,
-# width) everywhere:
+# This cell imports the package's modules, checks the parameters and derives from them what the
+# notebook needs. Sizes are (height, width) everywhere:
 
 # %%
 from functools import partial
@@ -117,8 +117,8 @@ plots.use_style()
 # %% [markdown]
 # ## Why not a softmax?
 #
-# A softmax shares one unit of belief among the genres, so a film that is surely a drama *and*
-# surely a romance can give each of them a half at most. A sigmoid asks a question a genre:
+# A softmax divides one unit of probability among the genres: a film that is surely a drama *and*
+# surely a romance gets 0.5 for each at most. A sigmoid answers a question for each genre:
 
 # %%
 logits = np.array([4.0, 4.0, -4.0])
@@ -127,8 +127,8 @@ sigmoid = 1 / (1 + np.exp(-logits))
 pd.DataFrame({"softmax": softmax, "sigmoid": sigmoid}, ["Drama", "Romance", "Horror"]).round(3)
 
 # %% [markdown]
-# Binary cross-entropy is the loss of as many yes-or-no questions as there are genres. All that
-# Keras trains below has this loss; take another one of Keras' here:
+# Binary cross-entropy is the loss of one yes-or-no question for each genre. Keras trains everything
+# below with it; change it here to use another loss of Keras:
 
 # %%
 loss = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -136,8 +136,8 @@ loss = keras.losses.BinaryCrossentropy(from_logits=True)
 # %% [markdown]
 # ## The posters
 #
-# First the data: a path you gave, or the place where they were found. No data and no internet
-# is no reason to stop, the package draws a sample then:
+# The package finds the data: at the path you gave, on this machine, or by a download. Without data
+# and internet it draws a sample and says so:
 
 # %%
 source = sources.find_data(DATA)
@@ -145,24 +145,25 @@ runs.check_outside(OUTPUT_DIR, source.images)
 data = dataset.load_dataset(source, LIMIT, SEED)
 data.check_parts()
 runs.check_start(START, data)
-files, note = data.posters["path"].tolist(), source.note
+files, subtitle = data.posters["path"].tolist(), source.note
 print(source.announcement)
 
 # %% [markdown]
-# A run has a folder of its own. The same settings go on where they stopped; other settings in
-# the same folder are refused, so that nothing is overwritten by accident. In Colab the folder is on
-# your Drive, where it outlives a disconnect; where several hosts train together, each has its own:
+# Each run has a folder. With the same settings it resumes where it stopped. Other settings in the
+# same folder are refused, so that nothing is overwritten by accident. In Colab the folder is on
+# your Drive, which a disconnect does not delete. If several hosts train together, each has its own:
 
 # %%
 settings = {"model": MODEL, "image_size": list(size), "epochs": epochs, "batch_size": batch}
 settings |= {"second_model": SECOND_MODEL, "start": START, "seed": SEED, "limit": LIMIT}
-settings |= {"data": dataset.fingerprint(data), "loss": loss.get_config(), "sample": bool(note)}
+settings |= {"data": dataset.fingerprint(data), "loss": loss.get_config(), "sample": bool(subtitle)}
 output = runs.own_folder(machine.persistent_path(OUTPUT_DIR))
 choice = runs.choice_of_run(output, settings, READ_TEXT, RESTART)
 
 # %% [markdown]
-# A poster is picture *and* words. They are read once, on all cores, and kept in a file under the
-# hash of the picture, so that no poster is ever read twice. Is it worth the time here?
+# A poster is a picture *and* words. A reader takes the words from each poster once, on all cores,
+# and keeps them in the file `WORDS`, so that no poster is read twice. `READ_TEXT` decides whether
+# this run uses them; "auto" measures how long the reading will take:
 
 # %%
 word_cache = ocr.WordCache(machine.persistent_path(WORDS))
@@ -170,8 +171,8 @@ read_text, why = ocr.decide(choice, files, word_cache)
 print(why)
 
 # %% [markdown]
-# With that, all settings are known. Each stage below returns what it saved when it was done before,
-# so a training that was stopped goes on, and one that is finished reports again in a minute or two:
+# Now all settings are known. Each stage below saves its result and returns the saved one if it is
+# there. So a training that was stopped resumes, and one that is finished reports again in minutes:
 
 # %%
 settings |= {"read_text": read_text, "word_epochs": word_epochs * read_text}
@@ -180,9 +181,9 @@ run = runs.open_run(output, settings, RESTART)
 print(run.state)
 
 # %% [markdown]
-# Each poster is decoded and resized once and kept on this machine as pixels. What cannot be read is
-# left out and named, with everything else that is wrong with the data. Which pictures counted
-# belongs to the run from here on:
+# Each poster is decoded and resized once, and kept on this machine as pixels. The table counts the
+# pictures that cannot be read, which are left out, and everything else that is wrong with the data.
+# The run remembers which pictures it uses:
 
 # %%
 cache = batches.fill_cache(files, size, Path(OUTPUT_DIR) / "cache")
@@ -192,8 +193,9 @@ data.check_parts()
 data.audit.table()
 
 # %% [markdown]
-# The split follows the poster, not the row: a picture that stands twice is on one side only. The
-# test posters are touched once, at the very end:
+# The split is by poster, not by row: a picture that is in the table twice is in one part only. The
+# network trains on the first part, choices are made on the second, and the test posters are scored
+# once, at the end:
 
 # %%
 parts = {split: data.part(split) for split in dataset.SPLITS}
@@ -204,8 +206,8 @@ pd.Series({split: len(rows) for split, rows in parts.items()}, name="posters").t
 # %% [markdown]
 # ## The networks of the picture
 #
-# Each gives one logit a genre. A second network errs elsewhere, and the mean of both errs less. If
-# ImageNet's weights cannot be fetched, this cell says so, and no training has begun:
+# Each network returns one logit for each genre. A second network makes other mistakes, and the mean
+# of both makes fewer. If ImageNet's weights cannot be downloaded, this cell stops with a message:
 
 # %%
 keras.utils.set_random_seed(SEED)
@@ -214,8 +216,8 @@ runs.start_from(START, pictures, names)
 run.begin()
 
 # %% [markdown]
-# How long will it take? Measured on this machine, with these networks and this picture size. The
-# network of the words says its own time below, and `LAST_FIT` fine-tunes all of them again:
+# How long will it take? This cell measures how fast these networks are on this machine. The text
+# network comes on top, and `LAST_FIT` fine-tunes all networks again:
 
 # %%
 print(runs.forecast(pictures.values(), len(paths["train"]), len(paths["validation"]), epochs))
@@ -223,10 +225,10 @@ print(runs.forecast(pictures.values(), len(paths["train"]), len(paths["validatio
 # %% [markdown]
 # ## First phase: the head on a frozen backbone
 #
-# A backbone already sees edges, faces, letters. Its features of a poster never change while it is
-# frozen, so they are computed once; the head then trains on them in seconds. Validation decides
-# when it is done, by macro mAP: the mean over genres of the average precision, which a table of
-# zeros cannot win:
+# A backbone already sees edges, faces, letters. While it is frozen, its features of a poster do not
+# change: they are computed once, and the head trains on them in seconds. It stops when macro mAP on
+# validation no longer rises. Macro mAP is the mean over genres of the average precision; a table of
+# zeros gets no more than chance. Features are `(n, features)` by split, labels `(n, genres)`:
 
 
 # %%
@@ -236,7 +238,7 @@ def fit_head(part: str, head: keras.Model, features: dict[str, np.ndarray]) -> N
 
 
 # %% [markdown]
-# Every pretrained network of the picture has a backbone and a head:
+# Each pretrained network of the picture has a backbone and a head, and `fit_head` trains the head:
 
 # %%
 for part, network in models.with_backbone(pictures).items():
@@ -245,39 +247,40 @@ for part, network in models.with_backbone(pictures).items():
     fit_head(part, network.get_layer("head"), features)
 
 # %% [markdown]
-# The curves of the heads; the epoch with the highest macro mAP was kept:
+# The curves of the heads. The weights of the marked epoch, with the highest macro mAP, are kept:
 
 # %%
-plots.save_curves(run.curves("head.csv"), "the head alone reaches", run.figures, note)
+plots.save_curves(run.curves("head.csv"), "head", run.figures, subtitle)
 
 # %% [markdown]
 # ## Second phase: fine-tuning
 #
-# Now whole networks learn, with a learning rate so small that what they know is not washed out,
-# falling along a cosine. What ImageNet knows better stays frozen: batch statistics, and the first
-# layers. Each epoch is a `fit` of its own. The state after it is kept, and a killed run goes on
-# there; when two epochs have not helped validation, the rest is spared:
+# Now whole networks are trained. The learning rate is small and falls along a cosine, so that they
+# keep what they know. Batch statistics and the first layers stay frozen, because ImageNet has more
+# pictures for them. Each epoch is one `fit`, and its state is saved: a killed run resumes there.
+# Training stops when two epochs have not improved validation. On a CPU `EPOCHS` is 0 unless you set
+# it, and this phase changes nothing:
 
 
 # %%
-first_weights, board = {}, runs.tensorboard(run, TENSORBOARD)
+first_weights, logs = {}, runs.tensorboard(run, TENSORBOARD)
 
 
-def fine_tune(networks, batches_of, watched, epochs, batch, splits=("train",), prefix=""):
-    validation = watched, labels["validation"]
+def fine_tune(networks, batches_of, validated, epochs, batch, splits=("train",), prefix=""):
+    validation = validated, labels["validation"]
     for part, network in networks.items():
         network.set_weights(first_weights.setdefault(part, network.get_weights()))
         models.freeze_for_fine_tuning(network)
         steps = epochs * len(batches_of(splits, 0))
         network.compile(training.choose_optimizer(network, steps, batch), loss)
         stage, data_of = run.part(prefix + part), partial(batches_of, splits)
-        for model, data, options in runs.epochs(stage, network, data_of, epochs, validation, board):
+        for model, data, options in runs.epochs(stage, network, data_of, epochs, validation, logs):
             model.fit(data, **options)
 
 
 # %% [markdown]
-# Each epoch has its own order, variations and dropout, drawn from the seed and the epoch alone. A
-# network that learns from its first weight on sees posters as they are:
+# Each epoch has its own order, crops and dropout, which depend on the seed and the epoch alone.
+# Only pretrained networks see crops; one that starts from random weights sees posters as they are:
 
 
 # %%
@@ -290,22 +293,22 @@ def posters_of(splits: tuple[str, ...], epoch: int) -> batches.PosterBatches:
 
 
 # %% [markdown]
-# In training a network sees crops, blown up to the size of its pictures: faces and letters are
-# larger than they are on whole posters. Those are shown 1.17 times as large afterwards, and look
-# more like what was learned from. The logits of the picture are the mean of its networks':
+# A crop is enlarged to the network's input, so faces and letters are larger on it than on a whole
+# poster. After fine-tuning, whole posters are shown 1.17 times as large to make up for that. The
+# logits of the picture are the mean of its networks':
 
 # %%
-watched = batches.PosterBatches(cache, paths["validation"], labels["validation"], at_once)
-learn_pictures = partial(fine_tune, pictures, posters_of, watched, epochs, batch)
-learn_pictures()
+validated = batches.PosterBatches(cache, paths["validation"], labels["validation"], at_once)
+train_pictures = partial(fine_tune, pictures, posters_of, validated, epochs, batch)
+train_pictures()
 shown_size = training.shown_size(size, augmented, epochs)
 picture = models.join_networks(pictures, names, shown_size, data.genres)
 
 # %% [markdown]
 # ## The words
 #
-# Now the posters are read, as far as they were not before. A poster's text is its lines by the
-# height of their letters: first the title, then what is smaller:
+# The reader takes the words from the posters that it has not read before. The text of a poster is
+# its lines, the highest letters first: the title, then what is smaller:
 
 # %%
 from genre_utils import evaluation, fusion, networks, text
@@ -317,9 +320,9 @@ has_text = {split: np.array([bool(text) for text in texts[split]]) for split in 
 pd.Series({split: marks.mean() for split, marks in has_text.items()}, name="share with words")
 
 # %% [markdown]
-# What a sentence *means*, "let us prey", is for a network that has read a billion of them. It gives
-# each text a vector; a head like the picture's learns on the frozen vectors first. There is one
-# text network, or none where no words are read:
+# MiniLM, a sentence encoder, was trained on a billion pairs of sentences: it maps a text to a
+# vector by what the text means. A head like the picture's is first trained on these vectors, while
+# the encoder is frozen. If no words are read, `text_networks` stays empty:
 
 # %%
 tokens = {split: networks.tokenize(texts[split]) for split in texts}
@@ -332,9 +335,8 @@ if read_text:
     fit_head("words", text_networks["words"].get_layer("head"), vectors)
 
 # %% [markdown]
-# Then the whole of it is fine-tuned like the picture's networks. In each epoch a poster has lost
-# some of its lines, so that the network cannot learn the few thousand posters by heart. A batch
-# holds texts of like length, and little of it is padding:
+# Then the whole text network is fine-tuned like those of the picture. In each epoch a fifth of the
+# lines is left out at random, so that the network cannot learn a few thousand posters by heart:
 
 
 # %%
@@ -347,15 +349,16 @@ def texts_of(splits: tuple[str, ...], epoch: int) -> batches.WordBatches:
 
 
 # %% [markdown]
-# Names are learned by heart: a linear model of n-grams knows which actors, studios and festivals
-# stand on the posters of which genre. Pieces of words beside whole ones forgive the reader's slips:
+# A sentence encoder knows few names. A linear model on n-grams learns which actors, studios and
+# festivals are on the posters of which genre. N-grams of characters beside those of words make it
+# robust to misread letters:
 
 # %%
 from genre_utils.saved_model import WordsModel, add_metrics, load_model, save_model
 
-watched = tokens["validation"]
-learn_words = partial(fine_tune, text_networks, texts_of, watched, word_epochs, word_batch)
-learn_words()
+validated = tokens["validation"]
+train_text = partial(fine_tune, text_networks, texts_of, validated, word_epochs, word_batch)
+train_text()
 
 
 def words_of(splits: tuple[str, ...], prefix: str = "") -> list[WordsModel]:
@@ -371,22 +374,22 @@ words = words_of(("train",))
 # The curves of fine-tuning; epoch 0 is the network before it:
 
 # %%
-plots.save_curves(run.curves("history.csv"), "fine-tuning reaches", run.figures, note)
+plots.save_curves(run.curves("history.csv"), "fine_tuning", run.figures, subtitle)
 
 # %% [markdown]
 # ## Both together
 #
-# Each model has its logits; the score is the sigmoid of their weighted sum. The weights, and a bias
-# a genre, are a logistic regression on the validation posters, which no model was trained on,
-# though they chose its epochs. So the words weigh more where they tell more, and a score of 0.6 is
-# right about 6 times in 10. A poster without words gets the picture's own calibrated score:
+# The score is the sigmoid of a weighted sum of all models' logits. A logistic regression on the
+# validation posters fits a weight for each model and a bias for each genre. No model was trained on
+# these posters, though they chose its epochs. So the better model weighs more, and of the scores of
+# 0.6 about 6 in 10 come true. A poster without words gets the calibrated score of its picture:
 
 # %%
-whole = batches.fill_cache([*paths["validation"], *paths["test"]], shown_size, cache.file.parent)
+shown = batches.fill_cache([*paths["validation"], *paths["test"]], shown_size, cache.file.parent)
 
 
 def logits_of(split: str, picture: keras.Model, words: list[WordsModel]) -> dict[str, np.ndarray]:
-    posters = batches.PosterBatches(whole, paths[split], labels[split], at_once)
+    posters = batches.PosterBatches(shown, paths[split], labels[split], at_once)
     logits = {"picture": training.predict_logits(picture, posters)}
     for model in words:
         logits |= model.logits(texts[split])
@@ -394,53 +397,54 @@ def logits_of(split: str, picture: keras.Model, words: list[WordsModel]) -> dict
 
 
 logits = run.kept("logits", partial(logits_of, "validation", picture, words))
-sums = fusion.fit_fusions(logits, labels["validation"], has_text["validation"])
+fusions = fusion.fit_fusions(logits, labels["validation"], has_text["validation"])
 
 # %% [markdown]
-# A score can be read as yes or no with a threshold a genre, the one with the best F1 on validation,
-# drawn toward the common one where a genre is rare. With that, all is chosen:
+# A threshold for each genre turns a score into yes or no. It is the one with the best F1 on
+# validation; that of a rare genre is averaged with the threshold of all genres. This is the last
+# choice that the validation posters make:
 
 # %%
-scores, _ = fusion.fuse(sums, logits, has_text["validation"])
+scores, _ = fusion.fuse(fusions, logits, has_text["validation"])
 thresholds = evaluation.tune_thresholds(labels["validation"], scores)
 chosen_at = evaluation.macro_average_precision(labels["validation"], scores)
-print(f"validation macro mAP of the sum, which was fitted on it: {chosen_at:.3f}")
+print(f"Macro mAP on validation, on which the sum was fitted too: {chosen_at:.3f}")
 
 # %% [markdown]
 # ## A last fit
 #
-# What was held back for choosing is a tenth of all posters, and more posters are more faces, names
-# and phrases. With `LAST_FIT` all that was fine-tuned learns anew, from the training and the
-# validation posters, as it was chosen, and so do the n-grams; the sum, fitted while the validation
-# posters were unknown, stays. There is nothing left to validate on:
+# The validation posters are a tenth of all, and more posters teach more faces, names and phrases.
+# With `LAST_FIT` the networks that were fine-tuned, and the n-grams, are trained anew on training
+# *and* validation posters, with the settings chosen above. The weights of the sum stay as they
+# were fitted. After that no posters are left to validate on:
 
 # %%
 fit_splits = ("train",)
 if settings["last_fit"]:
     fit_splits = ("train", "validation")
-    learn_pictures(fit_splits, "last_")
-    learn_words(fit_splits, "last_")
+    train_pictures(fit_splits, "last_")
+    train_text(fit_splits, "last_")
     picture = models.join_networks(pictures, names, shown_size, data.genres)
     words = words_of(fit_splits, "last_")
 
 # %% [markdown]
 # ## The saved model
 #
-# All is saved with what it needs: its genres in order, its picture size, its thresholds, and which
-# posters it has learned from:
+# The folder gets the networks and what they need: the genres in order, the picture size, the
+# thresholds, and which posters the model was trained on:
 
 # %%
-how = settings | dataset.describe(data) | {"validation_macro_map": round(chosen_at, 4)}
-model = picture, next(iter(words), None), sums, data.genres, thresholds
+description = settings | dataset.describe(data) | {"validation_macro_map": round(chosen_at, 4)}
+model = picture, next(iter(words), None), fusions, data.genres, thresholds
 rows = pd.concat([parts[split] for split in fit_splits])
-save_model(run.folder, *model, rows["id"], how, rows["path"], runs.start_card(START))
+save_model(run.folder, *model, rows["id"], description, rows["path"], runs.start_card(START))
 
 # %% [markdown]
 # ## The report
 #
-# From here on only the saved model speaks, as it will for anyone who loads it. It scores the
-# validation posters, by which this run made its choices (after a last fit there are none left), and
-# the test posters, which it has not seen before. Beside the whole stand the picture alone and the
+# From here on the notebook uses the saved model, as anyone who loads it will. It scores the
+# validation posters, on which this run made its choices (unless `LAST_FIT` trained on them), and
+# the test posters, which no part has seen. Each is also scored by the picture alone and by the
 # words alone:
 
 # %%
@@ -448,94 +452,108 @@ saved = load_model(run.folder)
 name = " + ".join(names.values()) + " and words" * read_text
 scored = {}
 for split in dataset.SPLITS[len(fit_splits) :]:
-    answer = partial(logits_of, split, saved.network, [saved.words] * read_text)
-    answers = run.kept(f"{split}_logits", answer)
-    systems = fusion.ablations(saved.sums, answers, has_text[split], name)
+    predict = partial(logits_of, split, saved.network, [saved.words] * read_text)
+    logits = run.kept(f"{split}_logits", predict)
+    systems = fusion.ablations(saved.sums, logits, has_text[split], name)
     scored |= {f"{system}, {split}": (split, scores) for system, scores in systems.items()}
 
 # %% [markdown]
-# The metrics, with 95 % intervals from a thousand bootstrap draws of posters. Thresholds were tuned
-# for both parts together. Beside them stands what needs no poster: a table of zeros, and each
-# genre's frequency. Look at the last column: element-wise accuracy praises the zeros nearly as much
-# as the network, because most posters lack most genres. It is not a result; macro mAP is, and there
-# zeros are only chance:
+# The metrics, beside two baselines that see no poster: a table of zeros, and each genre's
+# frequency. Look at the last column: element-wise accuracy is nearly as high for the zeros as for
+# the network, because most posters lack most genres. So it is not a result. Macro mAP is: there the
+# zeros get no more than chance. The thresholds of the tuned F1 are those of picture and words
+# together:
 
 # %%
 results = apps.evaluate_systems(scored, labels, data, saved.thresholds)
 apps.comparison(results).round(3)
 
 # %% [markdown]
-# Do the words help, or was it luck? The whole and the picture alone are scored on the same thousand
-# draws of test posters:
+# Do the words help, or was it luck? Both systems are scored on the same thousand bootstrap draws of
+# test posters:
 
 # %%
 paired, worth = apps.worth_of_words(labels["test"], systems[name], systems)
 print(worth)
 
 # %% [markdown]
-# Genre by genre on the test set; a bar whose interval stays right of the diamond is surely
-# better than guessing by frequency:
+# Genre by genre on the test set, with 95 % intervals from a thousand bootstrap draws of posters. A
+# genre whose whole interval is right of the diamond is predicted better than by its frequency:
 
 # %%
 report, prior = results[f"{name}, test"], results["genre prior, test"]
-figure = plots.genre_precision(report["per_genre"], prior["per_genre"], note)
+figure = plots.genre_precision(report["per_genre"], prior["per_genre"], subtitle)
 run.save_figure(figure, "genre_precision")
 
 # %% [markdown]
-# Is a score to be believed? Of all pairs of test poster and genre, sorted by score into 15 equal
-# parts, the share that came true stands over the mean score; on the line, 0.6 means 6 in 10:
+# In words, over all genres:
 
 # %%
-truth, guess = labels["test"], systems[name]
-figure = plots.reliability(evaluation.reliability(truth, guess), report["calibration_error"], note)
-run.save_figure(figure, "reliability")
+print(apps.in_words(report, prior))
 
 # %% [markdown]
-# A genre's precision by recall: how many of the posters that are handed over are right, if so
-# large a share of the genre is to be found?
+# Can a score be believed? All pairs of test poster and genre are sorted by score into 15 bins of
+# equal size. A point is a bin: its mean score, and the share that came true. On the line, 6 in 10
+# of the scores of 0.6 come true:
 
 # %%
-run.save_figure(plots.precision_recall(truth, guess, data.genres, note), "precision_recall")
+truth, scores = labels["test"], systems[name]
+bins = evaluation.reliability(truth, scores)
+run.save_figure(plots.reliability(bins, report["calibration_error"], subtitle), "reliability")
+
+# %% [markdown]
+# Most scores are low and easy to get right, so look at each poster's three highest, too:
+
+# %%
+print(f"The three highest scores are off by {report['calibration_error_top3']:.3f} on average.")
+
+# %% [markdown]
+# The lower the threshold, the more posters of a genre are found (recall), and the more of the
+# posters found are of other genres (precision falls). The curves of all genres:
+
+# %%
+run.save_figure(plots.precision_recall(truth, scores, data.genres, subtitle), "precision_recall")
 
 # %% [markdown]
 # ## What it gets wrong
 #
-# Figures say how often, posters say why. The answers that the model was most confident of, right
-# and wrong, on test posters; these figures are shown here and saved nowhere:
+# Metrics count mistakes; the posters show what they are. These are the test posters on which the
+# model was most confident, rightly and wrongly. The figures are not saved, because the posters are
+# not ours:
 
 # %%
-for kind, answers in evaluation.most_confident(truth, guess, count=8).items():
-    rows, genres = zip(*answers, strict=True)
-    captions = [f"{data.genres[g]} {guess[row, g]:.2f}" for row, g in answers]
-    shown = cache.pixels(paths["test"][list(rows)])
-    plots.poster_grid(shown, captions, f"The most confident {kind}, with their scores", note)
+for kind, pairs in evaluation.most_confident(truth, scores, count=8).items():
+    rows, genres = zip(*pairs, strict=True)
+    captions = [f"{data.genres[g]} {scores[row, g]:.2f}" for row, g in pairs]
+    pixels = cache.pixels(paths["test"][list(rows)])
+    plots.poster_grid(pixels, captions, f"The most confident {kind}, with their scores", subtitle)
 
 # %% [markdown]
-# Which genre is predicted in place of which? A poster gets as many guesses as it has genres; where
-# one is missed, another stands in its place:
+# Which genre is predicted instead of which? Each poster gets as many predictions as it has genres,
+# so for each genre that is missed another one is predicted:
 
 # %%
-instead = evaluation.confusion(truth, guess)
-run.save_figure(plots.confusion(instead, truth.sum(axis=0), data.genres, note), "confusion")
+instead = evaluation.confusion(truth, scores)
+run.save_figure(plots.confusion(instead, truth.sum(axis=0), data.genres, subtitle), "confusion")
 
 # %% [markdown]
-# Is it the words? Test posters by how many of them were read: the share of a poster's genres among
-# its three highest scores, with the 95 % interval of its mean:
+# Does it depend on the words? The test posters are grouped by how many words were read on them. A
+# point is the mean top-3 recall of a group, the share of a poster's genres among its three highest
+# scores, with a 95 % interval:
 
 # %%
 amounts = [len(text.split()) for text in texts["test"]]
 recalls = {system: evaluation.recall(truth, scores) for system, scores in systems.items()}
 by_words = evaluation.recall_by_word_count(amounts, recalls)
-run.save_figure(plots.recall_by_words(by_words, note), "recall_by_words")
+run.save_figure(plots.recall_by_words(by_words, subtitle), "recall_by_words")
 
 # %% [markdown]
 # ## Where everything is
 #
-# What the figures are worth, in words. They go into `metrics.json` and into the model's own card,
-# which `MODEL_CARD.md` tells in sentences:
+# The metrics go into `metrics.json` and into the model's `model.json`. `MODEL_CARD.md` says in
+# sentences what the model is and how good it is:
 
 # %%
-print(apps.in_words(report, prior))
 metrics = {"sample": source.is_sample, "settings": settings, "results": results}
 add_metrics(run.folder, {system: apps.headline(r) for system, r in results.items()})
 run.finish(metrics | {"both against picture alone": paired})

@@ -14,9 +14,9 @@ GENRES = ("a", "b", "c")
 def world():
     """Two parts see two halves of the truth; both shout: their logits are four times too large."""
     rng = np.random.default_rng(0)
-    seen, said = rng.normal(size=(2, 4000, 3))
-    labels = rng.random((4000, 3)) < expit(seen + 2 * said - 1)
-    return {"picture": 4 * seen, "words": 4 * said}, labels.astype(int)
+    picture, text = rng.normal(size=(2, 4000, 3))
+    labels = rng.random((4000, 3)) < expit(picture + 2 * text - 1)
+    return {"picture": 4 * picture, "words": 4 * text}, labels.astype(int)
 
 
 def test_the_sum_finds_the_weights_and_is_calibrated(world):

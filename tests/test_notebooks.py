@@ -339,7 +339,7 @@ def test_predict_draws_each_poster_and_names_the_bad_one(tmp_path, trained, samp
     table = pd.read_csv(tmp_path / "predict" / "top_genres.csv")
     assert len(table) == 2 * 3 + 1
     figures = [file.name for file in (tmp_path / "predict" / "figures").glob("*.png")]
-    assert len(figures) == 2 * 2 and sum("-looked" in name for name in figures) == 2
+    assert len(figures) == 2 * 2 and sum("-grad_cam" in name for name in figures) == 2
 
 
 @pytest.mark.parametrize(
