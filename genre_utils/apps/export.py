@@ -19,7 +19,6 @@ import numpy as np
 from genre_utils.networks import (
     FORMAT,
     ModelError,
-    NoGraphError,
     check_card,
     check_file,
     load_network,
@@ -62,7 +61,7 @@ def export_model(folder: Path, kind: str = "onnx", int8: bool = False) -> list[P
         file = (folder / name).with_suffix(SUFFIXES[kind])
         with replacing(file) as temporary:
             if kind == "onnx":
-                temporary.write_bytes(_onnx(folder / name))
+                temporary.write_bytes(to_onnx(folder / name))
             else:
                 _write_litert(network, temporary, int8)
         files.append(file)
@@ -212,15 +211,6 @@ class LitertNetwork:
         self.interpreter.set_tensor(self.input["index"], inputs.astype(self.input["dtype"]))
         self.interpreter.invoke()
         return self.interpreter.get_tensor(self.output["index"])
-
-
-def _onnx(file: Path) -> bytes:
-    try:
-        return to_onnx(file)
-    except NoGraphError as error:
-        raise ModelError(
-            f"{file} cannot be written as ONNX: {error}. `predict` computes it by Keras."
-        ) from None
 
 
 def _write_litert(network: keras.Model, file: Path, int8: bool) -> None:

@@ -23,7 +23,6 @@ __getattr__ = lazy_names(
             "run_on_words",
         ),
         "onnx": ("open_session", "RuntimeNetwork"),
-        "onnx_graph": ("NoGraphError",),
         "arrays": ("MAX_WEIGHTS", "ModelError"),
         "card": ("FORMAT", "read_card", "read_json", "check_card", "check_file"),
         "folder": (

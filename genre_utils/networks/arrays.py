@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,20 @@ FEWEST_WEIGHTS = 2048  # smaller tables stay in half precision
 
 class ModelError(ValueError):
     """A model that is missing, incomplete, damaged, or not one of ours."""
+
+
+@contextmanager
+def naming(file: Path, damage: str, advice: str = "Copy the model again.") -> Iterator[None]:
+    """Turn what is wrong with a file into a `ModelError` that names it and says what to do.
+
+    A `ModelError` says itself what is wrong; other exceptions are of the kind `damage`.
+    """
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{file} is not loaded: {error}.") from None
+    except Exception as error:  # JSON, zip, HDF5, each layer and each backend have their own
+        raise ModelError(f"{file} {damage} ({str(error)[:200]}). {advice}") from None
 
 
 @dataclass(frozen=True)
@@ -66,22 +81,6 @@ class Array:
         return cls(steps.reshape(values.shape), scale.reshape(counts))
 
 
-class Arrays(Mapping[str, Array]):
-    """The arrays of a file by name; `offsets` says where each begins, and how long it is."""
-
-    def __init__(self, arrays: dict[str, Array], offsets: dict[str, tuple[int, int]]):
-        self._arrays, self.offsets = arrays, offsets
-
-    def __getitem__(self, name: str) -> Array:
-        return self._arrays[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
-
-
 def save_arrays(arrays: Mapping[str, Array], file: Path) -> None:
     """Write a safetensors file; the scale of `name` is called `name.scale`."""
     from safetensors.numpy import save
@@ -95,15 +94,15 @@ def save_arrays(arrays: Mapping[str, Array], file: Path) -> None:
     file.write_bytes(content)
 
 
-def load_arrays(file: Path) -> Arrays:
+def load_arrays(file: Path) -> dict[str, Array]:
     """Open a safetensors file; its arrays are read from the disk where they are used.
 
     Raises `ModelError` unless it is whole, of a size and types that networks of ours have, and
     holds finite numbers only.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
+    with naming(file, "is no whole safetensors file"):
         if file.stat().st_size > MAX_WEIGHTS:
             raise ModelError("it is larger than any file of this project")
         with safe_open(file, "numpy"):  # checks that arrays fill the file without gap or overlap
@@ -112,25 +111,18 @@ def load_arrays(file: Path) -> Arrays:
             length = int.from_bytes(content.read(8), "little")
             header = json.loads(content.read(length))
         header.pop("__metadata__", None)
-        found, offsets = {}, {}
+        found = {}
         for name, entry in header.items():
             if entry["dtype"] not in DTYPES:
                 raise ModelError(f"{name} has the type {entry['dtype']}, not F16, F32 or I8")
-            begin, end = entry["data_offsets"]
-            offsets[name] = 8 + length + begin, end - begin
             shape, dtype = tuple(entry["shape"]), DTYPES[entry["dtype"]]
-            if not end - begin:
+            if 0 in shape:
                 raise ModelError(f"{name} is empty")
-            found[name] = np.memmap(file, dtype, "r", offsets[name][0], shape)
+            place = 8 + length + entry["data_offsets"][0]
+            found[name] = np.memmap(file, dtype, "r", place, shape)
             if dtype.kind == "f" and not np.isfinite(found[name]).all():
                 raise ModelError(f"{name} holds what is no number")
-        return Arrays(_join_scales(found), offsets)
-    except ModelError as error:
-        raise ModelError(f"{file} is not loaded: {error}.") from None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelError(
-            f"{file} is no whole safetensors file ({str(error)[:200]}). Copy the model again."
-        ) from None
+        return _join_scales(found)
 
 
 def _join_scales(found: dict[str, np.ndarray]) -> dict[str, Array]:

@@ -7,7 +7,7 @@ none that holds code or reads files; nothing else in it is followed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,28 +114,25 @@ def named_weights(network: keras.Model, path: str = "") -> dict[str, keras.Varia
     return named
 
 
-def check_config(config: Any) -> None:
-    """Raise `ModelError` unless a config consists of Keras' own layers without code or files."""
-    for part in walk_config(config):
-        if isinstance(part, dict) and "class_name" in part:
-            _check_part(part)
-        if isinstance(part, str) and ("/" in part or "\\" in part):
-            raise ModelError(f"{part[:80]!r} in its config may be a file: no layer needs one")
+def check_config(config: Any, more: Collection[str] = ()) -> None:
+    """Raise `ModelError` unless a config consists of Keras' own layers without code or files.
 
-
-def walk_config(config: Any) -> Iterator[Any]:
-    """Yield a config and everything in it, from the outside in."""
-    yield config
+    `more` are modules of Keras whose classes may stand in it, too.
+    """
+    if isinstance(config, dict) and "class_name" in config:
+        _check_part(config, MODULES.union(more))
+    if isinstance(config, str) and ("/" in config or "\\" in config):
+        raise ModelError(f"{config[:80]!r} in its config may be a file: no layer needs one")
     if isinstance(config, (list, dict)):
         for part in config.values() if isinstance(config, dict) else config:
-            yield from walk_config(part)
+            check_config(part, more)
 
 
-def _check_part(config: dict[str, Any]) -> None:
+def _check_part(config: dict[str, Any], modules: Collection[str]) -> None:
     kind, module = config["class_name"], config.get("module") or "keras"
     # A registered name is looked up among the classes of whoever imports this package.
     registered = config.get("registered_name") or kind
-    known = isinstance(module, str) and (module in MODULES or module.startswith(OPERATIONS))
+    known = isinstance(module, str) and (module in modules or module.startswith(OPERATIONS))
     if kind in PLAIN:
         known = config.keys() <= {"class_name", "config", "items"}
     if not known or kind in REFUSED or registered != kind:

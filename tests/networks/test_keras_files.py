@@ -82,7 +82,7 @@ def test_every_family_of_networks_passes(tmp_path, name, monkeypatch):
     ],
 )
 def test_foreign_and_dangerous_layers_are_refused(tmp_path, part):
-    refuse(write(tmp_path / "a.keras", part), "no part of this project's networks")
+    refuse(write(tmp_path / "a.keras", part), "is no layer of Keras without code or files")
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_code_in_a_layer_is_never_run(mark, tmp_path, monkeypatch):
     """Even where a person has told Keras to trust everything."""
     load = keras.saving.load_model
     monkeypatch.setattr(keras.saving, "load_model", lambda f, **_: load(f, safe_mode=False))
-    refuse(tmp_path / "a.keras", "Lambda is no part")
+    refuse(tmp_path / "a.keras", "Lambda is no layer")
     assert not mark.exists()
 
 
