@@ -17,6 +17,6 @@ __getattr__ = lazy_names(
         "fine_tuning": ("Checkpoints", "epochs", "head_fit", "tensorboard"),
         "parameters": ("check_numbers", "choose_epochs", "choose_word_epochs", "forecast"),
         "start": ("check_start", "load_encoder", "start_card", "start_from"),
-        "hosts": ("HostError", "own_folder"),
+        "hosts": ("own_folder",),
     },
 )

@@ -12,17 +12,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 
-from genre_utils import plots
+from genre_utils import plots, support
 from genre_utils.networks import ModelError, load_weights, save_weights
 from genre_utils.runs import hosts
-from genre_utils.support import files, replacing, write_json
+from genre_utils.support import replacing, write_json
 from genre_utils.text import NgramModel
 from genre_utils.training import RunError
 
@@ -39,7 +40,11 @@ KEPT = "kept"  # the folder of arrays that are computed once
 # The setting that names the pictures which could not be read; of names in a sentence, the first.
 UNREADABLE, FEW = "unreadable", 5
 
-_held: dict[Path, IO] = {}
+_held: dict[Path, FileLock] = {}
+
+
+def _file(name: str, what: str) -> property:
+    return property(lambda run: run.folder / name, doc=what)
 
 
 @dataclass(frozen=True)
@@ -49,40 +54,18 @@ class Run:
     folder: Path
     settings: dict[str, Any]
 
-    @property
-    def settings_file(self) -> Path:
-        """The settings of the training that this folder belongs to."""
-        return self.folder / "settings.json"
-
-    @property
-    def history_file(self) -> Path:
-        """The CSV with one row an epoch of fine-tuning."""
-        return self.folder / "history.csv"
-
-    @property
-    def best_file(self) -> Path:
-        """The network as it was after its best epoch on validation."""
-        return self.folder / "checkpoints" / "best.keras"
-
-    @property
-    def head_file(self) -> Path:
-        """The weights of the head, when its fit is done."""
-        return self.folder / "head.safetensors"
-
-    @property
-    def network_file(self) -> Path:
-        """The weights after the best epoch, when all epochs are done."""
-        return self.folder / "network.safetensors"
-
-    @property
-    def figures(self) -> Path:
-        """The folder of the figures."""
-        return self.folder / "figures"
+    settings_file = _file("settings.json", "The settings that this folder's training has.")
+    history_file = _file("history.csv", "The CSV with one row an epoch of fine-tuning.")
+    best_file = _file("checkpoints/best.keras", "The network after its best epoch on validation.")
+    head_file = _file("head.safetensors", "The weights of the head, when its fit is done.")
+    network_file = _file("network.safetensors", "Those after the best epoch, when all are done.")
+    metrics_file = _file("metrics.json", "The figures, which a finished training has.")
+    figures = _file("figures", "The folder of the figures.")
 
     @property
     def finished(self) -> bool:
         """Whether this training has run to its end."""
-        return (self.folder / "metrics.json").exists()
+        return self.metrics_file.exists()
 
     @property
     def state(self) -> str:
@@ -96,12 +79,9 @@ class Run:
 
         That of a head counts when its fit is done: a killed one leaves it empty, or torn.
         """
-        parts = {part.folder.name: part for part in self.all_parts[1:]}
-        return {
-            name_of: pd.read_csv(part.folder / name)
-            for name_of, part in parts.items()
-            if (part.folder / name).exists() and (name != HEAD_CSV or part.head_file.exists())
-        }
+        parts = [run for run in self.all_parts[1:] if name != HEAD_CSV or run.head_file.exists()]
+        files = {run.folder.name: run.folder / name for run in parts}
+        return {part: pd.read_csv(file) for part, file in files.items() if file.exists()}
 
     def history(self) -> pd.DataFrame:
         """Read the history of fine-tuning; its row 0 is the network before it."""
@@ -131,7 +111,7 @@ class Run:
 
     def finish(self, metrics: dict[str, Any]) -> None:
         """Write `metrics.json`, which marks the run as finished, and drop its checkpoints."""
-        write_json(self.folder / "metrics.json", metrics)
+        write_json(self.metrics_file, metrics)
         for run in self.all_parts:
             shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
             with suppress(OSError):  # a training that was has left its history
@@ -162,22 +142,20 @@ class Run:
 
         They stand in the file `name` of the folder `kept`.
         """
-        file = self.folder / KEPT / f"{name}.npz"
-        if not file.exists():
-            file.parent.mkdir(exist_ok=True)
-            with replacing(file) as temporary:
-                np.savez(temporary, **compute())
-        with np.load(file) as arrays:
+        with np.load(self._kept_file(name, lambda file: np.savez(file, **compute()))) as arrays:
             return dict(arrays)
 
     def kept_ngrams(self, name: str, fit: Callable[[], NgramModel]) -> NgramModel:
         """Return the n-grams of `fit()`, which is called once in this run."""
+        return NgramModel.load(self._kept_file(name, lambda file: fit().save(file)))
+
+    def _kept_file(self, name: str, write: Callable[[Path], None]) -> Path:
         file = self.folder / KEPT / f"{name}.npz"
         if not file.exists():
             file.parent.mkdir(exist_ok=True)
             with replacing(file) as temporary:
-                fit().save(temporary)
-        return NgramModel.load(file)
+                write(temporary)
+        return file
 
     def checkpoints(self) -> list[Path]:
         """List the checkpoints, the newest first; the number is that of epochs done."""
@@ -252,8 +230,8 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
     for part in run.all_parts if restart else ():
         for name in ("checkpoints", KEPT):
             shutil.rmtree(part.folder / name, ignore_errors=True)
-        written = (part.head_file, part.network_file, part.history_file, part.settings_file)
-        for file in (*written, part.folder / "head.csv", part.folder / "metrics.json"):
+        written = part.head_file, part.network_file, part.history_file, part.settings_file
+        for file in (*written, part.folder / HEAD_CSV, part.metrics_file):
             file.unlink(missing_ok=True)
     if run.settings_file.exists():
         begun = json.loads(run.settings_file.read_text("utf-8"))
@@ -268,20 +246,18 @@ def _lock(folder: Path) -> None:
     file = (folder / LOCK_FILE).resolve()
     if file in _held:
         return
+    lock = FileLock(file, timeout=0)
     try:
-        import fcntl
-
-        opened = open(file, "a")  # noqa: SIM115 - the lock lasts as long as the file is open
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock.acquire()
+    except Timeout:
         raise RunError(
             f"Another process is training into {folder}: wait for its end, stop it, or give "
             "another OUTPUT_DIR."
         ) from None
-    except (ImportError, OSError) as error:  # Windows, or a disk in a network
+    except (OSError, NotImplementedError) as error:  # such as a disk in a network
         print(f"{folder} cannot be locked ({error}): let only one training at a time write to it.")
         return
-    _held[file] = opened
+    _held[file] = lock
     atexit.register(_unlock, folder)
 
 
@@ -290,23 +266,18 @@ def _unlock(folder: Path) -> None:
     file = (folder / LOCK_FILE).resolve()
     if file in _held:
         file.unlink(missing_ok=True)
-        _held.pop(file).close()
+        _held.pop(file).release()
         with suppress(OSError):  # something stands in it
             file.parent.rmdir()
 
 
 def check_writable(folder: str | Path, name: str = "OUTPUT_DIR") -> None:
-    """Raise `RunError` unless files can be created in a folder; creates nothing that stays.
+    """Raise `OSError` unless files can be created in a folder; creates nothing that stays.
 
     `name` is the parameter that names another place.
     """
-    try:
-        files.check_writable(Path(folder))
-    except OSError as error:
-        raise RunError(
-            f"{name} {str(folder)!r} cannot be written ({error.strerror or error}); "
-            "give a folder in which you may create files."
-        ) from None
+    advice = "give a folder in which you may create files."
+    support.check_writable(Path(folder), f"{name} {str(folder)!r}", advice)
 
 
 def check_outside(folder: str | Path, posters: str | Path) -> None:
@@ -372,10 +343,8 @@ def settle_pictures(
             "left out of this report, too, mended or not; RESTART=True learns from them."
         )
     mending = dict.fromkeys(mended, "it could not be read when this training was made")
-    return Run(run.folder, {**run.settings, UNREADABLE: begun[UNREADABLE]}), {
-        **unreadable,
-        **mending,
-    }
+    settled = Run(run.folder, {**run.settings, UNREADABLE: begun[UNREADABLE]})
+    return settled, {**unreadable, **mending}
 
 
 def _names(paths: Sequence[str]) -> dict[str, str]:

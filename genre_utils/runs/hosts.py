@@ -21,6 +21,7 @@ import numpy as np
 from genre_utils.batches import Batches
 from genre_utils.machine import process_count, process_index
 from genre_utils.runs.steps import SeededDropout, StopWhenNotFinite
+from genre_utils.training import RunError
 
 # What is said when a host has gone; each host knows how many epochs it has finished.
 GONE = (
@@ -36,10 +37,6 @@ LOST = re.compile("(?!RESOURCE_EXHAUSTED|INVALID_ARGUMENT)[A-Z_]+: ")
 WATCHER = "import sys; sys.stdin.read() or print(sys.argv[1], file=sys.stderr)"
 
 
-class HostError(RuntimeError):
-    """A training on several hosts that cannot go on; the message says what to do."""
-
-
 def own_folder(folder: str | os.PathLike) -> Path:
     """Return this host's part of an output folder: the folder itself on the first host."""
     number = process_index()
@@ -49,7 +46,7 @@ def own_folder(folder: str | os.PathLike) -> Path:
 def gather(value: int) -> list[int]:
     """Ask all hosts for a whole number and return the answers in the hosts' order.
 
-    Each host waits here for the others; raises `HostError` when one has ended.
+    Each host waits here for the others; raises `RunError` when one has ended.
     """
     if process_count() == 1:
         return [value]
@@ -93,11 +90,8 @@ class MultiHostFit:
         and score, on `local_model`.
         """
         batches.share = process_index(), process_count()
-        common = [
-            callback
-            for callback in callbacks
-            if isinstance(callback, (SeededDropout, StopWhenNotFinite))
-        ]
+        each_step = SeededDropout, StopWhenNotFinite
+        common = [callback for callback in callbacks if isinstance(callback, each_step)]
         own = [callback for callback in callbacks if callback not in common]
         own = keras.callbacks.CallbackList(own, model=self.local_model)
         own.on_train_begin()
@@ -108,7 +102,7 @@ class MultiHostFit:
                 # JAX only promises results: a host that has gone is felt when they are fetched.
                 weights = self.model.get_weights()
                 state = [np.asarray(variable) for variable in self.model.optimizer.variables]
-        except HostError:
+        except RunError:
             self.__exit__()  # said here, not by the watcher once more
             raise
         self.local_model.set_weights(weights)
@@ -140,4 +134,4 @@ def _ends_in_a_sentence() -> Iterator[None]:
     except (JaxRuntimeError, ValueError) as error:
         if not LOST.match(str(error)):
             raise
-        raise HostError(GONE) from None
+        raise RunError(GONE) from None

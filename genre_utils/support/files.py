@@ -63,22 +63,27 @@ def naming_full_disks(path: Path) -> Iterator[None]:
         ) from None
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, what: str, advice: str) -> None:
     """Raise `OSError` unless files can be created in a folder; creates nothing that stays.
 
-    Where there is no such folder yet, the nearest one above it is tried.
+    Where there is no such folder yet, the nearest one above it is tried. The sentence says that
+    `what` cannot be written, and gives the `advice`.
     """
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
-    # Permission bits promise too much (read-only mounts, quotas): only writing tells.
-    with tempfile.TemporaryFile(dir=folder) as probe:
-        probe.write(b"?")
+    try:
+        # Permission bits promise too much (read-only mounts, quotas): only writing tells.
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"?")
+    except OSError as error:
+        why = error.strerror or error
+        raise OSError(f"{what} cannot be written ({why}): {advice}") from None
 
 
 def make_writable(folder: Path) -> None:
     """Create a folder; raises `OSError` unless files can be created in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    check_writable(folder)
+    check_writable(folder, str(folder), "give another folder.")
 
 
 def walk(folder: str, suffixes: tuple[str, ...] = ()) -> Iterator[str]:

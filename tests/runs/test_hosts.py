@@ -89,7 +89,7 @@ def test_a_host_that_is_killed_ends_the_other_with_a_sentence(tmp_path, victim):
 @pytest.mark.parametrize("kind", [ValueError, errors.JaxRuntimeError])
 def test_what_jax_says_of_a_lost_host_becomes_a_sentence(kind):
     lost = "UNKNOWN: Gloo AllGather failed: Connection reset by peer"
-    with pytest.raises(hosts.HostError, match="Start the same"), hosts._ends_in_a_sentence():
+    with pytest.raises(training.RunError, match="Start the same"), hosts._ends_in_a_sentence():
         raise kind(lost)
     for own in ("RESOURCE_EXHAUSTED: Out of memory", "BATCH_SIZE is 0"):
         with pytest.raises(kind, match=own), hosts._ends_in_a_sentence():
