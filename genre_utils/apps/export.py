@@ -7,7 +7,6 @@ gives to ONNX Runtime, with the weights inside. LiteRT files are written by Kera
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -51,7 +50,13 @@ def export_model(folder: Path, kind: str = "onnx", int8: bool = False) -> list[P
     LiteRT files have them in half precision, with `int8` those of dense layers and embeddings in 8
     bits. Raises `ModelError`.
     """
-    check_tools(kind)
+    if kind not in SUFFIXES:
+        raise ModelError(f"The format {kind!r} is unknown: give one of {', '.join(SUFFIXES)}.")
+    if kind == "litert" and keras.backend.backend() != "tensorflow":
+        raise ModelError(
+            f"Keras runs on {keras.backend.backend()} here, and LiteRT is written from "
+            "TensorFlow: set KERAS_BACKEND=tensorflow. A model trained on any backend will do."
+        )
     model = load_model(folder)
     networks = {PICTURE_FILES[0]: model.network}
     if model.words:
@@ -66,17 +71,6 @@ def export_model(folder: Path, kind: str = "onnx", int8: bool = False) -> list[P
                 _write_litert(network, temporary, int8)
         files.append(file)
     return files
-
-
-def check_tools(kind: str) -> None:
-    """Raise `ModelError` for an unknown kind, or one that this backend cannot write."""
-    if kind not in SUFFIXES:
-        raise ModelError(f"The format {kind!r} is unknown: give one of {', '.join(SUFFIXES)}.")
-    if kind == "litert" and keras.backend.backend() != "tensorflow":
-        raise ModelError(
-            f"Keras runs on {keras.backend.backend()} here, and LiteRT is written from "
-            "TensorFlow: set KERAS_BACKEND=tensorflow. A model trained on any backend will do."
-        )
 
 
 def to_int8(folder: Path, calibration: np.ndarray | None = None) -> None:
@@ -99,8 +93,8 @@ def to_int8(folder: Path, calibration: np.ndarray | None = None) -> None:
     write_json(folder / "model.json", card | {key: model.card[key] for key in kept})
 
 
-def convert_model(folder: Path, target: Path | None = None) -> None:
-    """Write a folder of format 2 as one of format 3, in its place or to `target`.
+def convert_model(folder: Path) -> None:
+    """Write a folder of format 2 as one of format 3, in its place.
 
     Its `.keras` files pass `check_network` before Keras opens them. The metrics stay: half
     precision is what the weights had. Raises `ModelError`.
@@ -108,31 +102,25 @@ def convert_model(folder: Path, target: Path | None = None) -> None:
     card = read_json(folder / "model.json")
     if not isinstance(card, dict) or card.get("format") != FORMAT - 1:
         raise ModelError(f"{folder} holds no model of format {FORMAT - 1}: nothing to convert.")
-    old = {"picture": "model.keras", "text": "words.keras"}
     files = card.get("sha256")
     if not isinstance(files, dict):
         raise ModelError(f"{folder / 'model.json'} names no files; train the model again.")
-    has_text = old["text"] in files
-    for name in (old["picture"], *((old["text"], *TEXT_FILES[2:]) if has_text else ())):
+    networks, kept, written = {"picture": "model.keras"}, (), PICTURE_FILES
+    if "words.keras" in files:
+        networks["text"], kept, written = "words.keras", TEXT_FILES[2:], KNOWN_FILES
+    for name in (*networks.values(), *kept):
         check_file(folder, name, files)
     keys = [field.name for field in fields(Card)]
     card = {PICTURES: [], **card, "format": FORMAT}
     card = {key: card.get(key) for key in keys}
     check_card(card, keys, folder)
-    target = target or folder
-    target.mkdir(parents=True, exist_ok=True)
-    with naming_full_disks(target):
-        for part in old if has_text else ("picture",):
-            save_folder_network(load_network(folder / old[part]), target / f"{part}.json")
-        if target != folder:
-            for name in TEXT_FILES[2:] if has_text else ():
-                shutil.copyfile(folder / name, target / name)
-        written = KNOWN_FILES if has_text else PICTURE_FILES
-        card["sha256"] = {name: sha256_of(target / name) for name in written}
-        write_json(target / "model.json", card)
-    if target == folder:
-        for name in (*old.values(), "model.onnx", "words.onnx"):
-            (folder / name).unlink(missing_ok=True)
+    with naming_full_disks(folder):
+        for part, name in networks.items():
+            save_folder_network(load_network(folder / name), folder / f"{part}.json")
+        card["sha256"] = {name: sha256_of(folder / name) for name in written}
+        write_json(folder / "model.json", card)
+    for name in (*networks.values(), "model.onnx", "words.onnx"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def compare(
