@@ -15,27 +15,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from genre_utils.networks import (
-    FORMAT,
-    ModelError,
-    check_card,
-    check_file,
-    load_network,
-    read_card,
-    read_json,
-    save_folder_network,
-    to_onnx,
-)
-from genre_utils.saved_model import (
-    KNOWN_FILES,
-    PICTURE_FILES,
-    PICTURES,
-    TEXT_FILES,
-    Card,
-    SavedModel,
-    load_model,
-    save_model,
-)
+from genre_utils import networks, saved_model
+from genre_utils.networks import FORMAT, ModelError
+from genre_utils.saved_model import PICTURE_FILES, TEXT_FILES, SavedModel, load_model
 from genre_utils.support import naming_full_disks, replacing, sha256_of, write_json
 
 SUFFIXES = {"onnx": ".onnx", "litert": ".tflite"}
@@ -58,15 +40,15 @@ def export_model(folder: Path, kind: str = "onnx", int8: bool = False) -> list[P
             "TensorFlow: set KERAS_BACKEND=tensorflow. A model trained on any backend will do."
         )
     model = load_model(folder)
-    networks = {PICTURE_FILES[0]: model.network}
+    parts = {PICTURE_FILES[0]: model.network}
     if model.words:
-        networks[TEXT_FILES[0]] = model.words.network
+        parts[TEXT_FILES[0]] = model.words.network
     files = []
-    for name, network in networks.items():
+    for name, network in parts.items():
         file = (folder / name).with_suffix(SUFFIXES[kind])
         with replacing(file) as temporary:
             if kind == "onnx":
-                temporary.write_bytes(to_onnx(folder / name))
+                temporary.write_bytes(networks.to_onnx(folder / name))
             else:
                 _write_litert(network, temporary, int8)
         files.append(file)
@@ -76,20 +58,11 @@ def export_model(folder: Path, kind: str = "onnx", int8: bool = False) -> list[P
 def to_int8(folder: Path, calibration: np.ndarray | None = None) -> None:
     """Round the networks of a saved model to 8 bits, in place; see `save_model`."""
     model = load_model(folder)
-    save_model(
-        folder,
-        model.network,
-        model.words,
-        model.sums,
-        model.genres,
-        model.thresholds,
-        [],
-        model.card["training"],
-        int8=True,
-        calibration=calibration,
-    )
-    card = read_card(folder)
-    kept = ("metrics", "training_ids", "training_ids_sha256", PICTURES)
+    parts = model.network, model.words, model.sums, model.genres, model.thresholds
+    how, eight_bits = model.card["training"], {"int8": True, "calibration": calibration}
+    saved_model.save_model(folder, *parts, [], how, **eight_bits)
+    card = networks.read_card(folder)
+    kept = ("metrics", "training_ids", "training_ids_sha256", saved_model.PICTURES)
     write_json(folder / "model.json", card | {key: model.card[key] for key in kept})
 
 
@@ -99,27 +72,28 @@ def convert_model(folder: Path) -> None:
     Its `.keras` files pass `check_network` before Keras opens them. The metrics stay: half
     precision is what the weights had. Raises `ModelError`.
     """
-    card = read_json(folder / "model.json")
+    card = networks.read_json(folder / "model.json")
     if not isinstance(card, dict) or card.get("format") != FORMAT - 1:
         raise ModelError(f"{folder} holds no model of format {FORMAT - 1}: nothing to convert.")
     files = card.get("sha256")
     if not isinstance(files, dict):
         raise ModelError(f"{folder / 'model.json'} names no files; train the model again.")
-    networks, kept, written = {"picture": "model.keras"}, (), PICTURE_FILES
+    parts, kept, written = {"picture": "model.keras"}, (), PICTURE_FILES
     if "words.keras" in files:
-        networks["text"], kept, written = "words.keras", TEXT_FILES[2:], KNOWN_FILES
-    for name in (*networks.values(), *kept):
-        check_file(folder, name, files)
-    keys = [field.name for field in fields(Card)]
-    card = {PICTURES: [], **card, "format": FORMAT}
+        parts["text"], kept, written = "words.keras", TEXT_FILES[2:], saved_model.KNOWN_FILES
+    for name in (*parts.values(), *kept):
+        networks.check_file(folder, name, files)
+    keys = [field.name for field in fields(saved_model.Card)]
+    card = {saved_model.PICTURES: [], **card, "format": FORMAT}
     card = {key: card.get(key) for key in keys}
-    check_card(card, keys, folder)
+    networks.check_card(card, keys, folder)
     with naming_full_disks(folder):
-        for part, name in networks.items():
-            save_folder_network(load_network(folder / name), folder / f"{part}.json")
+        for part, name in parts.items():
+            network = networks.load_network(folder / name)
+            networks.save_folder_network(network, folder / f"{part}.json")
         card["sha256"] = {name: sha256_of(folder / name) for name in written}
         write_json(folder / "model.json", card)
-    for name in (*networks.values(), "model.onnx", "words.onnx"):
+    for name in (*parts.values(), "model.onnx", "words.onnx"):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genre_utils.networks import int8 as eight_bits
-from genre_utils.networks import onnx
+from genre_utils.networks import keras_config, onnx
 from genre_utils.networks.arrays import Array, ModelError, load_arrays, naming, save_arrays
-from genre_utils.networks.keras_config import (
-    MAX_CONFIG,
-    check_config,
-    from_config,
-    to_arrays,
-    to_config,
-)
 from genre_utils.networks.onnx_graph import Graph
 
 if TYPE_CHECKING:  # seconds that a command without Keras need not wait
@@ -31,7 +24,7 @@ def save_folder_network(
     network: keras.Model, file: Path, int8: bool = False, calibration: np.ndarray | None = None
 ) -> None:
     """Write `file`, a `NAME.json`, and the weights beside it; see `save_model`."""
-    config, arrays, ranges = to_config(network), to_arrays(network), {}
+    config, arrays, ranges = keras_config.to_config(network), keras_config.to_arrays(network), {}
     if int8:
         try:
             rounded, ranges = eight_bits.to_int8(config, arrays, calibration)
@@ -78,17 +71,17 @@ def load_folder_network(file: Path, runtime: bool = False) -> keras.Model | onnx
         ):
             return onnx.RuntimeNetwork(config, arrays, weights, ranges)
     with naming(file, "cannot be computed by Keras"):
-        return from_config(config, arrays)
+        return keras_config.from_config(config, arrays)
 
 
 def read_config(file: Path) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """Return a network's config and its feature maps' ranges; raises `ModelError`."""
     with naming(file, "is no config of a network"):
-        if file.stat().st_size > MAX_CONFIG:
+        if file.stat().st_size > keras_config.MAX_CONFIG:
             raise ModelError("it is larger than any config of this project")
         content = json.loads(file.read_text("utf-8"))
         config, ranges = content["network"], content["ranges"]
-        check_config(config)
+        keras_config.check_config(config)
         if not isinstance(config, Mapping) or "class_name" not in config:
             raise ModelError("it describes no network")
         for low, high in ranges.values():
