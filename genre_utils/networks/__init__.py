@@ -5,34 +5,16 @@ from genre_utils.support.lazy import lazy_names
 __getattr__ = lazy_names(
     __name__,
     {
-        "efficientnet_lite": ("VARIANTS", "build_efficientnet_lite"),
+        "efficientnet_lite": "VARIANTS build_efficientnet_lite",
         "minilm": (
-            "build_encoder",
-            "set_weights",
-            "WEIGHTS_FILE",
-            "load_encoder",
-            "cached_weights",
-            "check_weights",
+            "build_encoder set_weights WEIGHTS_FILE load_encoder cached_weights check_weights"
         ),
-        "tokenizer": (
-            "TOKENIZER",
-            "tokenize",
-            "check_tokenizer",
-            "pad_tokens",
-            "run_on_splits",
-            "run_on_words",
-        ),
-        "onnx": ("open_session", "RuntimeNetwork"),
-        "arrays": ("MAX_WEIGHTS", "ModelError"),
-        "card": ("FORMAT", "read_card", "read_json", "check_card", "check_file"),
-        "folder": (
-            "load_folder_network",
-            "load_weights",
-            "save_folder_network",
-            "save_weights",
-            "to_onnx",
-        ),
-        "keras_config": ("check_config", "to_config"),
-        "keras_files": ("load_network",),
+        "tokenizer": "TOKENIZER tokenize check_tokenizer pad_tokens run_on_splits run_on_words",
+        "onnx": "open_session RuntimeNetwork",
+        "arrays": "MAX_WEIGHTS ModelError",
+        "card": "FORMAT read_card read_json check_card check_file",
+        "folder": "load_folder_network load_weights save_folder_network save_weights to_onnx",
+        "keras_config": "check_config to_config",
+        "keras_files": "load_network",
     },
 )
