@@ -37,16 +37,10 @@ PLAIN = {"__tuple__", "__keras_tensor__"}
 
 # Left out of a network's config: the losses and optimizers of its parts, and what Keras writes
 # since 3.14, at its default in all networks of ours; Colab and Kaggle have 3.13, which refuses it.
-LEFT_OUT = (
-    "compile_config",
-    "renorm",
-    "renorm_clipping",
-    "renorm_momentum",
-    "input_axes",
-    "output_axes",
-    "use_gate",
-    "sliding_window",
-)
+LEFT_OUT = {
+    *("compile_config", "renorm", "renorm_clipping", "renorm_momentum"),
+    *("input_axes", "output_axes", "use_gate", "sliding_window"),
+}
 
 
 def to_config(network: keras.Model) -> dict[str, Any]:

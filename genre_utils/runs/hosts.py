@@ -68,7 +68,7 @@ class MultiHostFit:
         self.data_parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
         # Through a file, as from a checkpoint: it holds the optimizer's state as well.
         local_model.optimizer.build(local_model.trainable_variables)
-        with tempfile.TemporaryDirectory() as folder, _spread_over(self.data_parallel):
+        with tempfile.TemporaryDirectory() as folder, self.data_parallel.scope():
             local_model.save(Path(folder) / "network.keras")
             self.model = keras.saving.load_model(Path(folder) / "network.keras")
 
@@ -97,7 +97,7 @@ class MultiHostFit:
         own.on_train_begin()
         own.on_epoch_begin(options["initial_epoch"])
         try:
-            with _spread_over(self.data_parallel), _ends_in_a_sentence():
+            with self.data_parallel.scope(), _ends_in_a_sentence():
                 history = self.model.fit(batches, callbacks=common, **options).history
                 # JAX only promises results: a host that has gone is felt when they are fetched.
                 weights = self.model.get_weights()
@@ -111,16 +111,6 @@ class MultiHostFit:
         logs = {name: values[-1] for name, values in history.items()}
         own.on_epoch_end(options["initial_epoch"], logs)
         own.on_train_end()
-
-
-@contextmanager
-def _spread_over(distribution: keras.distribution.DataParallel) -> Iterator[None]:
-    before = keras.distribution.distribution()
-    keras.distribution.set_distribution(distribution)
-    try:
-        yield
-    finally:
-        keras.distribution.set_distribution(before)
 
 
 @contextmanager
