@@ -68,6 +68,12 @@ class Run:
         return self.metrics_file.exists()
 
     @property
+    def begun(self) -> dict[str, Any]:
+        """The settings of the training that was begun in this folder; empty where none was."""
+        file = self.settings_file
+        return json.loads(file.read_text("utf-8")) if file.exists() else {}
+
+    @property
     def state(self) -> str:
         """Whether this training begins, goes on or reports again, in a few words."""
         if self.finished:
@@ -233,8 +239,7 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
         written = part.head_file, part.network_file, part.history_file, part.settings_file
         for file in (*written, part.folder / HEAD_CSV, part.metrics_file):
             file.unlink(missing_ok=True)
-    if run.settings_file.exists():
-        begun = json.loads(run.settings_file.read_text("utf-8"))
+    if begun := run.begun:
         begun.pop(UNREADABLE, None)  # is known, and compared, when the pictures are decoded
         _check_same(begun, settings, run.folder)
     _check_hosts_agree(run)
@@ -298,10 +303,9 @@ def choice_of_run(
     `"auto"` would be decided anew at each start, and reading is faster the second time. Raises
     `RunError`, before anything is read, where that training had other `settings` than these.
     """
-    file = Path(folder) / "settings.json"
-    if restart or not file.exists():
+    begun = Run(Path(folder), {}).begun
+    if restart or not begun:
         return choice
-    begun = json.loads(file.read_text("utf-8"))
     _check_same({name: begun.get(name) for name in settings}, settings, Path(folder))
     return choice if choice != "auto" else ("yes" if begun.get("read_text") else "no")
 
@@ -321,7 +325,7 @@ def settle_pictures(
     now = {path: names[path] for path in unreadable}
     settled = Run(run.folder, {**run.settings, UNREADABLE: sorted(now.values())})
     _check_hosts_agree(settled)
-    begun = json.loads(run.settings_file.read_text("utf-8")) if run.settings_file.exists() else {}
+    begun = run.begun
     if UNREADABLE not in begun:  # nothing was begun, or by a version that did not note it
         return settled, dict(unreadable)
     before = set(begun[UNREADABLE])
