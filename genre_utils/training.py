@@ -15,10 +15,6 @@ from genre_utils.evaluation import macro_average_precision
 from genre_utils.support import progress, replacing
 
 
-class RunError(ValueError):
-    """A training that cannot go on, or an output folder that cannot be used as asked."""
-
-
 def shown_size(size: tuple[int, int], augmented: bool, epochs: int) -> tuple[int, int]:
     """Return the size at which whole posters are shown, for networks trained at `size`.
 
@@ -39,7 +35,7 @@ def frozen_features(
     """Run a backbone over the posters of some splits once; float32 `(n, features)` by split.
 
     The features are kept beside the pixels, under the `name` of the backbone and a hash of which
-    posters they are of. Raises `RunError` where they are no finite numbers.
+    posters they are of. Raises `ValueError` where they are no finite numbers.
     """
     features = {}
     for split in splits:
@@ -52,7 +48,7 @@ def frozen_features(
                 np.save(temporary, table.astype(np.float32))
         features[split] = np.load(file)
         if broken := np.flatnonzero(~np.isfinite(features[split]).all(axis=1)).tolist():
-            raise RunError(
+            raise ValueError(
                 f"The frozen network gives no numbers for {len(broken)} {split} posters, such as "
                 f"{os.path.basename(paths[split][broken[0]])}: delete the folder cache in "
                 "OUTPUT_DIR, which may be damaged, or take another MODEL."

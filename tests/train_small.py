@@ -19,7 +19,7 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from genre_utils import batches, models, runs, training  # noqa: E402
+from genre_utils import batches, models, runs  # noqa: E402
 
 POSTERS, SIDE = 32, 80
 
@@ -50,7 +50,7 @@ try:
     for fitted, data, options in runs.epochs(run, model, batches_of, epochs, (validation, labels)):
         print(f"going on after {options['initial_epoch']} epochs", flush=True)
         fitted.fit(data, **options)
-except training.RunError as error:
+except ValueError as error:
     print(f"ended: {error}", flush=True)
     # Not sys.exit: JAX would wait for the host that has gone.
     os._exit(3)

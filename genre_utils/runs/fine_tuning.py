@@ -74,7 +74,7 @@ def epochs(
 
     Each epoch is a `fit` of its own: order, variations and dropout are drawn from the seed of
     the settings and the epoch alone, so that a killed run goes on as if nothing had happened.
-    `fit` raises `RunError` when the loss is no number any more, and when one of several hosts
+    `fit` raises `ValueError` when the loss is no number any more, and when one of several hosts
     ends.
     """
     if not count:

@@ -25,7 +25,6 @@ from genre_utils.networks import ModelError, load_weights, save_weights
 from genre_utils.runs import hosts
 from genre_utils.support import replacing, write_json
 from genre_utils.text import NgramModel
-from genre_utils.training import RunError
 
 # The networks of a training, each with a folder of its own below the run's: the picture's, its
 # second one and the words', and all three once more when everything is chosen.
@@ -131,11 +130,11 @@ class Run:
         self.load(network, file)
 
     def load(self, network: keras.Model, file: Path) -> None:
-        """Give a network what `save` wrote of it; raises `RunError` for a file of another one."""
+        """Give a network what `save` wrote of it; raises `ValueError` for a file of another one."""
         try:
             load_weights(network, file)
         except ModelError as error:
-            raise RunError(f"{error} RESTART=True throws this training away.") from None
+            raise ValueError(f"{error} RESTART=True throws this training away.") from None
 
     def save_figure(self, figure: Figure, name: str) -> None:
         """Save a figure as `name.png` and `name.svg` in `figures`."""
@@ -172,7 +171,7 @@ class Run:
 
         The optimizer's state comes along; a network of which nothing was kept stays as it is. A
         checkpoint that cannot be loaded is passed over for the one before, with a line that says
-        so. Several hosts go on from the last epoch that all of them have; raises `RunError` when
+        so. Several hosts go on from the last epoch that all of them have; raises `ValueError` when
         there is none.
         """
         network.optimizer.build(network.trainable_variables)
@@ -196,7 +195,7 @@ class Run:
         if agreed < done:
             kept = [file for file in self.checkpoints() if _epochs_of(file) == agreed]
             if agreed and not kept:
-                raise RunError(
+                raise ValueError(
                     f"{self.folder} has no checkpoint of epoch {agreed}, where another host is: "
                     "give RESTART=True on all hosts."
                 )
@@ -225,7 +224,7 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
     """Open an output folder for a training with these settings.
 
     A folder in which the same training was begun is gone on with; a new one is only looked at
-    until `Run.begin`. Raises `RunError` when the folder holds a training with other settings,
+    until `Run.begin`. Raises `ValueError` when the folder holds a training with other settings,
     unless `restart`, which throws that one away, when it cannot be written, and when another
     process trains into it.
     """
@@ -255,7 +254,7 @@ def _lock(folder: Path) -> None:
     try:
         lock.acquire()
     except Timeout:
-        raise RunError(
+        raise ValueError(
             f"Another process is training into {folder}: wait for its end, stop it, or give "
             "another OUTPUT_DIR."
         ) from None
@@ -286,10 +285,10 @@ def check_writable(folder: str | Path, name: str = "OUTPUT_DIR") -> None:
 
 
 def check_outside(folder: str | Path, posters: str | Path) -> None:
-    """Raise `RunError` for an output folder inside the posters': its figures would be posters."""
+    """Raise `ValueError` for an output folder inside the posters': its figures would be posters."""
     output, inside = Path(folder).resolve(), Path(posters).resolve()
     if inside.is_dir() and output.is_relative_to(inside):
-        raise RunError(
+        raise ValueError(
             f"OUTPUT_DIR {str(folder)!r} is inside the posters' folder {str(posters)!r}, where its "
             "figures would be taken for posters: give a folder elsewhere."
         )
@@ -301,7 +300,7 @@ def choice_of_run(
     """Keep to what a training begun in this folder decided about reading words.
 
     `"auto"` would be decided anew at each start, and reading is faster the second time. Raises
-    `RunError`, before anything is read, where that training had other `settings` than these.
+    `ValueError`, before anything is read, where that training had other `settings` than these.
     """
     begun = Run(Path(folder), {}).begun
     if restart or not begun:
@@ -317,7 +316,7 @@ def settle_pictures(
 
     `unreadable` is `{path: reason}` of those that could not be. Returns the run that knows them,
     and `{path: reason}` of all pictures that it goes without: where a finished training could not
-    read some that are mended by now, these, too, which a line says. Raises `RunError` where that
+    read some that are mended by now, these, too, which a line says. Raises `ValueError` where that
     cannot be: a training that was only begun learns from the same pictures to its end, and a
     finished one is not reported without pictures that it has read.
     """
@@ -332,7 +331,7 @@ def settle_pictures(
     lost = sorted(set(now.values()) - before)
     mended = {path for path in paths if names[path] in before and path not in now}
     if lost or (mended and not run.finished):
-        raise RunError(
+        raise ValueError(
             f"{run.folder} holds a training on other pictures: "
             + "; ".join(_listed(lost, "cannot be read now and could be then"))
             + ("; " if lost and mended else "")
@@ -374,23 +373,23 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) ->
         if old.get(name) != new.get(name)
     ]
     if differing:
-        raise RunError(
+        raise ValueError(
             f"{folder} holds a training with other settings: {'; '.join(differing)}. Give another "
             "OUTPUT_DIR, or RESTART=True to throw that training away."
         )
 
 
 def _check_hosts_agree(run: Run) -> None:
-    """Raise `RunError` unless all hosts are to do the same: one that is not would wait forever."""
+    """Raise `ValueError` unless all hosts do the same: one that does not would wait forever."""
     settings = hashlib.sha256(json.dumps(run.settings, sort_keys=True).encode()).hexdigest()
     if len(set(hosts.gather(int(settings[:7], 16)))) > 1:
-        raise RunError(
+        raise ValueError(
             "The hosts of this training have different parameters or posters: start the same "
             "command on each, with the same data."
         )
     finished = hosts.gather(run.finished)
     if 0 < sum(finished) < len(finished):
-        raise RunError(
+        raise ValueError(
             f"This training is finished on host {finished.index(1)}, whose OUTPUT_DIR has the "
             "model, and not on all: there is nothing left to train together. RESTART=True on all "
             "hosts begins anew."

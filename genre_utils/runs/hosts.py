@@ -21,7 +21,6 @@ import numpy as np
 from genre_utils.batches import Batches
 from genre_utils.machine import process_count, process_index
 from genre_utils.runs.steps import SeededDropout, StopWhenNotFinite
-from genre_utils.training import RunError
 
 # What is said when a host has gone; each host knows how many epochs it has finished.
 GONE = (
@@ -46,7 +45,7 @@ def own_folder(folder: str | os.PathLike) -> Path:
 def gather(value: int) -> list[int]:
     """Ask all hosts for a whole number and return the answers in the hosts' order.
 
-    Each host waits here for the others; raises `RunError` when one has ended.
+    Each host waits here for the others; raises `ValueError` when one has ended.
     """
     if process_count() == 1:
         return [value]
@@ -102,7 +101,7 @@ class MultiHostFit:
                 # JAX only promises results: a host that has gone is felt when they are fetched.
                 weights = self.model.get_weights()
                 state = [np.asarray(variable) for variable in self.model.optimizer.variables]
-        except RunError:
+        except ValueError:
             self.__exit__()  # said here, not by the watcher once more
             raise
         self.local_model.set_weights(weights)
@@ -124,4 +123,4 @@ def _ends_in_a_sentence() -> Iterator[None]:
     except (JaxRuntimeError, ValueError) as error:
         if not LOST.match(str(error)):
             raise
-        raise RunError(GONE) from None
+        raise ValueError(GONE) from None

@@ -9,11 +9,10 @@ import keras
 import numpy as np
 
 from genre_utils.batches import Batches
-from genre_utils.training import RunError
 
 
 class StopWhenNotFinite(keras.callbacks.Callback):
-    """Raises `RunError`, naming the batch's posters, when the loss is no number any more.
+    """Raises `ValueError`, naming the batch's posters, when the loss is no number any more.
 
     Training on would only spread it over all weights; the best network so far is on disk.
     """
@@ -26,7 +25,7 @@ class StopWhenNotFinite(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Look at the loss of this batch."""
         if not np.isfinite(float(logs["loss"])):
-            raise RunError(
+            raise ValueError(
                 f"The loss is {float(logs['loss'])} after a batch with the posters "
                 f"{', '.join(self.batches.posters(batch))}. The training stops; the best network "
                 f"so far is {self.best_file}. Look at these posters, or try another SEED or a "
