@@ -331,13 +331,12 @@ def settle_pictures(
     lost = sorted(set(now.values()) - before)
     mended = {path for path in paths if names[path] in before and path not in now}
     if lost or (mended and not run.finished):
+        other = _listed(lost, "cannot be read now and could be then")
+        other += _listed((names[path] for path in mended), "can be read now")
         raise ValueError(
-            f"{run.folder} holds a training on other pictures: "
-            + "; ".join(_listed(lost, "cannot be read now and could be then"))
-            + ("; " if lost and mended else "")
-            + "; ".join(_listed((names[path] for path in mended), "can be read now"))
-            + ". Put the pictures back as they were, give another OUTPUT_DIR, or RESTART=True to "
-            "throw that training away."
+            f"{run.folder} holds a training on other pictures: {'; '.join(other)}. Put the "
+            "pictures back as they were, give another OUTPUT_DIR, or RESTART=True to throw that "
+            "training away."
         )
     if run.finished and before:
         (which,) = _listed(before, "could not be read")
