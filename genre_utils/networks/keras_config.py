@@ -6,6 +6,7 @@ none that holds code or reads files; nothing else in it is followed.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ MODULES = {
     *("keras.src.models.functional", "keras.src.models.sequential"),
 }
 OPERATIONS = "keras.src.ops."
+BESIDE = ("keras.src.applications.convnext", "LayerScale")  # a layer that stands beside its network
 # Layers with code or a file in them, and what Keras writes for values that are none of JSON's.
 REFUSED = {
     *("Lambda", "function", "__lambda__", "__typespec__", "__numpy__", "__bytes__", "__tensor__"),
@@ -102,6 +104,8 @@ def named_weights(network: keras.Model, path: str = "") -> dict[str, keras.Varia
         for weight in layer.weights:
             parts = 1 if counts[weight.name] == 1 else 2
             name = "/".join(weight.path.split("/")[-parts:])
+            # Keras numbers weights without a name, in each network built otherwise.
+            name = re.sub(r"\bvariable_\d+$", "variable", name)
             if f"{path}{layer.name}/{name}" in named:
                 raise ModelError(f"two weights are called {path}{layer.name}/{name}")
             named[f"{path}{layer.name}/{name}"] = weight
@@ -127,6 +131,7 @@ def _check_part(config: dict[str, Any], modules: Collection[str]) -> None:
     # A registered name is looked up among the classes of whoever imports this package.
     registered = config.get("registered_name") or kind
     known = isinstance(module, str) and (module in modules or module.startswith(OPERATIONS))
+    known = known or (module, kind) == BESIDE
     if kind in PLAIN:
         known = config.keys() <= {"class_name", "config", "items"}
     if not known or kind in REFUSED or registered != kind:

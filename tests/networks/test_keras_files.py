@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from genre_utils.networks import ModelError, keras_files
+from genre_utils.networks.arrays import Array
+from genre_utils.networks.keras_config import from_config, to_arrays, to_config
 from genre_utils.networks.keras_files import CONFIG, WEIGHTS, check_network, load_network
 
 EMPTY = {"class_name": "Sequential", "module": "keras", "config": {"layers": []}}
@@ -56,13 +58,17 @@ def test_plain_networks_pass(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["efficientnetv2-b0", "convnext_tiny", "mobilenetv3_large"])
-def test_every_family_of_networks_passes(tmp_path, name, monkeypatch):
+def test_every_family_of_networks_passes_and_comes_back(tmp_path, name, monkeypatch):
     from genre_utils import models
 
     family = getattr(keras.applications, models.APPLICATIONS[name])
     backbone = family(include_top=False, weights=None, pooling="avg", input_shape=(64, 64, 3))
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(backbone)))
     check_network(write(tmp_path / "a.keras", config))
+    arrays = to_arrays(backbone)
+    halves = {name: Array.half(values) for name, values in arrays.items()}
+    loaded = to_arrays(from_config(to_config(backbone), halves))
+    assert all(np.allclose(loaded[name], arrays[name], atol=1e-3) for name in arrays)
 
 
 @pytest.mark.parametrize(
