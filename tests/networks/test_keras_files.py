@@ -53,8 +53,13 @@ def refuse(file: Path, sentence: str) -> None:
 
 def test_plain_networks_pass(tmp_path):
     check_network(write(tmp_path / "plain.keras"))
-    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "a.keras")
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    network.save(tmp_path / "a.keras")
     check_network(tmp_path / "a.keras")
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, 10)
+    network.compile(keras.optimizers.AdamW(rate), keras.losses.BinaryCrossentropy())
+    network.save(tmp_path / "compiled.keras")
+    load_network(tmp_path / "compiled.keras")
 
 
 @pytest.mark.parametrize("name", ["efficientnetv2-b0", "convnext_tiny", "mobilenetv3_large"])
