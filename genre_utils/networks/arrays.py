@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +52,9 @@ class Array:
         """Return the numbers, float32."""
         if self.scale is None:
             return self.values.astype(np.float32)
-        blocks, sides = [], []
-        for side, count in zip(self.values.shape, self.scale.shape, strict=True):
-            blocks += [count, side // count]
-            sides += [count, 1]
-        wide = self.values.reshape(blocks) * self.scale.astype(np.float32).reshape(sides)
-        return wide.reshape(self.values.shape)
+        counts = self.scale.shape
+        scale = _in_blocks(self.scale.astype(np.float32), counts)
+        return (_in_blocks(self.values, counts) * scale).reshape(self.values.shape)
 
     @classmethod
     def half(cls, values: np.ndarray) -> Array:
@@ -69,16 +66,19 @@ class Array:
     @classmethod
     def int8(cls, values: np.ndarray, blocks: tuple[int, ...]) -> Array:
         """Round to 255 steps of a scale that a block of numbers shares; `blocks` is its shape."""
-        sides, counts = [], []
-        for side, block in zip(values.shape, blocks, strict=True):
-            sides += [side // block, block]
-            counts.append(side // block)
-        table = values.reshape(sides)
-        inner = tuple(range(1, 2 * values.ndim, 2))
+        counts = [side // block for side, block in zip(values.shape, blocks, strict=True)]
+        table = _in_blocks(values, counts)
+        inner = tuple(range(1, table.ndim, 2))
         scale = (np.abs(table).max(axis=inner, keepdims=True) / 127).astype(np.float16)
         scale[scale == 0] = 1
         steps = np.clip(np.round(table / scale.astype(np.float32)), -127, 127).astype(np.int8)
         return cls(steps.reshape(values.shape), scale.reshape(counts))
+
+
+def _in_blocks(array: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+    """Split each axis in two: its `counts` of blocks, and what is in one."""
+    sides = zip(array.shape, counts, strict=True)
+    return array.reshape([side for total, count in sides for side in (count, total // count)])
 
 
 def save_arrays(arrays: Mapping[str, Array], file: Path) -> None:
