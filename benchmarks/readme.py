@@ -93,6 +93,8 @@ def figures() -> str:
 def ablations() -> str:
     """Return the table of models that lack something, and how sure the difference is."""
     file = ROOT / "benchmarks/results/ablations.json"
+    if not file.exists():
+        return "Not measured yet."
     content = json.loads(file.read_text("utf-8"))
     lines = _table(content["results"], ABLATION_COLUMNS)
     lines[0] += " the released model is better in |"

@@ -16,13 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from genre_utils import __version__, machine
 from genre_utils.ocr import WORDS_FILE
-from genre_utils.support import (
-    check_writable,
-    expand_user,
-    make_writable,
-    only_writer,
-    printable,
-)
+from genre_utils.support import check_writable, expand_user, only_writer, printable
 
 if TYPE_CHECKING:  # seconds that `predict` need not wait
     import pandas as pd
@@ -44,6 +38,8 @@ UNKNOWN = {
     False: "this model's card lists no training pictures: a training poster is known by its id "
     "only, and under another id it is scored.",
 }
+
+WRITABLE = "give {option} a file in a folder that you may write to."
 
 EXAMPLES = {
     "predict": """
@@ -194,25 +190,27 @@ def _predict(options: argparse.Namespace) -> int:
         return _predict_on_ray(options)
     if options.parquet:
         raise ValueError("--parquet goes with --ray: without it, give --csv or --json.")
-    own = _check_tables(options)
-    posters = _posters(options)
+    tables = {"--csv": options.csv, "--json": options.json}
+    tables = {option: file for option, file in tables.items() if file and file != "-"}
+    _check_tables(options, tables)
+    _check_posters(options)
+    own = catalogue.own_files(tables.values())
     predictor = Predictor.load(_model(options), not options.no_text)
-    with _log_file(options) as file:
+    with _log_file([*tables.values()]) as file:
         count = None
         if options.list != "-":
             count = sum(1 for _ in catalogue.list_inputs(_posters(options), own))
         inputs = [os.path.abspath(path) for path in (*options.paths, options.list) if path]
         log = catalogue.ResumableLog(file, predictor, inputs)
         try:
-            for found in log.fill(predictor, posters, count, own):
+            for found in log.fill(predictor, _posters(options), count, own):
                 if found.error:
                     named = f"{printable(found.poster)}: {printable(found.error)}"
                     print(f"not predicted: {named}", file=sys.stderr)
         except KeyboardInterrupt:
             _write_tables(options, log, predictor.genres)
             done = sum(1 for _ in log.read())
-            kept = any(name and name != "-" for name in (options.csv, options.json))
-            again = "; the same command goes on behind them" if kept else ""
+            again = "; the same command goes on behind them" if tables else ""
             raise KeyboardInterrupt(f"stopped; {done} posters are predicted{again}.") from None
         return _write_tables(options, log, predictor.genres)
 
@@ -236,16 +234,12 @@ def _write_tables(options: argparse.Namespace, log: Any, genres: Sequence[str]) 
 
 
 @contextmanager
-def _log_file(options: argparse.Namespace) -> Iterator[Path]:
-    """Return the log's place: beside the first file to write, kept until that is written."""
+def _log_file(files: Sequence[str]) -> Iterator[Path]:
+    """Yield the log's place: beside the first file to write, kept until that is written."""
     from genre_utils.apps import catalogue
 
-    files = [file for file in (options.csv, options.json) if file and file != "-"]
-    if not files:
-        with tempfile.TemporaryDirectory() as folder:
-            yield catalogue.partial_file(Path(folder) / "predictions")
-        return
-    with ExitStack() as locks:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as locks:
+        files = files or [f"{folder}/predictions"]
         log = catalogue.partial_file(files[0])
         for file in (*files, log):
             locks.enter_context(only_writer(file))
@@ -253,45 +247,56 @@ def _log_file(options: argparse.Namespace) -> Iterator[Path]:
         log.unlink()
 
 
-def _check_tables(options: argparse.Namespace) -> set[str]:
-    """Refuse, before the long work, tables that would cost something; returns `own_files`."""
+def _check_tables(options: argparse.Namespace, tables: Mapping[str, str]) -> None:
+    """Refuse, before the long work, tables by their option that would cost something."""
     from genre_utils.apps import catalogue
 
-    tables = {"--csv": options.csv, "--json": options.json}
     if options.csv and options.csv == options.json:
         raise ValueError(f"--csv and --json are both {options.csv}: give each a name of its own.")
-    tables = {option: file for option, file in tables.items() if file and file != "-"}
     inputs = dict.fromkeys(options.paths, "which is read")
     if options.list and options.list != "-":
         inputs[options.list] = "the list that is read"
     for option, file in tables.items():
         _check_output(option, file, inputs)
-    if len(tables) == 2:
-        first, second = (catalogue.own_files([file]) for file in tables.values())
-        if first & second:
-            raise ValueError(
-                f"--csv {options.csv} and --json {options.json} would be written over each other: "
-                "give other names."
-            )
-    return catalogue.own_files(tables.values())
+    own = [catalogue.own_files([file]) for file in tables.values()]
+    if len(own) == 2 and own[0] & own[1]:
+        raise ValueError(
+            f"--csv {options.csv} and --json {options.json} would be written over each other: "
+            "give other names."
+        )
+
+
+def _check_posters(options: argparse.Namespace) -> None:
+    """Refuse a command without posters, and a list that is no file of paths."""
+    from genre_utils.images import is_picture
+    from genre_utils.support import is_address
+
+    name = options.list
+    if not (options.paths or name):
+        raise ValueError("predict needs a PATH, or --list with a file of paths.")
+    if name in (None, "-"):
+        return
+    why = ""
+    if os.path.isdir(name):
+        why = ", a folder: give it without --list, or a file with a path a line."
+    elif os.path.isfile(name) and is_picture(name):
+        why = ", a picture: give it without --list, or a file with a path a line."
+    elif not os.path.exists(name) and is_address(name):
+        why = ", an internet address: download the list, and the pictures, first."
+    elif not os.path.exists(name):
+        why = ": there is no such file."
+    if why:
+        raise ValueError(f"--list is {name}{why}")
 
 
 def _posters(options: argparse.Namespace) -> Iterator[str]:
     """Yield the paths of the command line, and those in a list without holding it in memory."""
-    if not (options.paths or options.list):
-        raise ValueError("predict needs a PATH, or --list with a file of paths.")
-    if options.list and options.list != "-" and (why := _why_no_list(options.list)):
-        raise ValueError(f"--list is {options.list}{why}")
-
-    def paths() -> Iterator[str]:
-        for path in options.paths:
-            yield from _matching(path)
-        if options.list:
-            source = 0 if options.list == "-" else options.list
-            with open(source, encoding="utf-8-sig", errors="surrogateescape") as lines:
-                yield from (line.rstrip("\r\n") for line in lines if line.strip())
-
-    return paths()
+    for path in options.paths:
+        yield from _matching(path)
+    if options.list:
+        source = 0 if options.list == "-" else options.list
+        with open(source, encoding="utf-8-sig", errors="surrogateescape") as lines:
+            yield from (line.rstrip("\r\n") for line in lines if line.strip())
 
 
 def _matching(path: str) -> list[str]:
@@ -299,22 +304,6 @@ def _matching(path: str) -> list[str]:
     if os.path.lexists(path) or not glob.has_magic(path):
         return [path]
     return sorted(glob.glob(path, recursive=True)) or [path]
-
-
-def _why_no_list(name: str) -> str:
-    """Say what a file of paths is instead; empty where it may be one."""
-    from genre_utils.images import is_picture
-    from genre_utils.support import is_address
-
-    if os.path.isdir(name):
-        return ", a folder: give it without --list, or a file with a path a line."
-    if not os.path.exists(name):
-        if is_address(name):
-            return ", an internet address: download the list, and the pictures, first."
-        return ": there is no such file."
-    if os.path.isfile(name) and is_picture(name):
-        return ", a picture: give it without --list, or a file with a path a line."
-    return ""
 
 
 def _predict_on_ray(options: argparse.Namespace) -> int:
@@ -332,15 +321,13 @@ def _predict_on_ray(options: argparse.Namespace) -> int:
             )
     if Path(options.parquet).is_dir() and any(Path(options.parquet).iterdir()):
         raise ValueError(f"{options.parquet} holds files already: give a new folder to --parquet.")
-    predicted, bad = on_ray.predict(
-        _posters(options),
-        options.parquet,
-        _model(options),
-        not options.no_text,
-        options.ray_address,
+    _check_posters(options)
+    how = options.parquet, _model(options), not options.no_text, options.ray_address
+    predicted, bad = on_ray.predict(_posters(options), *how)
+    print(
+        f"{predicted} posters predicted, {bad} not (column error); the table is in "
+        f"{options.parquet}"
     )
-    print(f"{predicted} posters predicted, {bad} not (column error); the table is in", end=" ")
-    print(options.parquet)
     return PREDICTED if predicted else NOTHING_PREDICTED
 
 
@@ -412,16 +399,16 @@ def _score(options: argparse.Namespace) -> int:
     predictor = Predictor.load(_model(options), not options.no_text, cache)
     posters = _chosen(data, options.ids)
     chosen = len(posters)
-    known = {*predictor.model.was_trained_on(posters["id"], posters["path"])}
-    films = {*predictor.model.was_trained_on(data.imdb_ids.values())}
-    known |= {*posters["id"][posters["path"].map(data.imdb_ids).isin(films)]}
-    known = [poster for poster in posters["id"] if poster in known]
-    posters = posters[~posters["id"].isin(known)]
+    was_trained_on = predictor.model.was_trained_on
+    known = posters["id"].isin(was_trained_on(posters["id"], posters["path"]))
+    films = was_trained_on(data.imdb_ids.values())
+    known |= posters["path"].map(data.imdb_ids).isin(films)
+    trained_on, posters = posters["id"][known].tolist(), posters[~known]
     scores = predictor.predict_all(posters["path"].tolist())
     readable = scores["error"].isna().to_numpy()
     genres = [genre for genre in predictor.genres if genre in data.genres]
     left_out = {
-        "trained_on": known,
+        "trained_on": trained_on,
         "unreadable": posters["id"][~readable].tolist(),
         "genres_not_shared": sorted(set(predictor.genres) ^ set(data.genres)),
     }
@@ -474,13 +461,7 @@ def _read(options: argparse.Namespace) -> int:
     from genre_utils import dataset, ocr, sources
 
     file = Path(options.words or WORDS_FILE)
-    try:
-        make_writable(file.parent)
-    except OSError as error:
-        raise ValueError(
-            f"The words cannot be kept in {file} ({error.strerror or error}): give --words a file "
-            "in a folder that you may write to."
-        ) from None
+    check_writable(file.parent, f"--words {file}", WRITABLE.format(option="--words"))
     if options.ray or options.ray_address:
         _check_ray()
     source = sources.find_data(options.data)
@@ -555,13 +536,8 @@ def _writable_model(options: argparse.Namespace) -> Path:
     """Return the folder of a model into which the command writes; a missing one is named later."""
     folder = _model(options)
     if folder.is_dir():
-        try:
-            check_writable(folder)
-        except OSError as error:
-            raise ValueError(
-                f"{folder} cannot be written ({error.strerror or error}): copy it to where you may "
-                "write, and name the copy by --model."
-            ) from None
+        advice = "copy it to where you may write, and name the copy by --model."
+        check_writable(folder, str(folder), advice)
     return folder
 
 
@@ -573,18 +549,14 @@ def _check_output(option: str, file: str, inputs: Mapping[str, str]) -> None:
     """
     from genre_utils.images import is_picture
 
-    folder = Path(file).absolute().parent
+    folder, advice = Path(file).absolute().parent, WRITABLE.format(option=option)
     if Path(file).is_dir():
         raise ValueError(f"{option} {file} cannot be written: it is a folder. Name a file.")
-    try:
-        if not folder.is_dir():
-            raise NotADirectoryError(f"there is no folder {folder}")
-        check_writable(folder)
-    except OSError as error:
+    if not folder.is_dir():
         raise ValueError(
-            f"{option} {file} cannot be written ({error.strerror or error}): give {option} a file "
-            "in a folder that you may write to."
-        ) from None
+            f"{option} {file} cannot be written (there is no folder {folder}): {advice}"
+        )
+    check_writable(folder, f"{option} {file}", advice)
     what = {os.path.realpath(path): what for path, what in inputs.items()}.get(
         os.path.realpath(file)
     ) or (is_picture(file) and "which is a picture")

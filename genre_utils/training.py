@@ -15,10 +15,6 @@ from genre_utils.evaluation import macro_average_precision
 from genre_utils.support import progress, replacing
 
 
-class RunError(ValueError):
-    """A training that cannot go on, or an output folder that cannot be used as asked."""
-
-
 def shown_size(size: tuple[int, int], augmented: bool, epochs: int) -> tuple[int, int]:
     """Return (height, width) of whole posters for networks trained at `size`.
 
@@ -37,7 +33,7 @@ def frozen_features(
     """Return the features that a backbone computes of posters, float32 `(n, features)` by split.
 
     They are computed once and kept beside the pixels, in a file named after the `name` of the
-    backbone and a hash of the posters' paths. `paths` are those of each split. Raises `RunError`
+    backbone and a hash of the posters' paths. `paths` are those of each split. Raises `ValueError`
     where features are not finite.
     """
     features = {}
@@ -52,7 +48,7 @@ def frozen_features(
                 np.save(temporary, table.astype(np.float32))
         features[split] = np.load(file)
         if broken := np.flatnonzero(~np.isfinite(features[split]).all(axis=1)).tolist():
-            raise RunError(
+            raise ValueError(
                 f"The frozen network gives no numbers for {len(broken)} {split} posters, such as "
                 f"{os.path.basename(paths[split][broken[0]])}: delete the folder cache in "
                 "OUTPUT_DIR, which may be damaged, or take another MODEL."

@@ -3,6 +3,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tempfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -167,11 +168,10 @@ def test_a_list_that_is_none_gets_the_sentence_that_fits(tmp_path, capsys):
 
 
 def test_a_folder_that_cannot_be_written_names_the_option_that_helps(posters, capsys, monkeypatch):
-    def read_only(folder):
-        raise OSError(30, "Read-only file system", str(folder))
+    def read_only(dir):
+        raise OSError(30, "Read-only file system", str(dir))
 
-    monkeypatch.setattr(command_line, "check_writable", read_only)
-    monkeypatch.setattr(command_line, "make_writable", read_only)
+    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
     for option in ("--csv", "--json"):
         said = refusal(capsys, "predict", posters, option, "genres")
         assert "Read-only" in said and f"give {option} a file in a folder" in said

@@ -243,8 +243,7 @@ def test_code_that_got_past_our_own_checks_is_not_run_by_keras(stranger, tmp_pat
     evil = keras.layers.Lambda(eval(f"lambda x: open({str(mark)!r}, 'w') and x"))
     part = keras.saving.serialize_keras_object(evil)
     change_config(stranger, lambda content: content["network"]["config"]["layers"].append(part))
-    for module in ("folder", "keras_config"):
-        monkeypatch.setattr(f"genre_utils.networks.{module}.check_config", lambda _: None)
+    monkeypatch.setattr("genre_utils.networks.keras_config.check_config", lambda _: None)
     refuse(stranger, "cannot be built by Keras")
     assert not mark.exists()
 
@@ -272,7 +271,7 @@ def test_configs_that_describe_no_network_are_refused(stranger, content):
 
 
 def test_a_config_without_end_is_refused_before_it_is_read(stranger, monkeypatch):
-    monkeypatch.setattr("genre_utils.networks.folder.MAX_CONFIG", 1000)
+    monkeypatch.setattr("genre_utils.networks.keras_config.MAX_CONFIG", 1000)
     refuse(stranger, "larger than any config")
 
 

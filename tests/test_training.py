@@ -23,7 +23,7 @@ def test_features_that_are_no_numbers_stop_with_a_sentence(posters):
     cache, paths, _ = posters
     broken = keras.Sequential([keras.Input((80, 80, 3)), keras.layers.GlobalAveragePooling2D()])
     broken.add(keras.layers.Rescaling(np.inf))
-    with pytest.raises(training.RunError, match=r"no numbers for 24 train posters, such as 0\.png"):
+    with pytest.raises(ValueError, match=r"no numbers for 24 train posters, such as 0\.png"):
         training.frozen_features(broken, "broken", cache, {"train": paths}, splits=["train"])
 
 

@@ -50,7 +50,7 @@ try:
     for fitted, data, options in runs.epochs(run, model, batches_of, epochs, (validation, labels)):
         print(f"going on after {options['initial_epoch']} epochs", flush=True)
         fitted.fit(data, **options)
-except runs.HostError as error:
+except ValueError as error:
     print(f"ended: {error}", flush=True)
     # Not sys.exit: JAX would wait for the host that has gone.
     os._exit(3)

@@ -5,14 +5,7 @@ from genre_utils.support.lazy import lazy_names
 __getattr__ = lazy_names(
     __name__,
     {
-        "model_card": ("write_model_card",),
-        "report": (
-            "comparison",
-            "evaluate_systems",
-            "headline",
-            "in_words",
-            "paired_in_words",
-            "worth_of_words",
-        ),
+        "model_card": "write_model_card",
+        "report": "comparison evaluate_systems headline in_words paired_in_words worth_of_words",
     },
 )

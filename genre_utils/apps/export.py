@@ -7,7 +7,6 @@ gives to ONNX Runtime, with the weights inside. LiteRT files are written by Kera
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -16,28 +15,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from genre_utils.networks import (
-    FORMAT,
-    ModelError,
-    NoGraphError,
-    check_card,
-    check_file,
-    load_network,
-    read_card,
-    read_json,
-    save_folder_network,
-    to_onnx,
-)
-from genre_utils.saved_model import (
-    KNOWN_FILES,
-    PICTURE_FILES,
-    PICTURES,
-    TEXT_FILES,
-    Card,
-    SavedModel,
-    load_model,
-    save_model,
-)
+from genre_utils import networks, saved_model
+from genre_utils.networks import FORMAT, ModelError
+from genre_utils.saved_model import PICTURE_FILES, TEXT_FILES, SavedModel, load_model
 from genre_utils.support import naming_full_disks, replacing, sha256_of, write_json
 
 SUFFIXES = {"onnx": ".onnx", "litert": ".tflite"}
@@ -52,25 +32,6 @@ def export_model(folder: Path, kind: str = "onnx", int8: bool = False) -> list[P
     LiteRT files have them in half precision, with `int8` those of dense layers and embeddings in 8
     bits. Raises `ModelError`.
     """
-    check_tools(kind)
-    model = load_model(folder)
-    networks = {PICTURE_FILES[0]: model.network}
-    if model.words:
-        networks[TEXT_FILES[0]] = model.words.network
-    files = []
-    for name, network in networks.items():
-        file = (folder / name).with_suffix(SUFFIXES[kind])
-        with replacing(file) as temporary:
-            if kind == "onnx":
-                temporary.write_bytes(_onnx(folder / name))
-            else:
-                _write_litert(network, temporary, int8)
-        files.append(file)
-    return files
-
-
-def check_tools(kind: str) -> None:
-    """Raise `ModelError` for an unknown kind, or one that this backend cannot write."""
     if kind not in SUFFIXES:
         raise ModelError(f"The format {kind!r} is unknown: give one of {', '.join(SUFFIXES)}.")
     if kind == "litert" and keras.backend.backend() != "tensorflow":
@@ -78,62 +39,62 @@ def check_tools(kind: str) -> None:
             f"Keras runs on {keras.backend.backend()} here, and LiteRT is written from "
             "TensorFlow: set KERAS_BACKEND=tensorflow. A model trained on any backend will do."
         )
+    model = load_model(folder)
+    parts = {PICTURE_FILES[0]: model.network}
+    if model.words:
+        parts[TEXT_FILES[0]] = model.words.network
+    files = []
+    for name, network in parts.items():
+        file = (folder / name).with_suffix(SUFFIXES[kind])
+        with replacing(file) as temporary:
+            if kind == "onnx":
+                temporary.write_bytes(networks.to_onnx(folder / name))
+            else:
+                _write_litert(network, temporary, int8)
+        files.append(file)
+    return files
 
 
 def to_int8(folder: Path, calibration: np.ndarray | None = None) -> None:
     """Round the networks of a saved model to 8 bits, in place; see `save_model`."""
     model = load_model(folder)
-    save_model(
-        folder,
-        model.network,
-        model.words,
-        model.sums,
-        model.genres,
-        model.thresholds,
-        [],
-        model.card["training"],
-        int8=True,
-        calibration=calibration,
-    )
-    card = read_card(folder)
-    kept = ("metrics", "training_ids", "training_ids_sha256", PICTURES)
+    parts = model.network, model.words, model.sums, model.genres, model.thresholds
+    how, eight_bits = model.card["training"], {"int8": True, "calibration": calibration}
+    saved_model.save_model(folder, *parts, [], how, **eight_bits)
+    card = networks.read_card(folder)
+    kept = ("metrics", "training_ids", "training_ids_sha256", saved_model.PICTURES)
     write_json(folder / "model.json", card | {key: model.card[key] for key in kept})
 
 
-def convert_model(folder: Path, target: Path | None = None) -> None:
-    """Write a folder of format 2 as one of format 3, in its place or to `target`.
+def convert_model(folder: Path) -> None:
+    """Write a folder of format 2 as one of format 3, in its place.
 
     Its `.keras` files pass `check_network` before Keras opens them. The metrics stay: half
     precision is what the weights had. Raises `ModelError`.
     """
-    card = read_json(folder / "model.json")
+    card = networks.read_json(folder / "model.json")
     if not isinstance(card, dict) or card.get("format") != FORMAT - 1:
         raise ModelError(f"{folder} holds no model of format {FORMAT - 1}: nothing to convert.")
-    old = {"picture": "model.keras", "text": "words.keras"}
     files = card.get("sha256")
     if not isinstance(files, dict):
         raise ModelError(f"{folder / 'model.json'} names no files; train the model again.")
-    has_text = old["text"] in files
-    for name in (old["picture"], *((old["text"], *TEXT_FILES[2:]) if has_text else ())):
-        check_file(folder, name, files)
-    keys = [field.name for field in fields(Card)]
-    card = {PICTURES: [], **card, "format": FORMAT}
+    parts, kept, written = {"picture": "model.keras"}, (), PICTURE_FILES
+    if "words.keras" in files:
+        parts["text"], kept, written = "words.keras", TEXT_FILES[2:], saved_model.KNOWN_FILES
+    for name in (*parts.values(), *kept):
+        networks.check_file(folder, name, files)
+    keys = [field.name for field in fields(saved_model.Card)]
+    card = {saved_model.PICTURES: [], **card, "format": FORMAT}
     card = {key: card.get(key) for key in keys}
-    check_card(card, keys, folder)
-    target = target or folder
-    target.mkdir(parents=True, exist_ok=True)
-    with naming_full_disks(target):
-        for part in old if has_text else ("picture",):
-            save_folder_network(load_network(folder / old[part]), target / f"{part}.json")
-        if target != folder:
-            for name in TEXT_FILES[2:] if has_text else ():
-                shutil.copyfile(folder / name, target / name)
-        written = KNOWN_FILES if has_text else PICTURE_FILES
-        card["sha256"] = {name: sha256_of(target / name) for name in written}
-        write_json(target / "model.json", card)
-    if target == folder:
-        for name in (*old.values(), "model.onnx", "words.onnx"):
-            (folder / name).unlink(missing_ok=True)
+    networks.check_card(card, keys, folder)
+    with naming_full_disks(folder):
+        for part, name in parts.items():
+            network = networks.load_network(folder / name)
+            networks.save_folder_network(network, folder / f"{part}.json")
+        card["sha256"] = {name: sha256_of(folder / name) for name in written}
+        write_json(folder / "model.json", card)
+    for name in (*parts.values(), "model.onnx", "words.onnx"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def compare(
@@ -212,15 +173,6 @@ class LitertNetwork:
         self.interpreter.set_tensor(self.input["index"], inputs.astype(self.input["dtype"]))
         self.interpreter.invoke()
         return self.interpreter.get_tensor(self.output["index"])
-
-
-def _onnx(file: Path) -> bytes:
-    try:
-        return to_onnx(file)
-    except NoGraphError as error:
-        raise ModelError(
-            f"{file} cannot be written as ONNX: {error}. `predict` computes it by Keras."
-        ) from None
 
 
 def _write_litert(network: keras.Model, file: Path, int8: bool) -> None:

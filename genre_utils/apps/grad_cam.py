@@ -15,8 +15,10 @@ import numpy as np
 from keras import layers, ops
 from PIL import Image
 
+from genre_utils.models import has_backbone
+
 # What turns a feature map, which knows places, into plain features, which do not.
-POOLING = (layers.GlobalAveragePooling2D, layers.Flatten)
+POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.Flatten)
 
 
 class GradCam:
@@ -61,16 +63,16 @@ class _Half(NamedTuple):
 
 
 def _parts(network: keras.Model) -> list[keras.Model]:
-    """Return the networks that an averaged one consists of; else the network itself."""
-    inner = [layer for layer in network.layers if isinstance(layer, keras.Model)]
-    if not inner or "backbone" in {layer.name for layer in inner}:
-        return [network]
-    return [part for layer in inner for part in _parts(layer)]
+    """Return the networks that one of `models.average_models` consists of; else itself."""
+    return [layer for layer in network.layers if layer.name in ("first", "second")] or [network]
 
 
 def _halve(network: keras.Model) -> _Half:
     if isinstance(network, keras.Sequential):  # the small published network
         return _halve_chain(network)
+    if not has_backbone(network):  # one of one's own
+        maps = _last_maps(network)
+        return _Half(keras.Model(network.input, maps), keras.Model(maps, network.output))
     backbone = network.get_layer("backbone")
     maps = _last_maps(backbone)
     pooled = keras.Model(maps, backbone.output)

@@ -222,6 +222,7 @@ def build_page(predictor: Predictor, folder: Path) -> gr.Blocks:
     """Lay out the page; everything that it writes and serves is below `folder`."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # Gradio's own is shared by all its pages
     predict = ExplainedPredictor(predictor)
+    drawn = draw_sample(folder / "examples", posters=6, seed=1) / "Images"
 
     def show(results: list[PosterResult], top: int):
         if not results:
@@ -261,18 +262,13 @@ def build_page(predictor: Predictor, folder: Path) -> gr.Blocks:
                 file_count="multiple",  # of any type: Gradio refuses all for one of another
             )
             with gr.Column():
-                top = gr.Slider(
-                    1,
-                    len(predict.genres),
-                    value=3,
-                    step=1,
-                    label="How many genres to show a poster",
-                )
+                how_many = "How many genres to show a poster"
+                top = gr.Slider(1, len(predict.genres), value=3, step=1, label=how_many)
                 examples = gr.Dataset(
                     label="Or try a drawn example",
                     elem_id="examples",
                     components=[gr.Image(label="drawn poster", render=False)],
-                    samples=[[str(path)] for path in _draw_examples(folder)],
+                    samples=[[str(path)] for path in sorted(drawn.iterdir())],
                 )
         told = gr.HTML(label="Progress", elem_id="progress")
         shown = gr.HTML(label="Genres", elem_id="genres")
@@ -331,11 +327,6 @@ def launch(
         print("Ctrl-C closes it.", flush=True)
         page.block_thread()
     return page
-
-
-def _draw_examples(folder: Path) -> list[Path]:
-    folder = draw_sample(folder / "examples", posters=6, seed=1)
-    return sorted((folder / "Images").iterdir())
 
 
 def _data_address(rgb: np.ndarray) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,20 @@ class ModelError(ValueError):
     """A model that is missing, incomplete, damaged, or not one of ours."""
 
 
+@contextmanager
+def naming(file: Path, damage: str, advice: str = "Copy the model again.") -> Iterator[None]:
+    """Turn what is wrong with a file into a `ModelError` that names it and says what to do.
+
+    A `ModelError` says itself what is wrong; other exceptions are of the kind `damage`.
+    """
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{file} is not loaded: {error}.") from None
+    except Exception as error:  # JSON, zip, HDF5, each layer and each backend have their own
+        raise ModelError(f"{file} {damage} ({str(error)[:200]}). {advice}") from None
+
+
 @dataclass(frozen=True)
 class Array:
     """An array of float32 or float16; or of int8 steps, whose `scale` blocks of them share.
@@ -37,12 +52,9 @@ class Array:
         """Return the numbers, float32."""
         if self.scale is None:
             return self.values.astype(np.float32)
-        blocks, sides = [], []
-        for side, count in zip(self.values.shape, self.scale.shape, strict=True):
-            blocks += [count, side // count]
-            sides += [count, 1]
-        wide = self.values.reshape(blocks) * self.scale.astype(np.float32).reshape(sides)
-        return wide.reshape(self.values.shape)
+        counts = self.scale.shape
+        scale = _in_blocks(self.scale.astype(np.float32), counts)
+        return (_in_blocks(self.values, counts) * scale).reshape(self.values.shape)
 
     @classmethod
     def half(cls, values: np.ndarray) -> Array:
@@ -54,32 +66,19 @@ class Array:
     @classmethod
     def int8(cls, values: np.ndarray, blocks: tuple[int, ...]) -> Array:
         """Round to 255 steps of a scale that a block of numbers shares; `blocks` is its shape."""
-        sides, counts = [], []
-        for side, block in zip(values.shape, blocks, strict=True):
-            sides += [side // block, block]
-            counts.append(side // block)
-        table = values.reshape(sides)
-        inner = tuple(range(1, 2 * values.ndim, 2))
+        counts = [side // block for side, block in zip(values.shape, blocks, strict=True)]
+        table = _in_blocks(values, counts)
+        inner = tuple(range(1, table.ndim, 2))
         scale = (np.abs(table).max(axis=inner, keepdims=True) / 127).astype(np.float16)
         scale[scale == 0] = 1
         steps = np.clip(np.round(table / scale.astype(np.float32)), -127, 127).astype(np.int8)
         return cls(steps.reshape(values.shape), scale.reshape(counts))
 
 
-class Arrays(Mapping[str, Array]):
-    """The arrays of a file by name; `offsets` says where each begins, and how long it is."""
-
-    def __init__(self, arrays: dict[str, Array], offsets: dict[str, tuple[int, int]]):
-        self._arrays, self.offsets = arrays, offsets
-
-    def __getitem__(self, name: str) -> Array:
-        return self._arrays[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
+def _in_blocks(array: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+    """Split each axis in two: its `counts` of blocks, and what is in one."""
+    sides = zip(array.shape, counts, strict=True)
+    return array.reshape([side for total, count in sides for side in (count, total // count)])
 
 
 def save_arrays(arrays: Mapping[str, Array], file: Path) -> None:
@@ -95,15 +94,15 @@ def save_arrays(arrays: Mapping[str, Array], file: Path) -> None:
     file.write_bytes(content)
 
 
-def load_arrays(file: Path) -> Arrays:
+def load_arrays(file: Path) -> dict[str, Array]:
     """Open a safetensors file; its arrays are read from the disk where they are used.
 
     Raises `ModelError` unless it is whole, of a size and types that networks of ours have, and
     holds finite numbers only.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
+    with naming(file, "is no whole safetensors file"):
         if file.stat().st_size > MAX_WEIGHTS:
             raise ModelError("it is larger than any file of this project")
         with safe_open(file, "numpy"):  # checks that arrays fill the file without gap or overlap
@@ -112,25 +111,18 @@ def load_arrays(file: Path) -> Arrays:
             length = int.from_bytes(content.read(8), "little")
             header = json.loads(content.read(length))
         header.pop("__metadata__", None)
-        found, offsets = {}, {}
+        found = {}
         for name, entry in header.items():
             if entry["dtype"] not in DTYPES:
                 raise ModelError(f"{name} has the type {entry['dtype']}, not F16, F32 or I8")
-            begin, end = entry["data_offsets"]
-            offsets[name] = 8 + length + begin, end - begin
             shape, dtype = tuple(entry["shape"]), DTYPES[entry["dtype"]]
-            if not end - begin:
+            if 0 in shape:
                 raise ModelError(f"{name} is empty")
-            found[name] = np.memmap(file, dtype, "r", offsets[name][0], shape)
+            place = 8 + length + entry["data_offsets"][0]
+            found[name] = np.memmap(file, dtype, "r", place, shape)
             if dtype.kind == "f" and not np.isfinite(found[name]).all():
                 raise ModelError(f"{name} holds what is no number")
-        return Arrays(_join_scales(found), offsets)
-    except ModelError as error:
-        raise ModelError(f"{file} is not loaded: {error}.") from None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelError(
-            f"{file} is no whole safetensors file ({str(error)[:200]}). Copy the model again."
-        ) from None
+        return _join_scales(found)
 
 
 def _join_scales(found: dict[str, np.ndarray]) -> dict[str, Array]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from genre_utils.genres import RESERVED
-from genre_utils.networks.arrays import MAX_WEIGHTS, ModelError
+from genre_utils.networks.arrays import MAX_WEIGHTS, ModelError, naming
 from genre_utils.support import sha256_of
 
 FORMAT = 3
@@ -49,12 +49,8 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 def read_json(file: Path) -> Any:
     """Return the content of a JSON file; raises `ModelError` when it cannot be read."""
-    try:
+    with naming(file, "cannot be read", "Train or copy the model again."):
         return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(
-            f"{file} cannot be read ({error}); train or copy the model again."
-        ) from None
 
 
 def check_card(card: Mapping[str, Any], keys: Sequence[str], folder: Path) -> None:
@@ -62,31 +58,32 @@ def check_card(card: Mapping[str, Any], keys: Sequence[str], folder: Path) -> No
 
     This is what can be said of it before a network is built.
     """
-    try:
+    file = folder / "model.json"
+    with naming(file, "cannot be understood", "Copy the whole folder again, or train it again."):
         genres, thresholds = card["genres"], np.asarray(card["thresholds"], float)
         sides = [side for side in card["image_size"] if 1 <= side <= MAX_SIDE]
-        sound = set(card) >= set(keys)
-        sound = sound and len(set(genres)) == len(genres) == len(thresholds) and len(sides) == 2
-        sound = sound and all(isinstance(genre, str) and genre for genre in genres)
-        sound = sound and "picture" in card["sums"]
-        sound = sound and ((thresholds >= 0) & (thresholds <= 1)).all()
-        for fitted in card["sums"].values():
-            table = np.asarray([fitted["bias"], *fitted["weights"].values()], float)
-            sound = sound and table.shape[1:] == (len(genres),) and np.isfinite(table).all()
-        sound = sound and all(isinstance(poster, str) for poster in card["training_ids"])
-        sound = sound and all(isinstance(picture, str) for picture in card["training_pictures"])
-        sound = sound and not set(genres) & set(RESERVED)
-        figures = card["metrics"]
-        sound = sound and isinstance(card["training"], dict) and isinstance(figures, dict)
-        sound = sound and all(isinstance(measured, dict) for measured in figures.values())
-    except Exception as error:
-        raise ModelError(
-            f"{folder / 'model.json'} cannot be understood ({str(error)[:200]}): copy the whole "
-            "folder again, or train the model again."
-        ) from None
+        sums = [
+            np.asarray([fitted["bias"], *fitted["weights"].values()], float)
+            for fitted in card["sums"].values()
+        ]
+        named = [*genres, *card["training_ids"], *card["training_pictures"]]
+        mappings = card["training"], card["metrics"], *card["metrics"].values()
+        sound = (
+            set(card) >= set(keys)
+            and len(set(genres)) == len(genres) == len(thresholds)
+            and len(sides) == 2
+            and all(genres)
+            and not set(genres) & set(RESERVED)
+            and all(isinstance(name, str) for name in named)
+            and "picture" in card["sums"]
+            and ((thresholds >= 0) & (thresholds <= 1)).all()
+            and all(table.shape[1:] == (len(genres),) for table in sums)
+            and all(np.isfinite(table).all() for table in sums)
+            and all(isinstance(mapping, dict) for mapping in mappings)
+        )
     if not sound:
         raise ModelError(
-            f"{folder / 'model.json'} contradicts itself: its genres, thresholds, sums or sizes do "
+            f"{file} contradicts itself: its genres, thresholds, sums or sizes do "
             "not fit each other. Copy the whole folder again."
         )
 

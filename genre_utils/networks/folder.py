@@ -5,22 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from genre_utils.networks import int8 as eight_bits
-from genre_utils.networks import onnx
-from genre_utils.networks.arrays import Array, ModelError, load_arrays, save_arrays
-from genre_utils.networks.keras_config import (
-    MAX_CONFIG,
-    check_config,
-    from_config,
-    to_arrays,
-    to_config,
-)
-from genre_utils.networks.onnx_graph import NoGraphError, build_graph
+from genre_utils.networks import keras_config, onnx
+from genre_utils.networks.arrays import Array, ModelError, load_arrays, naming, save_arrays
+from genre_utils.networks.onnx_graph import Graph
 
 if TYPE_CHECKING:  # seconds that a command without Keras need not wait
     import keras
@@ -30,9 +24,15 @@ def save_folder_network(
     network: keras.Model, file: Path, int8: bool = False, calibration: np.ndarray | None = None
 ) -> None:
     """Write `file`, a `NAME.json`, and the weights beside it; see `save_model`."""
-    config, arrays, ranges = to_config(network), to_arrays(network), {}
+    config, arrays, ranges = keras_config.to_config(network), keras_config.to_arrays(network), {}
     if int8:
-        rounded, ranges = eight_bits.to_int8(config, arrays, calibration)
+        try:
+            rounded, ranges = eight_bits.to_int8(config, arrays, calibration)
+        except NotImplementedError as error:
+            raise ModelError(
+                f"The network is not rounded to 8 bits: {error}. Without --data its dense layers "
+                "and tables are."
+            ) from None
     else:
         rounded = {name: Array.half(values) for name, values in arrays.items()}
     save_arrays(rounded, file.with_suffix(".safetensors"))
@@ -63,44 +63,39 @@ def load_folder_network(file: Path, runtime: bool = False) -> keras.Model | onnx
     weights = file.with_suffix(".safetensors")
     arrays = load_arrays(weights)
     if runtime and onnx.available():
-        try:
+        update = "Update onnxruntime, or copy the model again."
+        # A layer that only Keras knows is left to Keras.
+        with (
+            naming(file, "cannot be computed by ONNX Runtime", update),
+            suppress(NotImplementedError),
+        ):
             return onnx.RuntimeNetwork(config, arrays, weights, ranges)
-        except NoGraphError:
-            pass  # a layer that only Keras knows
-        except Exception as error:  # ONNX Runtime has a dozen kinds of its own
-            raise ModelError(
-                f"{file} cannot be computed by ONNX Runtime ({str(error)[:200]}). Update "
-                "onnxruntime, or copy the model again."
-            ) from None
-    try:
-        return from_config(config, arrays)
-    except ModelError as error:
-        raise ModelError(f"{file} is not loaded: {error}.") from None
+    with naming(file, "cannot be computed by Keras"):
+        return keras_config.from_config(config, arrays)
 
 
 def read_config(file: Path) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """Return a network's config and its feature maps' ranges; raises `ModelError`."""
-    try:
-        if file.stat().st_size > MAX_CONFIG:
+    with naming(file, "is no config of a network"):
+        if file.stat().st_size > keras_config.MAX_CONFIG:
             raise ModelError("it is larger than any config of this project")
         content = json.loads(file.read_text("utf-8"))
         config, ranges = content["network"], content["ranges"]
-        check_config(config)
+        keras_config.check_config(config)
         if not isinstance(config, Mapping) or "class_name" not in config:
             raise ModelError("it describes no network")
         for low, high in ranges.values():
             if not (math.isfinite(low) and math.isfinite(high) and low <= high):
                 raise ModelError("the range of a feature map has no two ends")
-    except ModelError as error:
-        raise ModelError(f"{file} is not loaded: {error}.") from None
-    except Exception as error:  # what JSON and plain lists say of damage
-        raise ModelError(
-            f"{file} is no config of a network ({str(error)[:200]}). Copy the model again."
-        ) from None
-    return config, ranges
+        return config, ranges
 
 
 def to_onnx(file: Path) -> bytes:
-    """Return a network as an ONNX model with its weights inside; raises `NoGraphError`."""
+    """Return a network as an ONNX model with its weights inside; raises `ModelError`."""
     config, ranges = read_config(file)
-    return build_graph(config, load_arrays(file.with_suffix(".safetensors")), "", ranges)
+    try:
+        return Graph(load_arrays(file.with_suffix(".safetensors")), ranges).write(config)
+    except NotImplementedError as error:
+        raise ModelError(
+            f"{file} cannot be written as ONNX: {error}. `predict` computes it by Keras."
+        ) from None

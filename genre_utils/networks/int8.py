@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from genre_utils.networks.arrays import BLOCK, FEWEST_WEIGHTS, Array, Arrays
+from genre_utils.networks.arrays import BLOCK, FEWEST_WEIGHTS, Array
 from genre_utils.networks.onnx import open_session
 from genre_utils.networks.onnx_graph import Graph, layers_of
 
@@ -20,15 +20,15 @@ def to_int8(
     Tables of dense layers and embeddings have a scale for 16 neighbours. With `pixels`, some 60
     posters `(n, height, width, 3)`, convolutions are rounded too, with a scale a channel, and so
     are the maps between them, each between its least and greatest value on these posters (static
-    quantisation: Jacob et al., CVPR 2018). Raises `NoGraphError` where the network has
-    layers whose graph is not known.
+    quantisation: Jacob et al., CVPR 2018). Raises `NotImplementedError` for a
+    layer whose graph is not known.
     """
     depthwise = {
         path for path, layer in layers_of(config) if layer["class_name"] == "DepthwiseConv2D"
     }
     ranges, means, graph = {}, {}, None
     if pixels is not None:
-        graph = Graph(Arrays({name: Array(one) for name, one in arrays.items()}, {}), "", {})
+        graph = Graph({name: Array(one) for name, one in arrays.items()})
         ranges, means = _measure(graph.write(config, observe=True), pixels)
     rounded, shifts = {}, {}
     for name, values in arrays.items():

@@ -6,8 +6,9 @@ none that holds code or reads files; nothing else in it is followed.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ MODULES = {
     *("keras.src.models.functional", "keras.src.models.sequential"),
 }
 OPERATIONS = "keras.src.ops."
+BESIDE = ("keras.src.applications.convnext", "LayerScale")  # a layer that stands beside its network
 # Layers with code or a file in them, and what Keras writes for values that are none of JSON's.
 REFUSED = {
     *("Lambda", "function", "__lambda__", "__typespec__", "__numpy__", "__bytes__", "__tensor__"),
@@ -37,16 +39,10 @@ PLAIN = {"__tuple__", "__keras_tensor__"}
 
 # Left out of a network's config: the losses and optimizers of its parts, and what Keras writes
 # since 3.14, at its default in all networks of ours; Colab and Kaggle have 3.13, which refuses it.
-LEFT_OUT = (
-    "compile_config",
-    "renorm",
-    "renorm_clipping",
-    "renorm_momentum",
-    "input_axes",
-    "output_axes",
-    "use_gate",
-    "sliding_window",
-)
+LEFT_OUT = {
+    *("compile_config", "renorm", "renorm_clipping", "renorm_momentum"),
+    *("input_axes", "output_axes", "use_gate", "sliding_window"),
+}
 
 
 def to_config(network: keras.Model) -> dict[str, Any]:
@@ -108,34 +104,34 @@ def named_weights(network: keras.Model, path: str = "") -> dict[str, keras.Varia
         for weight in layer.weights:
             parts = 1 if counts[weight.name] == 1 else 2
             name = "/".join(weight.path.split("/")[-parts:])
+            # Keras numbers weights without a name, in each network built otherwise.
+            name = re.sub(r"\bvariable_\d+$", "variable", name)
             if f"{path}{layer.name}/{name}" in named:
                 raise ModelError(f"two weights are called {path}{layer.name}/{name}")
             named[f"{path}{layer.name}/{name}"] = weight
     return named
 
 
-def check_config(config: Any) -> None:
-    """Raise `ModelError` unless a config consists of Keras' own layers without code or files."""
-    for part in walk_config(config):
-        if isinstance(part, dict) and "class_name" in part:
-            _check_part(part)
-        if isinstance(part, str) and ("/" in part or "\\" in part):
-            raise ModelError(f"{part[:80]!r} in its config may be a file: no layer needs one")
+def check_config(config: Any, more: Collection[str] = ()) -> None:
+    """Raise `ModelError` unless a config consists of Keras' own layers without code or files.
 
-
-def walk_config(config: Any) -> Iterator[Any]:
-    """Yield a config and everything in it, from the outside in."""
-    yield config
+    `more` are modules of Keras whose classes may stand in it, too.
+    """
+    if isinstance(config, dict) and "class_name" in config:
+        _check_part(config, MODULES.union(more))
+    if isinstance(config, str) and ("/" in config or "\\" in config):
+        raise ModelError(f"{config[:80]!r} in its config may be a file: no layer needs one")
     if isinstance(config, (list, dict)):
         for part in config.values() if isinstance(config, dict) else config:
-            yield from walk_config(part)
+            check_config(part, more)
 
 
-def _check_part(config: dict[str, Any]) -> None:
+def _check_part(config: dict[str, Any], modules: Collection[str]) -> None:
     kind, module = config["class_name"], config.get("module") or "keras"
     # A registered name is looked up among the classes of whoever imports this package.
     registered = config.get("registered_name") or kind
-    known = isinstance(module, str) and (module in MODULES or module.startswith(OPERATIONS))
+    known = isinstance(module, str) and (module in modules or module.startswith(OPERATIONS))
+    known = known or (module, kind) == BESIDE
     if kind in PLAIN:
         known = config.keys() <= {"class_name", "config", "items"}
     if not known or kind in REFUSED or registered != kind:

@@ -2,8 +2,8 @@
 
 Such a file is a zip archive of a network's description (JSON) and its weights (HDF5). Keras'
 `safe_mode` refuses code in the description. But layers that read files, links in HDF5 that lead
-to other files, and sizes that fill the memory have got past it before; so here nothing passes that
-our own networks do not consist of.
+to other files, and sizes that fill the memory have got past it before; so nothing passes here but
+a config like that of a model folder, and plain arrays.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import json
 import math
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from genre_utils import machine
-from genre_utils.networks.arrays import MAX_WEIGHTS, ModelError
-from genre_utils.networks.keras_config import MAX_CONFIG, walk_config
+from genre_utils.networks.arrays import MAX_WEIGHTS, ModelError, naming
+from genre_utils.networks.keras_config import MAX_CONFIG, check_config
 
 if TYPE_CHECKING:  # seconds that a command without Keras need not wait
     import h5py
@@ -26,23 +26,12 @@ if TYPE_CHECKING:  # seconds that a command without Keras need not wait
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 MEMBERS = {"metadata.json", CONFIG, WEIGHTS}
 
-# What the networks of `models.MODELS` and the sentence encoder are made of, and a checkpoint's
-# optimizers and loss. Whoever gives them a new kind of layer adds it here.
-KNOWN = {
-    *("Functional", "Sequential", "InputLayer", "__keras_tensor__", "DTypePolicy"),
-    *("Activation", "Add", "Average", "AveragePooling2D", "BatchNormalization", "Concatenate"),
-    *("Conv2D", "Dense", "DepthwiseConv2D", "Dropout", "Embedding", "Flatten"),
-    *("GlobalAveragePooling2D", "LayerNormalization", "LayerScale", "MaxPooling2D"),
-    *("MultiHeadAttention", "Multiply", "Normalization", "ReLU", "Rescaling", "Reshape"),
-    *("UnitNormalization", "ZeroPadding2D"),
-    *("Cast", "Cumsum", "ExpandDims", "Maximum", "NotEqual", "Subtract", "Sum", "TrueDivide"),
-    *("GlorotUniform", "Ones", "RandomUniform", "VarianceScaling", "Zeros"),
-    *("Adam", "AdamW", "BinaryCrossentropy", "CosineDecay"),
-}
+# Where Keras keeps what a training leaves in such a file beside the network; it is not built.
+TRAINING = {"keras.losses", "keras.optimizers", "keras.optimizers.schedules"}
 
 
-def load_network(file: Path, compile: bool = False) -> keras.Model:
-    """Load a `.keras` file after `check_network`; `compile` brings its optimizer along.
+def load_network(file: Path) -> keras.Model:
+    """Load a `.keras` file after `check_network`, without its optimizer.
 
     Raises `ModelError` for a file of something else, and where this version of Keras cannot read
     it. Nothing in the file is executed.
@@ -51,32 +40,21 @@ def load_network(file: Path, compile: bool = False) -> keras.Model:
     machine.import_keras()
     import keras
 
-    try:
-        return keras.saving.load_model(file, compile=compile, safe_mode=True)
-    except Exception as error:  # each layer and each backend has its own
-        raise ModelError(
-            f"{file} cannot be loaded by Keras {keras.__version__} ({str(error)[:200]}). Update "
-            "Keras, or train the model again."
-        ) from None
+    damage = f"cannot be loaded by Keras {keras.__version__}"
+    with naming(file, damage, "Update Keras, or train the model again."):
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
 
 
 def check_network(file: Path) -> None:
-    """Raise `ModelError` unless a file holds a network of known layers and plain weights."""
+    """Raise `ModelError` unless a file holds a network of Keras' own layers and plain weights."""
     import h5py
 
-    try:
-        with zipfile.ZipFile(file) as archive:
-            _check_members(archive)
-            _check_config(json.loads(archive.read(CONFIG)))
-            with h5py.File(io.BytesIO(archive.read(WEIGHTS))) as weights:
-                _check_weights(weights)
-    except ModelError as error:
-        raise ModelError(f"{file} is not loaded: {error}.") from None
-    except Exception as error:  # what zip, JSON and HDF5 say of damage
-        raise ModelError(
-            f"{file} is no whole .keras file ({str(error)[:200]}). Copy the model again; a .h5 "
-            "file, a pickle or a SavedModel has to be trained again."
-        ) from None
+    again = "Copy the model again; a .h5 file, a pickle or a SavedModel has to be trained again."
+    with naming(file, "is no whole .keras file", again), zipfile.ZipFile(file) as archive:
+        _check_members(archive)
+        check_config(json.loads(archive.read(CONFIG)), TRAINING)
+        with h5py.File(io.BytesIO(archive.read(WEIGHTS))) as weights:
+            _check_weights(weights)
 
 
 def _check_members(archive: zipfile.ZipFile) -> None:
@@ -88,17 +66,6 @@ def _check_members(archive: zipfile.ZipFile) -> None:
         raise ModelError("it holds two files of one name")
     if sizes[CONFIG] > MAX_CONFIG or sizes[WEIGHTS] > MAX_WEIGHTS:
         raise ModelError("it would unpack to more than any network of this project has")
-
-
-def _check_config(config: Any) -> None:
-    for part in walk_config(config):
-        if not isinstance(part, dict) or "class_name" not in part:
-            continue
-        kind, module = part["class_name"], part.get("module") or "keras"
-        # A registered name is looked up among the classes of whoever imports this package.
-        registered = part.get("registered_name") or kind
-        if kind not in KNOWN or module.split(".")[0] != "keras" or registered != kind:
-            raise ModelError(f"{module}.{registered} is no part of this project's networks")
 
 
 def _check_weights(weights: h5py.File) -> None:

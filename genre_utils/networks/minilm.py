@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from genre_utils.networks.arrays import ModelError
@@ -119,31 +120,31 @@ def set_weights(encoder: keras.Model, file: Path) -> None:
     from safetensors.numpy import load_file
 
     arrays = load_file(file)
+
+    def pair(name: str) -> list[np.ndarray]:
+        """Return a layer's two arrays as Keras has them: inputs of a kernel come first."""
+        return [arrays[f"{name}.weight"].T, arrays[f"{name}.bias"]]
+
+    def give(layer: str, weights: list[np.ndarray]) -> None:
+        encoder.get_layer(layer).set_weights(weights)
+
     kind = arrays["embeddings.token_type_embeddings.weight"][0]
-    encoder.get_layer("word").set_weights([arrays["embeddings.word_embeddings.weight"]])
+    give("word", [arrays["embeddings.word_embeddings.weight"]])
     # All tokens of one text are of the first kind: its vector can be part of every place's.
-    encoder.get_layer("place").set_weights([arrays["embeddings.position_embeddings.weight"] + kind])
-    _set_norm(encoder, "embedding_norm", arrays, "embeddings.LayerNorm")
+    give("place", [arrays["embeddings.position_embeddings.weight"] + kind])
+    give("embedding_norm", pair("embeddings.LayerNorm"))
     for i in range(LAYERS):
         name = f"encoder.layer.{i}"
         attention = []
         for part in ("query", "key", "value"):
-            kernel = arrays[f"{name}.attention.self.{part}.weight"].T
-            attention.append(kernel.reshape(WIDTH, HEADS, -1))
-            attention.append(arrays[f"{name}.attention.self.{part}.bias"].reshape(HEADS, -1))
-        kernel = arrays[f"{name}.attention.output.dense.weight"].T
-        attention.append(kernel.reshape(HEADS, -1, WIDTH))
-        attention.append(arrays[f"{name}.attention.output.dense.bias"])
-        encoder.get_layer(f"layer{i}_attention").set_weights(attention)
-        _set_norm(encoder, f"layer{i}_attention_norm", arrays, f"{name}.attention.output.LayerNorm")
-        for ours, theirs in (("widen", "intermediate.dense"), ("narrow", "output.dense")):
-            kernel, bias = arrays[f"{name}.{theirs}.weight"].T, arrays[f"{name}.{theirs}.bias"]
-            encoder.get_layer(f"layer{i}_{ours}").set_weights([kernel, bias])
-        _set_norm(encoder, f"layer{i}_norm", arrays, f"{name}.output.LayerNorm")
-
-
-def _set_norm(encoder: keras.Model, layer: str, arrays: dict, name: str) -> None:
-    encoder.get_layer(layer).set_weights([arrays[f"{name}.weight"], arrays[f"{name}.bias"]])
+            kernel, bias = pair(f"{name}.attention.self.{part}")
+            attention += [kernel.reshape(WIDTH, HEADS, -1), bias.reshape(HEADS, -1)]
+        kernel, bias = pair(f"{name}.attention.output.dense")
+        give(f"layer{i}_attention", [*attention, kernel.reshape(HEADS, -1, WIDTH), bias])
+        give(f"layer{i}_attention_norm", pair(f"{name}.attention.output.LayerNorm"))
+        give(f"layer{i}_widen", pair(f"{name}.intermediate.dense"))
+        give(f"layer{i}_narrow", pair(f"{name}.output.dense"))
+        give(f"layer{i}_norm", pair(f"{name}.output.LayerNorm"))
 
 
 def _download() -> Path | None:

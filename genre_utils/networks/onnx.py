@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from genre_utils.networks.arrays import Arrays
-from genre_utils.networks.onnx_graph import build_graph
+from genre_utils.networks.arrays import Array
+from genre_utils.networks.onnx_graph import Graph
 
 
 def available() -> bool:
@@ -59,15 +59,16 @@ class RuntimeNetwork:
     def __init__(
         self,
         config: Mapping[str, Any],
-        arrays: Arrays,
+        arrays: Mapping[str, Array],
         file: Path,
         ranges: Mapping[str, Sequence[float]] | None = None,
     ):
-        """Compute the network of `config` with the `arrays` of `file`; see `build_graph`.
+        """Compute the network of `config` with the `arrays` of `file`; see `Graph`.
 
-        Raises `NoGraphError` for a network that is left to Keras, and what ONNX Runtime raises.
+        Raises `NotImplementedError` for a network that is left to Keras, and what ONNX Runtime
+        raises.
         """
-        graph = build_graph(config, arrays, file.name, ranges)
+        graph = Graph(arrays, ranges, file.name).write(config)
         self.session, self.each_run = open_session(graph, folder=file.parent)
         self.name = file.stem
         (given,), (answer,) = self.session.get_inputs(), self.session.get_outputs()

@@ -18,18 +18,14 @@ import numpy as np
 from genre_utils.networks.arrays import Array
 
 OPSET, IR_VERSION = 20, 9
-FLOAT, INT64 = 1, 7
 # ONNX's numbers of the types that stand in our graphs.
-TYPES = {"float32": FLOAT, "uint8": 2, "int8": 3, "int32": 6, "int64": INT64, "bool": 9}
-TYPES["float16"] = 10
+TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9, "float16": 10}
+# Of an attribute, by what it is in Python: the field of its value, and the number of its type.
+ATTRIBUTES = {float: (2, 1), int: (3, 2), str: (4, 3), list: (8, 7)}
 MODELS = ("Functional", "Sequential")
 MASKED = -1e9  # what attention adds to a place that it must not see
 PADDING = {"same": "SAME_UPPER", "valid": "VALID"}
 ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "gelu": "Gelu"}
-
-
-class NoGraphError(ValueError):
-    """A network has a layer that this module cannot write; Keras computes it."""
 
 
 @dataclass(frozen=True)
@@ -42,50 +38,42 @@ class Value:
     conv: Conv | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Conv:
     """A convolution that waits for the normalisation and ReLU after it, which it can contain."""
 
     source: str
-    kernel: np.ndarray  # (out, in / groups, height, width), int8 where `scale` is given
-    scale: np.ndarray | None  # (out,)
+    kernel: np.ndarray  # (out, in / groups, height, width), in steps of `scale`
+    scale: np.ndarray  # (out,)
     bias: np.ndarray  # (out,)
-    attributes: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any]
     top: float | None = None  # of a ReLU, infinite for a plain one
-
-
-def build_graph(
-    config: Mapping[str, Any],
-    arrays: Mapping[str, Array],
-    location: str = "",
-    ranges: Mapping[str, Sequence[float]] | None = None,
-    observe: bool = False,
-) -> bytes:
-    """Write the ONNX model of a network.
-
-    `config` and `arrays` are those of `picture.json` and `picture.safetensors`. Large tables are
-    taken from the file `location` beside the model; without one they are part of it. `ranges` are
-    the least and greatest value of feature maps by name: between them, maps are rounded to 8 bits.
-    With `observe` each map is an output as well. Raises `NoGraphError` for layers that are
-    not known here.
-    """
-    return Graph(arrays, location, ranges or {}).write(config, observe)
+    written: Value | None = field(default=None, init=False)
 
 
 def _refuse(wrong: bool, what: str) -> None:
     if wrong:
-        raise NoGraphError(f"{what} has no ONNX form here")
+        raise NotImplementedError(f"{what} has no ONNX form here")
 
 
 class Graph:
     """Nodes and tables of a graph that is being written."""
 
     def __init__(
-        self, arrays: Mapping[str, Array], location: str, ranges: Mapping[str, Sequence[float]]
+        self,
+        arrays: Mapping[str, Array],
+        ranges: Mapping[str, Sequence[float]] | None = None,
+        location: str = "",
     ):
-        self.arrays, self.location, self.ranges = arrays, location, ranges
-        self.nodes: list[bytes] = []
-        self.tables: list[bytes] = []
+        """Begin the graph of a network with the arrays of a `picture.safetensors`.
+
+        `ranges` are the least and greatest value of feature maps by name: between them, maps are
+        rounded to 8 bits. Large tables are taken from the file `location` beside the model; without
+        one they are part of it.
+        """
+        self.arrays, self.ranges, self.location = arrays, ranges or {}, location
+        self.nodes: list[dict] = []
+        self.tables: list[dict] = []
         self.maps: dict[str, None] = {}  # feature maps that may be rounded, in their order
         self.steps: dict[str, float] = {}  # the width of a rounding step, by tensor
         self.names: set[str] = set()
@@ -93,38 +81,37 @@ class Graph:
         # By a convolution's path: the map that it takes, and the normalisation that follows it.
         self.sources: dict[str, str] = {}
         self.norms: dict[str, str] = {}
-        self.written: dict[int, tuple[Conv, Value]] = {}
 
     def write(self, config: Mapping[str, Any], observe: bool = False) -> bytes:
-        """Return the model; see `build_graph`."""
+        """Return the ONNX model of a `picture.json`; with `observe` each map is an output as well.
+
+        Raises `NotImplementedError` for a layer that is not known here: Keras computes it.
+        """
         try:
             return self._write(config, observe)
-        except NoGraphError:
+        except NotImplementedError:
             raise
         except Exception as error:  # what plain dictionaries and NumPy say of a strange config
-            raise NoGraphError(f"its config cannot be written as ONNX ({error!r})") from None
+            raise NotImplementedError(f"its config has no ONNX form here ({error!r})") from None
 
     def _write(self, config: Mapping[str, Any], observe: bool) -> bytes:
-        given = _input_of(config)
-        shape = given["config"]["batch_shape"]
-        dtype = given["config"]["dtype"]
-        source = Value(self.name("input"), len(shape), dtype)
-        first = source
+        layers = (layer for _, layer in layers_of(config))
+        given = next(one["config"] for one in layers if one["class_name"] == "InputLayer")
+        shape, dtype = given["batch_shape"], given["dtype"]
+        source = first = Value(self.name("input"), len(shape), dtype)
         if len(shape) == 4:
             first = self.add("Transpose", source, perm=[0, 3, 1, 2])
         answer = self.settle(self.model(config, [first], ""))
         if set(self.arrays) != self.used:
-            raise NoGraphError("an array belongs to no layer")
+            raise NotImplementedError("an array belongs to no layer")
+        self.node("Identity", [answer.name], "logits")
         sides = ["n", *(side or f"side{i}" for i, side in enumerate(shape[1:]))]
         outputs = [_value_info("logits", "float32", ["n", "outputs"])]
-        self.nodes.append(_node("Identity", [answer.name], ["logits"], {}))
         if observe:
             outputs += [_value_info(name, "float32", ["n", "c", "h", "w"]) for name in self.maps]
-        graph = b"".join(_field(1, node) for node in self.nodes) + _field(2, "network")
-        graph += b"".join(_field(5, table) for table in self.tables)
-        graph += _field(11, _value_info(source.name, dtype, sides))
-        graph += b"".join(_field(12, output) for output in outputs)
-        return _field(1, IR_VERSION) + _field(7, graph) + _field(8, _field(2, OPSET))
+        graph = {1: self.nodes, 2: "network", 5: self.tables}
+        graph |= {11: _value_info(source.name, dtype, sides), 12: outputs}
+        return _message({1: IR_VERSION, 7: graph, 8: {2: OPSET}})
 
     # Nodes and tables
 
@@ -140,43 +127,45 @@ class Graph:
         settled = [self.settle(x) if isinstance(x, Value) else x for x in inputs]
         names = [x.name if isinstance(x, Value) else x for x in settled]
         output = self.name(name or kind.lower())
-        self.nodes.append(_node(kind, names, [output], attributes))
+        self.node(kind, names, output, **attributes)
         first = next((x for x in settled if isinstance(x, Value)), Value("", 2))
         return replace(first, name=output)
 
-    def cast(self, x: Value, dtype: str) -> Value:
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        written = []
+        for name, value in attributes.items():
+            number, of_type = ATTRIBUTES[type(value)]
+            written.append({1: name, number: value, 20: of_type})
+        self.nodes.append({1: inputs, 2: output, 4: kind, 5: written})
+
+    def cast(self, x: Value | str, dtype: str) -> Value:
         return replace(self.add("Cast", x, to=TYPES[dtype]), dtype=dtype)
 
     def constant(self, values: Any, dtype: str = "float32") -> str:
         array = np.asarray(values, dtype)
-        name = self.name("constant")
-        raw = _field(9, np.ascontiguousarray(array).tobytes())
-        self.tables.append(_tensor(name, array.shape, dtype) + raw)
-        return name
+        return self._tensor("constant", array, array.shape, "")
 
     def table(self, name: str, shape: Sequence[int]) -> str:
         """Return a large table in float32 and a shape; ONNX Runtime widens it once, on loading."""
         array = self.array(name)
         if array.scale is None:
-            wide = self._stored(name, array.values, shape)
-            return self.add("Cast", wide, to=FLOAT).name if array.values.dtype == "f2" else wide
+            wide = self._tensor(name, array.values, shape, self.location)
+            return self.cast(wide, "float32").name if array.values.dtype == "f2" else wide
         blocks = array.scale.size
-        steps = self._stored(name, array.values, (blocks, array.values.size // blocks))
-        scale = self._stored(f"{name}.scale", array.scale, (blocks, 1))
-        steps, scale = self.add("Cast", steps, to=FLOAT), self.add("Cast", scale, to=FLOAT)
-        shape = self.constant(shape, "int64")
-        return self.add("Reshape", self.add("Mul", steps, scale), shape).name
+        sides = blocks, array.values.size // blocks
+        steps = self._tensor(name, array.values, sides, self.location)
+        scale = self._tensor(f"{name}.scale", array.scale, (blocks, 1), self.location)
+        wide = self.add("Mul", self.cast(steps, "float32"), self.cast(scale, "float32"))
+        return self.add("Reshape", wide, self.constant(shape, "int64")).name
 
-    def _stored(self, name: str, array: np.ndarray, shape: Sequence[int]) -> str:
-        tensor = _tensor(self.name(name), shape, str(array.dtype))
-        if not self.location:
-            tensor += _field(9, np.ascontiguousarray(array).tobytes())
+    def _tensor(self, name: str, array: np.ndarray, shape: Sequence[int], location: str) -> str:
+        name = self.name(name)
+        tensor = {1: list(shape), 2: TYPES[str(array.dtype)], 8: name}
+        if location:
+            where = {"location": location, "offset": array.offset, "length": array.nbytes}
+            tensor |= {13: [{1: key, 2: str(value)} for key, value in where.items()], 14: 1}
         else:
-            offset, length = self.arrays.offsets[name]
-            where = {"location": self.location, "offset": offset, "length": length}
-            for key, value in where.items():
-                tensor += _field(13, _field(1, key) + _field(2, str(value)))
-            tensor += _field(14, 1)
+            tensor[9] = array.tobytes()
         self.tables.append(tensor)
         return name
 
@@ -200,36 +189,34 @@ class Graph:
         conv = value.conv
         if conv is None:
             return value
-        if id(conv) in self.written:
-            return self.written[id(conv)][1]
-        kernel, bias = self._kernel(conv)
-        name = self.name(value.name)
-        high = self.ranges.get(name, (0, math.inf))[1]
-        # Between the ends of its 8 bits a map that is rounded is cut off anyway.
-        cut = conv.top is not None and not (name in self.ranges and high <= conv.top)
-        out = self.name(f"{name}/conv") if cut else name
-        self.nodes.append(_node("Conv", [conv.source, kernel, bias], [out], conv.attributes))
-        if cut:
-            ends = [self.constant(0.0), self.constant(min(conv.top, 3e38))]
-            self.nodes.append(_node("Clip", [out, *ends], [name], {}))
-        answer = self.rounded(Value(name, 4))
-        self.written[id(conv)] = conv, answer  # kept with it, so that no other has its id
-        return answer
+        if conv.written is None:
+            kernel, bias = self._kernel(conv)
+            name = self.name(value.name)
+            high = self.ranges.get(name, (0, math.inf))[1]
+            # Between the ends of its 8 bits a map that is rounded is cut off anyway.
+            cut = conv.top is not None and not (name in self.ranges and high <= conv.top)
+            out = self.name(f"{name}/conv") if cut else name
+            self.node("Conv", [conv.source, kernel, bias], out, **conv.attributes)
+            if cut:
+                ends = self.constant(0.0), self.constant(min(conv.top, 3e38))
+                self.node("Clip", [out, *ends], name)
+            conv.written = self.rounded(Value(name, 4))
+        return conv.written
 
     def _kernel(self, conv: Conv) -> tuple[str, str]:
         step = self.steps.get(conv.source)
-        if conv.scale is None or step is None:
-            scale = 1 if conv.scale is None else conv.scale[:, None, None, None]
-            return self.constant(conv.kernel * scale), self.constant(conv.bias)
-        scale = self.constant(conv.scale)
-        zero = self.constant(np.zeros(len(conv.scale)), "int8")
-        kernel = self.constant(conv.kernel, "int8")
-        kernel = self.add("DequantizeLinear", kernel, scale, zero, axis=0).name
+        if conv.kernel.dtype != np.int8 or step is None:
+            wide = conv.kernel * conv.scale[:, None, None, None]
+            return self.constant(wide), self.constant(conv.bias)
         steps = np.round(conv.bias / (conv.scale * step)).clip(-(2**30), 2**30)
-        scale = self.constant(conv.scale * step)
-        zero = self.constant(np.zeros(len(conv.scale)), "int32")
-        bias = self.add("DequantizeLinear", self.constant(steps, "int32"), scale, zero, axis=0)
-        return kernel, bias.name
+        return (
+            self._steps(conv.kernel, conv.scale, "int8"),
+            self._steps(steps, conv.scale * step, "int32"),
+        )
+
+    def _steps(self, steps: np.ndarray, scale: np.ndarray, dtype: str) -> str:
+        ends = self.constant(scale), self.constant(np.zeros(len(scale)), dtype)
+        return self.add("DequantizeLinear", self.constant(steps, dtype), *ends, axis=0).name
 
     # Models and layers
 
@@ -239,20 +226,18 @@ class Graph:
         if config["class_name"] == "Sequential":
             (x,) = inputs
             for layer in inner["layers"]:
-                x = self.layer(layer, [x], {}, path)
+                x = self.layer(layer, path, x)
             return x
         _refuse(config["class_name"] != "Functional", f"the layer {config['class_name']}")
         layers = {layer["name"]: layer for layer in inner["layers"]}
-        values: dict[tuple, Value] = {}
-        for place, value in zip(_histories(inner["input_layers"]), inputs, strict=True):
-            values[place] = value
+        values = dict(zip(_histories(inner["input_layers"]), inputs, strict=True))
 
         def value_at(place: tuple) -> Value:
             if place not in values:
                 node = layers[place[0]]["inbound_nodes"][place[1]]
-                args = [value_of(arg) for arg in node["args"]]
                 kwargs = {key: value_of(arg) for key, arg in node["kwargs"].items()}
-                values[place] = self.layer(layers[place[0]], args, kwargs, path)
+                args = map(value_of, node["args"])
+                values[place] = self.layer(layers[place[0]], path, *args, **kwargs)
             return values[place]
 
         def value_of(arg: Any) -> Any:
@@ -268,28 +253,27 @@ class Graph:
         (place,) = _histories(inner["output_layers"])
         return value_at(place)
 
-    def layer(
-        self, layer: Mapping[str, Any], args: list[Any], kwargs: dict[str, Any], path: str
-    ) -> Value:
+    def layer(self, layer: Mapping[str, Any], path: str, *args: Any, **kwargs: Any) -> Value:
         kind, config = layer["class_name"], layer["config"]
         path = f"{path}{config['name']}"
         if kind in MODELS:
             (given,) = args
             return self.model(layer, given if isinstance(given, list) else [given], f"{path}/")
-        write = LAYERS.get(kind)
-        _refuse(write is None, f"the layer {kind}")
-        return write(self, config, path, *args, **kwargs)
+        _refuse(kind not in LAYERS, f"the layer {kind}")
+        return LAYERS[kind](self, config, path, *args, **kwargs)
 
-    def array(self, path: str, shape: Sequence[int] | None = None) -> Array:
-        """Return an array; raises `NoGraphError` unless it has the shape that its layer says."""
+    def array(self, path: str, *shape: int | None) -> Array:
+        """Return an array of a shape, where `None` is any side; raises `NotImplementedError`."""
         self.used.add(path)
         array = self.arrays[path]
-        if shape is not None and array.values.shape != tuple(shape):
-            raise NoGraphError(f"{path} has the shape {array.values.shape}, not {tuple(shape)}")
+        found = array.values.shape
+        sides = tuple(found[i] if side is None else side for i, side in enumerate(shape))
+        if shape and sides != found:
+            raise NotImplementedError(f"{path} has the shape {found}, not {shape}")
         return array
 
     def weights(self, path: str, *shape: int) -> np.ndarray:
-        return self.array(path, shape or None).wide()
+        return self.array(path, *shape).wide()
 
     def linear(
         self, x: Value, path: str, shape: Sequence[int], bias: Sequence[int] | None
@@ -328,34 +312,29 @@ def _rescaling(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> 
 
 
 def _conv(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
-    deep = "depth_multiplier" in config
-    stored = graph.array(f"{path}/kernel")
-    kernel, scale = stored.values, stored.scale
-    if scale is None:
-        kernel = kernel.astype(np.float32)
-    else:
-        scale = scale.astype(np.float32).reshape(-1)
     dilated = set(config["dilation_rate"]) != {1}
     _refuse(dilated or config["data_format"] != "channels_last", "a dilated convolution")
     x = graph.settle(x)
     if x.name not in graph.maps and x.name not in graph.steps:
         x = graph.rounded(x)
+    deep = "depth_multiplier" in config
     outputs = config["depth_multiplier"] if deep else config["filters"]
-    graph.array(f"{path}/kernel", (*config["kernel_size"], kernel.shape[2], outputs))
+    stored = graph.array(f"{path}/kernel", *config["kernel_size"], None, outputs)
+    height, width, inputs, _ = stored.values.shape
     if deep:
-        groups = kernel.shape[2]
-        kernel = kernel.transpose(2, 3, 0, 1).reshape(-1, 1, *kernel.shape[:2])
+        kernel = stored.values.transpose(2, 3, 0, 1).reshape(-1, 1, height, width)
     else:
-        groups, kernel = config["groups"], kernel.transpose(3, 2, 0, 1)
-    if scale is not None and len(scale) != len(kernel):
-        raise NoGraphError("its kernel has no scale a channel")
-    bias = np.zeros(len(kernel), np.float32)
+        kernel = stored.values.transpose(3, 2, 0, 1)
+    scale, bias = np.ones(len(kernel), np.float32), np.zeros(len(kernel), np.float32)
+    if stored.scale is not None:
+        scale = stored.scale.astype(np.float32).reshape(-1)
+        _refuse(len(scale) != len(kernel), "a kernel without a scale a channel")
     if config["use_bias"]:
         bias = graph.weights(f"{path}/bias", len(kernel))
     attributes = {
-        "group": groups,
+        "group": inputs if deep else config["groups"],
         "strides": list(config["strides"]),
-        "kernel_shape": list(kernel.shape[2:]),
+        "kernel_shape": [height, width],
         "auto_pad": PADDING[config["padding"]],
     }
     graph.sources[path] = x.name
@@ -367,25 +346,22 @@ def _batch_norm(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) ->
     is_channels = config["axis"] in (-1, 3) or (x.rank == 2 and config["axis"] == 1)
     _refuse(not is_channels, "BatchNormalization of this axis")
     conv = x.conv
-    shape = graph.arrays[f"{path}/moving_mean"].values.shape if conv is None else conv.bias.shape
+    shape = (None,) if conv is None else conv.bias.shape
     factor = 1 / np.sqrt(graph.weights(f"{path}/moving_variance", *shape) + config["epsilon"])
     if config["scale"]:
-        factor = factor * graph.weights(f"{path}/gamma", *shape)
-    offset = -graph.weights(f"{path}/moving_mean", *shape) * factor
+        factor = factor * graph.weights(f"{path}/gamma", *factor.shape)
+    offset = -graph.weights(f"{path}/moving_mean", *factor.shape) * factor
     if config["center"]:
-        offset = offset + graph.weights(f"{path}/beta", *shape)
+        offset = offset + graph.weights(f"{path}/beta", *factor.shape)
     if conv and conv.top is None:
         graph.norms[x.name] = path
         # A negative factor turns the signs of a kernel in 8 bits: steps are never negative.
         sign = np.sign(factor).astype(conv.kernel.dtype)[:, None, None, None]
-        size = np.maximum(np.abs(factor), 1e-12)
-        kernel, scale = conv.kernel * sign, conv.scale
-        if scale is None:
-            kernel = kernel * size[:, None, None, None]
-        else:
-            scale = scale * size
+        scale = conv.scale * np.maximum(np.abs(factor), 1e-12)
         bias = conv.bias * factor + offset
-        return replace(x, name=path, conv=replace(conv, kernel=kernel, scale=scale, bias=bias))
+        return replace(
+            x, name=path, conv=replace(conv, kernel=conv.kernel * sign, scale=scale, bias=bias)
+        )
     shape = (1, -1, 1, 1) if x.rank == 4 else (-1,)
     x = graph.add("Mul", x, graph.constant(factor.reshape(shape)))
     return graph.add("Add", x, graph.constant(offset.reshape(shape)))
@@ -405,12 +381,10 @@ def _join(kind: str) -> Callable:
 
     def write(graph: Graph, config: Mapping, path: str, *args: Any, **_: Any) -> Value:
         args = args[0] if isinstance(args[0], list) else args
-        tensors = [graph.settle(arg) for arg in args if isinstance(arg, Value)]
-        first = tensors[0]
+        tensors = [arg for arg in args if isinstance(arg, Value)]
         _refuse(len({x.rank for x in tensors}) > 1, f"{kind} of tensors of several ranks")
         x, *rest = (
-            arg if isinstance(arg, Value) else replace(first, name=graph.constant(arg, first.dtype))
-            for arg in args
+            arg if isinstance(arg, Value) else graph.constant(arg, tensors[0].dtype) for arg in args
         )
         for i, other in enumerate(rest, start=1):
             x = graph.add(kind, x, other, name=path if i == len(rest) else "")
@@ -451,9 +425,8 @@ def _flatten(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Va
 
 def _dense(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
     _refuse(x.rank == 4, "Dense at each place of a picture")
-    shape = graph.arrays[f"{path}/kernel"].values.shape
-    graph.array(f"{path}/kernel", (shape[0], config["units"]))
-    x = graph.linear(x, path, shape, (config["units"],) if config["use_bias"] else None)
+    shape = graph.array(f"{path}/kernel", None, config["units"]).values.shape
+    x = graph.linear(x, path, shape, shape[1:] if config["use_bias"] else None)
     return graph.activate(x, config["activation"])
 
 
@@ -583,20 +556,25 @@ def layers_of(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, 
             yield from layers_of(layer, f"{name}/")
 
 
-def _input_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    return next(layer for _, layer in layers_of(config) if layer["class_name"] == "InputLayer")
+def _value_info(name: str, dtype: str, sides: Sequence[int | str]) -> dict[int, Any]:
+    shape = [{1 if isinstance(side, int) else 2: side} for side in sides]
+    return {1: name, 2: {1: {1: TYPES[dtype], 2: {1: shape}}}}
 
 
-# The messages of onnx.proto, of which this much is needed.
-
-
-def _field(number: int, value: int | float | str | bytes) -> bytes:
-    if isinstance(value, float):
-        return _varint(number << 3 | 5) + struct.pack("<f", value)
-    if isinstance(value, int):
-        return _varint(number << 3) + _varint(value)
-    content = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
+def _message(fields: Mapping[int, Any]) -> bytes:
+    """Write a message of onnx.proto, whose fields have numbers; a list repeats its field."""
+    content = []
+    for number, values in fields.items():
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, float):
+                content += [_varint(number << 3 | 5), struct.pack("<f", value)]
+            elif isinstance(value, int):
+                content += [_varint(number << 3), _varint(value)]
+            else:
+                part = _message(value) if isinstance(value, dict) else value
+                part = part.encode() if isinstance(part, str) else part
+                content += [_varint(number << 3 | 2), _varint(len(part)), part]
+    return b"".join(content)
 
 
 def _varint(value: int) -> bytes:
@@ -606,32 +584,3 @@ def _varint(value: int) -> bytes:
         content.append(value & 127 | 128)
         value >>= 7
     return bytes([*content, value])
-
-
-def _node(kind: str, inputs: list[str], outputs: list[str], attributes: dict[str, Any]) -> bytes:
-    message = b"".join(_field(1, name) for name in inputs)
-    message += b"".join(_field(2, name) for name in outputs) + _field(4, kind)
-    for name, value in attributes.items():
-        message += _field(5, _field(1, name) + _attribute(value))
-    return message
-
-
-def _attribute(value: Any) -> bytes:
-    if isinstance(value, list):
-        return b"".join(_field(8, int(one)) for one in value) + _field(20, 7)
-    if isinstance(value, str):
-        return _field(4, value) + _field(20, 3)
-    if isinstance(value, float):
-        return _field(2, value) + _field(20, 1)
-    return _field(3, int(value)) + _field(20, 2)
-
-
-def _tensor(name: str, shape: Sequence[int], dtype: str) -> bytes:
-    sides = b"".join(_field(1, int(side)) for side in shape)
-    return sides + _field(2, TYPES[dtype]) + _field(8, name)
-
-
-def _value_info(name: str, dtype: str, sides: Sequence[int | str]) -> bytes:
-    shape = b"".join(_field(1, _field(1 if isinstance(side, int) else 2, side)) for side in sides)
-    kind = _field(1, _field(1, TYPES[dtype]) + _field(2, shape))
-    return _field(1, name) + _field(2, kind)

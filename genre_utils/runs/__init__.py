@@ -6,17 +6,11 @@ __getattr__ = lazy_names(
     __name__,
     {
         "folder": (
-            "LOCK_FILE",
-            "Run",
-            "open_run",
-            "check_writable",
-            "check_outside",
-            "choice_of_run",
-            "settle_pictures",
+            "LOCK_FILE Run open_run check_writable check_outside choice_of_run settle_pictures"
         ),
-        "fine_tuning": ("Checkpoints", "epochs", "head_fit", "tensorboard"),
-        "parameters": ("check_numbers", "choose_epochs", "choose_word_epochs", "forecast"),
-        "start": ("check_start", "load_encoder", "start_card", "start_from"),
-        "hosts": ("HostError", "own_folder"),
+        "fine_tuning": "Checkpoints epochs head_fit tensorboard",
+        "parameters": "check_numbers choose_epochs choose_word_epochs forecast",
+        "start": "check_start load_encoder start_card start_from",
+        "hosts": "own_folder",
     },
 )

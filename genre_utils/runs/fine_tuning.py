@@ -18,14 +18,10 @@ import pandas as pd
 from genre_utils import models
 from genre_utils.batches import Batches, PosterBatches
 from genre_utils.runs import hosts
-from genre_utils.runs.folder import Run
+from genre_utils.runs.folder import HEAD_CSV, Run
 from genre_utils.runs.steps import SeededDropout, StopWhenNotFinite
 from genre_utils.support import replacing
-from genre_utils.training import (
-    Progress,
-    ValidationScore,
-    even_rows,
-)
+from genre_utils.training import Progress, ValidationScore, even_rows
 
 # Two checkpoints are kept: should the newest be damaged, the one before still is a whole epoch.
 KEPT_CHECKPOINTS = 2
@@ -52,23 +48,12 @@ def head_fit(
     callbacks = [
         ValidationScore(features["validation"], labels["validation"]),
         patience,
-        keras.callbacks.CSVLogger(run.folder / "head.csv"),
+        keras.callbacks.CSVLogger(run.folder / HEAD_CSV),
         Progress("head", "epochs", HEAD_EPOCHS),
-        KeepWhenDone(run),
+        # After what restores the best weights; the head goes on with what was saved.
+        keras.callbacks.LambdaCallback(on_train_end=lambda _: run.save(head, run.head_file)),
     ]
     return options | {"callbacks": callbacks}
-
-
-class KeepWhenDone(keras.callbacks.Callback):
-    """Saves a head when its `fit` has ended; stands after what restores its best weights."""
-
-    def __init__(self, run: Run):
-        super().__init__()
-        self.run = run
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Save the weights, and go on with what was saved."""
-        self.run.save(self.model, self.run.head_file)
 
 
 def epochs(
@@ -89,8 +74,8 @@ def epochs(
 
     Each epoch is a `fit` of its own: order, variations and dropout are drawn from the seed of
     the settings and the epoch alone, so that a killed run goes on as if nothing had happened.
-    `fit` raises `RunError` when the loss is no number any more, and `hosts.HostError` when one of
-    several hosts ends.
+    `fit` raises `ValueError` when the loss is no number any more, and when one of several hosts
+    ends.
     """
     if not count:
         return

@@ -12,19 +12,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 
-from genre_utils import plots
+from genre_utils import plots, support
 from genre_utils.networks import ModelError, load_weights, save_weights
 from genre_utils.runs import hosts
-from genre_utils.support import files, replacing, write_json
+from genre_utils.support import replacing, write_json
 from genre_utils.text import NgramModel
-from genre_utils.training import RunError
 
 # The networks of a training, each with a folder of its own below the run's: the picture's, its
 # second one and the words', and all three once more when everything is chosen.
@@ -39,7 +39,11 @@ KEPT = "kept"  # the folder of arrays that are computed once
 # The setting that names the pictures which could not be read; of names in a sentence, the first.
 UNREADABLE, FEW = "unreadable", 5
 
-_held: dict[Path, IO] = {}
+_held: dict[Path, FileLock] = {}
+
+
+def _file(name: str, what: str) -> property:
+    return property(lambda run: run.folder / name, doc=what)
 
 
 @dataclass(frozen=True)
@@ -49,40 +53,24 @@ class Run:
     folder: Path
     settings: dict[str, Any]
 
-    @property
-    def settings_file(self) -> Path:
-        """The settings of the training that this folder belongs to."""
-        return self.folder / "settings.json"
-
-    @property
-    def history_file(self) -> Path:
-        """The CSV with one row an epoch of fine-tuning."""
-        return self.folder / "history.csv"
-
-    @property
-    def best_file(self) -> Path:
-        """The network as it was after its best epoch on validation."""
-        return self.folder / "checkpoints" / "best.keras"
-
-    @property
-    def head_file(self) -> Path:
-        """The weights of the head, when its fit is done."""
-        return self.folder / "head.safetensors"
-
-    @property
-    def network_file(self) -> Path:
-        """The weights after the best epoch, when all epochs are done."""
-        return self.folder / "network.safetensors"
-
-    @property
-    def figures(self) -> Path:
-        """The folder of the figures."""
-        return self.folder / "figures"
+    settings_file = _file("settings.json", "The settings that this folder's training has.")
+    history_file = _file("history.csv", "The CSV with one row an epoch of fine-tuning.")
+    best_file = _file("checkpoints/best.keras", "The network after its best epoch on validation.")
+    head_file = _file("head.safetensors", "The weights of the head, when its fit is done.")
+    network_file = _file("network.safetensors", "Those after the best epoch, when all are done.")
+    metrics_file = _file("metrics.json", "The figures, which a finished training has.")
+    figures = _file("figures", "The folder of the figures.")
 
     @property
     def finished(self) -> bool:
         """Whether this training has run to its end."""
-        return (self.folder / "metrics.json").exists()
+        return self.metrics_file.exists()
+
+    @property
+    def begun(self) -> dict[str, Any]:
+        """The settings of the training that was begun in this folder; empty where none was."""
+        file = self.settings_file
+        return json.loads(file.read_text("utf-8")) if file.exists() else {}
 
     @property
     def state(self) -> str:
@@ -96,12 +84,9 @@ class Run:
 
         That of a head counts when its fit is done: a killed one leaves it empty, or torn.
         """
-        parts = {part.folder.name: part for part in self.all_parts[1:]}
-        return {
-            name_of: pd.read_csv(part.folder / name)
-            for name_of, part in parts.items()
-            if (part.folder / name).exists() and (name != HEAD_CSV or part.head_file.exists())
-        }
+        parts = [run for run in self.all_parts[1:] if name != HEAD_CSV or run.head_file.exists()]
+        files = {run.folder.name: run.folder / name for run in parts}
+        return {part: pd.read_csv(file) for part, file in files.items() if file.exists()}
 
     def history(self) -> pd.DataFrame:
         """Read the history of fine-tuning; its row 0 is the network before it."""
@@ -131,7 +116,7 @@ class Run:
 
     def finish(self, metrics: dict[str, Any]) -> None:
         """Write `metrics.json`, which marks the run as finished, and drop its checkpoints."""
-        write_json(self.folder / "metrics.json", metrics)
+        write_json(self.metrics_file, metrics)
         for run in self.all_parts:
             shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
             with suppress(OSError):  # a training that was has left its history
@@ -145,11 +130,11 @@ class Run:
         self.load(network, file)
 
     def load(self, network: keras.Model, file: Path) -> None:
-        """Give a network what `save` wrote of it; raises `RunError` for a file of another one."""
+        """Give a network what `save` wrote of it; raises `ValueError` for a file of another one."""
         try:
             load_weights(network, file)
         except ModelError as error:
-            raise RunError(f"{error} RESTART=True throws this training away.") from None
+            raise ValueError(f"{error} RESTART=True throws this training away.") from None
 
     def save_figure(self, figure: Figure, name: str) -> None:
         """Save a figure as `name.png` and `name.svg` in `figures`."""
@@ -162,22 +147,20 @@ class Run:
 
         They stand in the file `name` of the folder `kept`.
         """
-        file = self.folder / KEPT / f"{name}.npz"
-        if not file.exists():
-            file.parent.mkdir(exist_ok=True)
-            with replacing(file) as temporary:
-                np.savez(temporary, **compute())
-        with np.load(file) as arrays:
+        with np.load(self._kept_file(name, lambda file: np.savez(file, **compute()))) as arrays:
             return dict(arrays)
 
     def kept_ngrams(self, name: str, fit: Callable[[], NgramModel]) -> NgramModel:
         """Return the n-grams of `fit()`, which is called once in this run."""
+        return NgramModel.load(self._kept_file(name, lambda file: fit().save(file)))
+
+    def _kept_file(self, name: str, write: Callable[[Path], None]) -> Path:
         file = self.folder / KEPT / f"{name}.npz"
         if not file.exists():
             file.parent.mkdir(exist_ok=True)
             with replacing(file) as temporary:
-                fit().save(temporary)
-        return NgramModel.load(file)
+                write(temporary)
+        return file
 
     def checkpoints(self) -> list[Path]:
         """List the checkpoints, the newest first; the number is that of epochs done."""
@@ -188,7 +171,7 @@ class Run:
 
         The optimizer's state comes along; a network of which nothing was kept stays as it is. A
         checkpoint that cannot be loaded is passed over for the one before, with a line that says
-        so. Several hosts go on from the last epoch that all of them have; raises `RunError` when
+        so. Several hosts go on from the last epoch that all of them have; raises `ValueError` when
         there is none.
         """
         network.optimizer.build(network.trainable_variables)
@@ -212,7 +195,7 @@ class Run:
         if agreed < done:
             kept = [file for file in self.checkpoints() if _epochs_of(file) == agreed]
             if agreed and not kept:
-                raise RunError(
+                raise ValueError(
                     f"{self.folder} has no checkpoint of epoch {agreed}, where another host is: "
                     "give RESTART=True on all hosts."
                 )
@@ -241,7 +224,7 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
     """Open an output folder for a training with these settings.
 
     A folder in which the same training was begun is gone on with; a new one is only looked at
-    until `Run.begin`. Raises `RunError` when the folder holds a training with other settings,
+    until `Run.begin`. Raises `ValueError` when the folder holds a training with other settings,
     unless `restart`, which throws that one away, when it cannot be written, and when another
     process trains into it.
     """
@@ -252,11 +235,10 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
     for part in run.all_parts if restart else ():
         for name in ("checkpoints", KEPT):
             shutil.rmtree(part.folder / name, ignore_errors=True)
-        written = (part.head_file, part.network_file, part.history_file, part.settings_file)
-        for file in (*written, part.folder / "head.csv", part.folder / "metrics.json"):
+        written = part.head_file, part.network_file, part.history_file, part.settings_file
+        for file in (*written, part.folder / HEAD_CSV, part.metrics_file):
             file.unlink(missing_ok=True)
-    if run.settings_file.exists():
-        begun = json.loads(run.settings_file.read_text("utf-8"))
+    if begun := run.begun:
         begun.pop(UNREADABLE, None)  # is known, and compared, when the pictures are decoded
         _check_same(begun, settings, run.folder)
     _check_hosts_agree(run)
@@ -268,20 +250,18 @@ def _lock(folder: Path) -> None:
     file = (folder / LOCK_FILE).resolve()
     if file in _held:
         return
+    lock = FileLock(file, timeout=0)
     try:
-        import fcntl
-
-        opened = open(file, "a")  # noqa: SIM115 - the lock lasts as long as the file is open
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise RunError(
+        lock.acquire()
+    except Timeout:
+        raise ValueError(
             f"Another process is training into {folder}: wait for its end, stop it, or give "
             "another OUTPUT_DIR."
         ) from None
-    except (ImportError, OSError) as error:  # Windows, or a disk in a network
+    except (OSError, NotImplementedError) as error:  # such as a disk in a network
         print(f"{folder} cannot be locked ({error}): let only one training at a time write to it.")
         return
-    _held[file] = opened
+    _held[file] = lock
     atexit.register(_unlock, folder)
 
 
@@ -290,30 +270,25 @@ def _unlock(folder: Path) -> None:
     file = (folder / LOCK_FILE).resolve()
     if file in _held:
         file.unlink(missing_ok=True)
-        _held.pop(file).close()
+        _held.pop(file).release()
         with suppress(OSError):  # something stands in it
             file.parent.rmdir()
 
 
 def check_writable(folder: str | Path, name: str = "OUTPUT_DIR") -> None:
-    """Raise `RunError` unless files can be created in a folder; creates nothing that stays.
+    """Raise `OSError` unless files can be created in a folder; creates nothing that stays.
 
     `name` is the parameter that names another place.
     """
-    try:
-        files.check_writable(Path(folder))
-    except OSError as error:
-        raise RunError(
-            f"{name} {str(folder)!r} cannot be written ({error.strerror or error}); "
-            "give a folder in which you may create files."
-        ) from None
+    advice = "give a folder in which you may create files."
+    support.check_writable(Path(folder), f"{name} {str(folder)!r}", advice)
 
 
 def check_outside(folder: str | Path, posters: str | Path) -> None:
-    """Raise `RunError` for an output folder inside the posters': its figures would be posters."""
+    """Raise `ValueError` for an output folder inside the posters': its figures would be posters."""
     output, inside = Path(folder).resolve(), Path(posters).resolve()
     if inside.is_dir() and output.is_relative_to(inside):
-        raise RunError(
+        raise ValueError(
             f"OUTPUT_DIR {str(folder)!r} is inside the posters' folder {str(posters)!r}, where its "
             "figures would be taken for posters: give a folder elsewhere."
         )
@@ -325,12 +300,11 @@ def choice_of_run(
     """Keep to what a training begun in this folder decided about reading words.
 
     `"auto"` would be decided anew at each start, and reading is faster the second time. Raises
-    `RunError`, before anything is read, where that training had other `settings` than these.
+    `ValueError`, before anything is read, where that training had other `settings` than these.
     """
-    file = Path(folder) / "settings.json"
-    if restart or not file.exists():
+    begun = Run(Path(folder), {}).begun
+    if restart or not begun:
         return choice
-    begun = json.loads(file.read_text("utf-8"))
     _check_same({name: begun.get(name) for name in settings}, settings, Path(folder))
     return choice if choice != "auto" else ("yes" if begun.get("read_text") else "no")
 
@@ -342,7 +316,7 @@ def settle_pictures(
 
     `unreadable` is `{path: reason}` of those that could not be. Returns the run that knows them,
     and `{path: reason}` of all pictures that it goes without: where a finished training could not
-    read some that are mended by now, these, too, which a line says. Raises `RunError` where that
+    read some that are mended by now, these, too, which a line says. Raises `ValueError` where that
     cannot be: a training that was only begun learns from the same pictures to its end, and a
     finished one is not reported without pictures that it has read.
     """
@@ -350,20 +324,19 @@ def settle_pictures(
     now = {path: names[path] for path in unreadable}
     settled = Run(run.folder, {**run.settings, UNREADABLE: sorted(now.values())})
     _check_hosts_agree(settled)
-    begun = json.loads(run.settings_file.read_text("utf-8")) if run.settings_file.exists() else {}
+    begun = run.begun
     if UNREADABLE not in begun:  # nothing was begun, or by a version that did not note it
         return settled, dict(unreadable)
     before = set(begun[UNREADABLE])
     lost = sorted(set(now.values()) - before)
     mended = {path for path in paths if names[path] in before and path not in now}
     if lost or (mended and not run.finished):
-        raise RunError(
-            f"{run.folder} holds a training on other pictures: "
-            + "; ".join(_listed(lost, "cannot be read now and could be then"))
-            + ("; " if lost and mended else "")
-            + "; ".join(_listed((names[path] for path in mended), "can be read now"))
-            + ". Put the pictures back as they were, give another OUTPUT_DIR, or RESTART=True to "
-            "throw that training away."
+        other = _listed(lost, "cannot be read now and could be then")
+        other += _listed((names[path] for path in mended), "can be read now")
+        raise ValueError(
+            f"{run.folder} holds a training on other pictures: {'; '.join(other)}. Put the "
+            "pictures back as they were, give another OUTPUT_DIR, or RESTART=True to throw that "
+            "training away."
         )
     if run.finished and before:
         (which,) = _listed(before, "could not be read")
@@ -372,10 +345,8 @@ def settle_pictures(
             "left out of this report, too, mended or not; RESTART=True learns from them."
         )
     mending = dict.fromkeys(mended, "it could not be read when this training was made")
-    return Run(run.folder, {**run.settings, UNREADABLE: begun[UNREADABLE]}), {
-        **unreadable,
-        **mending,
-    }
+    settled = Run(run.folder, {**run.settings, UNREADABLE: begun[UNREADABLE]})
+    return settled, {**unreadable, **mending}
 
 
 def _names(paths: Sequence[str]) -> dict[str, str]:
@@ -401,23 +372,23 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) ->
         if old.get(name) != new.get(name)
     ]
     if differing:
-        raise RunError(
+        raise ValueError(
             f"{folder} holds a training with other settings: {'; '.join(differing)}. Give another "
             "OUTPUT_DIR, or RESTART=True to throw that training away."
         )
 
 
 def _check_hosts_agree(run: Run) -> None:
-    """Raise `RunError` unless all hosts are to do the same: one that is not would wait forever."""
+    """Raise `ValueError` unless all hosts do the same: one that does not would wait forever."""
     settings = hashlib.sha256(json.dumps(run.settings, sort_keys=True).encode()).hexdigest()
     if len(set(hosts.gather(int(settings[:7], 16)))) > 1:
-        raise RunError(
+        raise ValueError(
             "The hosts of this training have different parameters or posters: start the same "
             "command on each, with the same data."
         )
     finished = hosts.gather(run.finished)
     if 0 < sum(finished) < len(finished):
-        raise RunError(
+        raise ValueError(
             f"This training is finished on host {finished.index(1)}, whose OUTPUT_DIR has the "
             "model, and not on all: there is nothing left to train together. RESTART=True on all "
             "hosts begins anew."

@@ -36,10 +36,6 @@ LOST = re.compile("(?!RESOURCE_EXHAUSTED|INVALID_ARGUMENT)[A-Z_]+: ")
 WATCHER = "import sys; sys.stdin.read() or print(sys.argv[1], file=sys.stderr)"
 
 
-class HostError(RuntimeError):
-    """A training on several hosts that cannot go on; the message says what to do."""
-
-
 def own_folder(folder: str | os.PathLike) -> Path:
     """Return this host's part of an output folder: the folder itself on the first host."""
     number = process_index()
@@ -49,7 +45,7 @@ def own_folder(folder: str | os.PathLike) -> Path:
 def gather(value: int) -> list[int]:
     """Ask all hosts for a whole number and return the answers in the hosts' order.
 
-    Each host waits here for the others; raises `HostError` when one has ended.
+    Each host waits here for the others; raises `ValueError` when one has ended.
     """
     if process_count() == 1:
         return [value]
@@ -71,7 +67,7 @@ class MultiHostFit:
         self.data_parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
         # Through a file, as from a checkpoint: it holds the optimizer's state as well.
         local_model.optimizer.build(local_model.trainable_variables)
-        with tempfile.TemporaryDirectory() as folder, _spread_over(self.data_parallel):
+        with tempfile.TemporaryDirectory() as folder, self.data_parallel.scope():
             local_model.save(Path(folder) / "network.keras")
             self.model = keras.saving.load_model(Path(folder) / "network.keras")
 
@@ -93,22 +89,19 @@ class MultiHostFit:
         and score, on `local_model`.
         """
         batches.share = process_index(), process_count()
-        common = [
-            callback
-            for callback in callbacks
-            if isinstance(callback, (SeededDropout, StopWhenNotFinite))
-        ]
+        each_step = SeededDropout, StopWhenNotFinite
+        common = [callback for callback in callbacks if isinstance(callback, each_step)]
         own = [callback for callback in callbacks if callback not in common]
         own = keras.callbacks.CallbackList(own, model=self.local_model)
         own.on_train_begin()
         own.on_epoch_begin(options["initial_epoch"])
         try:
-            with _spread_over(self.data_parallel), _ends_in_a_sentence():
+            with self.data_parallel.scope(), _ends_in_a_sentence():
                 history = self.model.fit(batches, callbacks=common, **options).history
                 # JAX only promises results: a host that has gone is felt when they are fetched.
                 weights = self.model.get_weights()
                 state = [np.asarray(variable) for variable in self.model.optimizer.variables]
-        except HostError:
+        except ValueError:
             self.__exit__()  # said here, not by the watcher once more
             raise
         self.local_model.set_weights(weights)
@@ -117,16 +110,6 @@ class MultiHostFit:
         logs = {name: values[-1] for name, values in history.items()}
         own.on_epoch_end(options["initial_epoch"], logs)
         own.on_train_end()
-
-
-@contextmanager
-def _spread_over(distribution: keras.distribution.DataParallel) -> Iterator[None]:
-    before = keras.distribution.distribution()
-    keras.distribution.set_distribution(distribution)
-    try:
-        yield
-    finally:
-        keras.distribution.set_distribution(before)
 
 
 @contextmanager
@@ -140,4 +123,4 @@ def _ends_in_a_sentence() -> Iterator[None]:
     except (JaxRuntimeError, ValueError) as error:
         if not LOST.match(str(error)):
             raise
-        raise HostError(GONE) from None
+        raise ValueError(GONE) from None

@@ -34,12 +34,11 @@ def choose_epochs(epochs: int, model: str, accelerated: bool) -> int:
     backbone, which has no head to train alone, gets the 20 that the published one's authors gave
     it. Raises `ValueError` for other negative numbers and for such a network with 0.
     """
-    _check_epochs("EPOCHS", epochs)
-    if model not in models.PRETRAINED:
-        if epochs == 0:
-            raise ValueError(f"{model} has no head to train alone: give EPOCHS of 1 or more.")
-        return WHOLE_EPOCHS if epochs == -1 else epochs
-    return (ACCELERATED_EPOCHS if accelerated else 0) if epochs == -1 else epochs
+    if model in models.PRETRAINED:
+        return _or_by_hardware("EPOCHS", epochs, ACCELERATED_EPOCHS if accelerated else 0)
+    if epochs == 0:
+        raise ValueError(f"{model} has no head to train alone: give EPOCHS of 1 or more.")
+    return _or_by_hardware("EPOCHS", epochs, WHOLE_EPOCHS)
 
 
 def choose_word_epochs(epochs: int, accelerated: bool) -> int:
@@ -48,15 +47,15 @@ def choose_word_epochs(epochs: int, accelerated: bool) -> int:
     -1 follows the hardware: on a CPU its head alone, on an accelerator 4. Raises `ValueError`
     for other negative numbers.
     """
-    _check_epochs("WORD_EPOCHS", epochs)
-    return (ACCELERATED_WORD_EPOCHS if accelerated else 0) if epochs == -1 else epochs
+    return _or_by_hardware("WORD_EPOCHS", epochs, ACCELERATED_WORD_EPOCHS if accelerated else 0)
 
 
-def _check_epochs(name: str, epochs: int) -> None:
+def _or_by_hardware(name: str, epochs: int, by_hardware: int) -> int:
     if type(epochs) is not int or epochs < -1:
         raise ValueError(
             f"{name} is {epochs!r}: give a whole number of 0 or more, or -1 to follow the hardware."
         )
+    return by_hardware if epochs == -1 else epochs
 
 
 def forecast(networks: Iterable[keras.Model], fit: int, held_out: int, epochs: int) -> str:

@@ -9,11 +9,10 @@ import keras
 import numpy as np
 
 from genre_utils.batches import Batches
-from genre_utils.training import RunError
 
 
 class StopWhenNotFinite(keras.callbacks.Callback):
-    """Raises `RunError`, naming the batch's posters, when the loss is no number any more.
+    """Raises `ValueError`, naming the batch's posters, when the loss is no number any more.
 
     Training on would only spread it over all weights; the best network so far is on disk.
     """
@@ -26,7 +25,7 @@ class StopWhenNotFinite(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Look at the loss of this batch."""
         if not np.isfinite(float(logs["loss"])):
-            raise RunError(
+            raise ValueError(
                 f"The loss is {float(logs['loss'])} after a batch with the posters "
                 f"{', '.join(self.batches.posters(batch))}. The training stops; the best network "
                 f"so far is {self.best_file}. Look at these posters, or try another SEED or a "
@@ -37,8 +36,9 @@ class StopWhenNotFinite(keras.callbacks.Callback):
 class SeededDropout(keras.callbacks.Callback):
     """Makes an epoch's dropout depend on `(seed, epoch)` alone.
 
-    As a callback, because on PyTorch `fit` itself draws before its first epoch begins, but only
-    when the model is new.
+    A layer draws from a state of its own, which Keras does not put into a checkpoint; on PyTorch
+    it draws from the backend's one state instead. As a callback, because on PyTorch `fit` itself
+    draws before its first epoch begins, but only when the model is new.
     """
 
     def __init__(self, seed: int):
@@ -47,21 +47,14 @@ class SeededDropout(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Set the states that this epoch's dropout draws from."""
-        seed_dropout(self.model, self.seed, epoch)
-
-
-def seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
-    """Make what dropout draws next depend on `(seed, epoch)` alone.
-
-    A layer draws from a state of its own, which Keras does not put into a checkpoint; on PyTorch
-    it draws from the backend's one state instead.
-    """
-    if keras.backend.backend() == "torch":
-        keras.utils.set_random_seed(int(np.random.default_rng((seed, epoch)).integers(2**31)))
-    dropouts = [layer for layer in _all_layers(model) if isinstance(layer, keras.layers.Dropout)]
-    for place, layer in enumerate(dropouts):
-        draw = np.random.default_rng((seed, epoch, place)).integers(2**31, size=2)
-        layer.seed_generator.state.assign(draw.astype("uint32"))
+        seed = self.seed, epoch
+        if keras.backend.backend() == "torch":
+            keras.utils.set_random_seed(int(np.random.default_rng(seed).integers(2**31)))
+        layers = _all_layers(self.model)
+        dropouts = [layer for layer in layers if isinstance(layer, keras.layers.Dropout)]
+        for place, layer in enumerate(dropouts):
+            draw = np.random.default_rng((*seed, place)).integers(2**31, size=2)
+            layer.seed_generator.state.assign(draw.astype("uint32"))
 
 
 def _all_layers(model: keras.Model) -> Iterator[keras.Layer]:

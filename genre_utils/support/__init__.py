@@ -6,31 +6,15 @@ __getattr__ = lazy_names(
     __name__,
     {
         "files": (
-            "FULL",
-            "replacing",
-            "temporary_file",
-            "naming_full_disks",
-            "check_writable",
-            "make_writable",
-            "walk",
-            "sha256_of",
-            "write_json",
-            "write_csv",
-            "printable",
-            "harmless",
+            "FULL replacing temporary_file naming_full_disks check_writable make_writable walk "
+            "sha256_of write_json write_csv printable harmless"
         ),
-        "locks": ("lock_file", "only_writer"),
+        "locks": "lock_file only_writer",
         "limits": (
-            "PosterError",
-            "check_file",
-            "check_size",
-            "is_address",
-            "is_large",
-            "read_stream",
-            "shrink",
-            "too_many_pixels",
+            "PosterError check_file check_size is_address is_large read_stream shrink "
+            "too_many_pixels"
         ),
-        "jpeg": ("prepare_jpeg",),
-        "parameters": ("as_bool", "as_choice", "expand_user"),
+        "jpeg": "prepare_jpeg",
+        "parameters": "as_bool as_choice expand_user",
     },
 )

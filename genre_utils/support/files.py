@@ -63,22 +63,27 @@ def naming_full_disks(path: Path) -> Iterator[None]:
         ) from None
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, what: str, advice: str) -> None:
     """Raise `OSError` unless files can be created in a folder; creates nothing that stays.
 
-    Where there is no such folder yet, the nearest one above it is tried.
+    Where there is no such folder yet, the nearest one above it is tried. The sentence says that
+    `what` cannot be written, and gives the `advice`.
     """
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
-    # Permission bits promise too much (read-only mounts, quotas): only writing tells.
-    with tempfile.TemporaryFile(dir=folder) as probe:
-        probe.write(b"?")
+    try:
+        # Permission bits promise too much (read-only mounts, quotas): only writing tells.
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"?")
+    except OSError as error:
+        why = error.strerror or error
+        raise OSError(f"{what} cannot be written ({why}): {advice}") from None
 
 
 def make_writable(folder: Path) -> None:
     """Create a folder; raises `OSError` unless files can be created in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    check_writable(folder)
+    check_writable(folder, str(folder), "give another folder.")
 
 
 def walk(folder: str, suffixes: tuple[str, ...] = ()) -> Iterator[str]:
@@ -119,8 +124,8 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(text + "\n", "utf-8")
 
 
-def as_csv(table: pd.DataFrame) -> str:
-    """Write a table as CSV in which no text is a formula to a spreadsheet.
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV in UTF-8 in which no text is a formula, whole or not at all.
 
     A text or column name that begins like one, as a file's name may, gets a `'` in front (OWASP,
     "CSV injection"). Numbers stay what they are.
@@ -128,17 +133,12 @@ def as_csv(table: pd.DataFrame) -> str:
     import pandas as pd
     from pandas.api.types import is_numeric_dtype
 
-    harmless_columns = {
+    columns = {
         harmless(name): column if is_numeric_dtype(column) else column.map(harmless)
         for name, column in table.items()
     }
-    return pd.DataFrame(harmless_columns).to_csv(index=False)
-
-
-def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as `as_csv` does, in UTF-8, whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(as_csv(table), "utf-8", newline="")
+        pd.DataFrame(columns).to_csv(temporary, index=False)
 
 
 def printable(text: str) -> str:

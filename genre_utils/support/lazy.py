@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
-def lazy_names(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+def lazy_names(package: str, names: Mapping[str, str | Sequence[str]]) -> Callable[[str], Any]:
     """Return the `__getattr__` of a package (PEP 562) whose modules offer these names.
 
-    `names` is `{module: names}`; a module that offers itself is imported by Python anyway. Raises
-    `AttributeError` for any other name.
+    `names` is `{module: names}`, a list or words in one text; a module that offers itself is
+    imported by Python anyway. Raises `AttributeError` for any other name.
     """
-    modules = {name: module for module, offered in names.items() for name in offered}
+    modules = {}
+    for module, offered in names.items():
+        words = offered.split() if isinstance(offered, str) else offered
+        modules |= dict.fromkeys(words, module)
 
     def load(name: str) -> Any:
         if name not in modules:

@@ -101,3 +101,11 @@ def test_the_network_without_a_backbone_is_explained_too():
     flat = models.seed_cnn((80, 80), len(GENRES))
     pixels = np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)
     assert grad_cam.GradCam(flat).heat(pixels, [1, 0]).shape == (2, 80, 80)
+
+
+def test_a_network_of_ones_own_is_explained_too():
+    pixels = keras.Input((32, 16, 3))
+    x = keras.layers.Conv2D(8, 5, strides=4, activation="relu")(pixels / 255)
+    x = keras.layers.GlobalMaxPooling2D()(x)
+    heat = grad_cam.GradCam(keras.Model(pixels, keras.layers.Dense(2)(x))).heat(poster(), [0, 1])
+    assert heat.shape == (2, 32, 16)

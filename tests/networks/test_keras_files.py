@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from genre_utils.networks import ModelError, keras_files
+from genre_utils.networks.arrays import Array
+from genre_utils.networks.keras_config import from_config, to_arrays, to_config
 from genre_utils.networks.keras_files import CONFIG, WEIGHTS, check_network, load_network
 
 EMPTY = {"class_name": "Sequential", "module": "keras", "config": {"layers": []}}
@@ -51,18 +53,27 @@ def refuse(file: Path, sentence: str) -> None:
 
 def test_plain_networks_pass(tmp_path):
     check_network(write(tmp_path / "plain.keras"))
-    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "a.keras")
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    network.save(tmp_path / "a.keras")
     check_network(tmp_path / "a.keras")
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, 10)
+    network.compile(keras.optimizers.AdamW(rate), keras.losses.BinaryCrossentropy())
+    network.save(tmp_path / "compiled.keras")
+    load_network(tmp_path / "compiled.keras")
 
 
 @pytest.mark.parametrize("name", ["efficientnetv2-b0", "convnext_tiny", "mobilenetv3_large"])
-def test_every_family_of_networks_passes(tmp_path, name, monkeypatch):
+def test_every_family_of_networks_passes_and_comes_back(tmp_path, name, monkeypatch):
     from genre_utils import models
 
     family = getattr(keras.applications, models.APPLICATIONS[name])
     backbone = family(include_top=False, weights=None, pooling="avg", input_shape=(64, 64, 3))
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(backbone)))
     check_network(write(tmp_path / "a.keras", config))
+    arrays = to_arrays(backbone)
+    halves = {name: Array.half(values) for name, values in arrays.items()}
+    loaded = to_arrays(from_config(to_config(backbone), halves))
+    assert all(np.allclose(loaded[name], arrays[name], atol=1e-3) for name in arrays)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +93,7 @@ def test_every_family_of_networks_passes(tmp_path, name, monkeypatch):
     ],
 )
 def test_foreign_and_dangerous_layers_are_refused(tmp_path, part):
-    refuse(write(tmp_path / "a.keras", part), "no part of this project's networks")
+    refuse(write(tmp_path / "a.keras", part), "is no layer of Keras without code or files")
 
 
 @pytest.fixture
@@ -100,7 +111,7 @@ def test_code_in_a_layer_is_never_run(mark, tmp_path, monkeypatch):
     """Even where a person has told Keras to trust everything."""
     load = keras.saving.load_model
     monkeypatch.setattr(keras.saving, "load_model", lambda f, **_: load(f, safe_mode=False))
-    refuse(tmp_path / "a.keras", "Lambda is no part")
+    refuse(tmp_path / "a.keras", "Lambda is no layer")
     assert not mark.exists()
 
 
