@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import shutil
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,6 @@ from genre_utils.sources.download import (
     download_posters,
     find_download,
     has_internet,
-    publish,
 )
 from genre_utils.sources.layouts import (
     explain_folder,
@@ -144,14 +143,13 @@ def _draw_sample(cache: Path, reason: str) -> Source:
     # Imported here: only this branch needs the drawing code.
     from genre_utils.sources import sample
 
-    # The drawing code is part of the name, so that a new version is never shown old drawings.
-    version = zlib.crc32(Path(sample.__file__).read_bytes())
+    # What draws is part of the name, so that a new version is never shown old drawings.
+    drawing = sorted(Path(__file__).parent.glob("sample.*"))
+    version = zlib.crc32(b"".join(file.read_bytes() for file in drawing))
     target = cache / f"sample-{version:08x}"
     if find_layout(target) is None:
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".sample-") as temporary:
-            drawn = Path(temporary) / "drawn"
-            sample.draw_sample(drawn)
-            publish(drawn, target)
+        shutil.rmtree(target, ignore_errors=True)
+        sample.draw_sample(target)
     layout = find_layout(target)
     if layout is None:
         raise DataError(f"The sample could not be drawn into {target}; set DATA to a folder.")
