@@ -45,7 +45,8 @@ def cache_folder() -> Path:
 
     Where that cannot be written, a fresh temporary folder, which is not found again.
     """
-    # The XDG standard asks to ignore a path that is not absolute.
+    # The XDG standard asks to ignore a path that is not absolute, which not every version of
+    # platformdirs does.
     base = os.environ.get("XDG_CACHE_HOME", "")
     try:
         folder = (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "poster-genres"
@@ -125,18 +126,6 @@ def extract_posters(archive: Path, folder: Path) -> None:
         ) from None
 
 
-def publish(made: Path, target: Path) -> Path:
-    """Rename a finished folder to `target`, unless another process was first; returns `target`."""
-    if find_layout(target) is None:
-        shutil.rmtree(target, ignore_errors=True)
-        try:
-            os.replace(made, target)
-        except OSError:
-            if find_layout(target) is None:
-                raise
-    return target
-
-
 def _download_from_kaggle(folder: Path) -> Path | None:
     try:
         import kagglehub
@@ -154,12 +143,20 @@ def _download_from_github(folder: Path) -> Path:
     # One temporary folder for the archive and what comes out of it: it goes away whatever
     # happens, Ctrl-C included, and only a whole result is renamed into place.
     _remove_leftovers(folder)
+    target = folder / _DOWNLOADED
     with tempfile.TemporaryDirectory(dir=folder, prefix=_UNFINISHED) as temporary:
         archive = Path(temporary) / "posters.zip"
         unpacked = Path(temporary) / "unpacked"
         _fetch(ARCHIVE_URL, archive)
         extract_posters(archive, unpacked)
-        return publish(unpacked, folder / _DOWNLOADED)
+        if find_layout(target) is None:  # else another process was first
+            shutil.rmtree(target, ignore_errors=True)
+            try:
+                os.replace(unpacked, target)
+            except OSError:
+                if find_layout(target) is None:
+                    raise
+    return target
 
 
 def _remove_leftovers(folder: Path) -> None:
@@ -172,6 +169,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _fetch(url: str, path: Path) -> None:
+    # By hand: pooch sets no bound on what a server sends.
     with urllib.request.urlopen(url, timeout=_STALLED_AFTER) as response, path.open("wb") as out:
         expected = response.length  # None where the server does not announce a length
         received = 0

@@ -19,23 +19,13 @@ GENRE_COLUMNS += ("listedin", "maingenre", "primarygenre")
 # These may hold anything: 0/1 columns come first unless most of it is well-known genres.
 TAG_COLUMNS = ("label", "labels", "tag", "tags", "category", "categories")
 # 0/1 columns that are no genres.
-FLAGS = {
-    *("adult", "isadult", "video", "isvideo", "color", "colour", "incolor", "incolour", "split"),
-    *("train", "istrain", "test", "istest", "val", "isval", "valid", "isvalid", "validation"),
-    *("isvalidation", "public", "ispublic", "released", "isreleased", "watched", "iswatched"),
-    *("hasposter", "remake", "isremake", "franchise", "isfranchise", "sequel", "issequel"),
-    *("blackandwhite", "silent", "issilent", "ismovie", "istv", "isseries", "isoriginaltitle"),
-    *(
-        "holdout",
-        "isholdout",
-        "seen",
-        "duplicate",
-        "isduplicate",
-        "deleted",
-        "isdeleted",
-        "belongstocollection",
-    ),
+_STATES = {
+    *("adult", "video", "train", "test", "val", "valid", "validation", "public", "released"),
+    *("watched", "remake", "franchise", "sequel", "silent", "holdout", "duplicate", "deleted"),
 }
+FLAGS = _STATES | {f"is{word}" for word in _STATES}
+FLAGS |= {"color", "colour", "incolor", "incolour", "split", "seen", "hasposter", "blackandwhite"}
+FLAGS |= {"ismovie", "istv", "isseries", "isoriginaltitle", "belongstocollection"}
 _MARKS = dict.fromkeys(("1", "true", "t", "yes", "y"), True)
 _MARKS |= dict.fromkeys(("0", "false", "f", "no", "n", ""), False)
 _AFFIX = re.compile(r"^(?:genres?|labels?|is|has)[\W_]+|[\W_]+genres?$", re.IGNORECASE)
@@ -104,7 +94,7 @@ def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
         raise DataError(
             f"{table.path} has neither 0/1 columns nor a column named one of "
             f"{', '.join((*GENRE_COLUMNS[:2], *TAG_COLUMNS))}; its columns are "
-            f"{', '.join(map(repr, [*table.columns][:10]))}."
+            f"{table.header}."
         )
     used = [*flags, *missing, *(text.columns if by_text else ())]
     conflicts: set[int] = set()
@@ -155,7 +145,7 @@ def _read_marks(table: Table, name: str) -> list[bool | None] | None:
     if odd > max(1, FEW * len(cells)):
         row = next(row for row, cell in enumerate(cells) if on[cell] is None)
         raise DataError(
-            f"{table.path}, line {table.lines[row]}: the column {name!r} holds {cells[row]!r}, "
+            f"{table.place(row)}: the column {name!r} holds {cells[row]!r}, "
             f"neither 0 nor 1, as {odd} of its cells do. Write 0 or 1, or delete the column."
         )
     return [on[cell] for cell in cells]
@@ -178,7 +168,7 @@ def _check_columns(table: Table, columns: Iterable[str], genre_of: dict[str, str
         if name not in genre_of and known_genre(_mark_name(name)) and any(cells):
             row = next(row for row, cell in enumerate(cells) if cell)
             raise DataError(
-                f"{table.path}, line {table.lines[row]}: the column {name!r} holds {cells[row]!r}, "
+                f"{table.place(row)}: the column {name!r} holds {cells[row]!r}, "
                 "neither 0 nor 1 as the columns of the other genres. Write 0 or 1, or delete the "
                 "column."
             )
@@ -277,7 +267,7 @@ def _settle(table: Table, text: _Text, note: Note) -> list[Names]:
         ):
             row = next(row for row, names in enumerate(text.lists) if name in (names or ()))
             raise DataError(
-                f"{table.path}, line {table.lines[row]}: {name!r} in {where} may be one genre or "
+                f"{table.place(row)}: {name!r} in {where} may be one genre or "
                 f"several. Write {'|'.join(parts)} for several, or a name without the mark for one."
             )
         merged[name] = [known_genre(part) or common[squeeze(part)] for part in parts]

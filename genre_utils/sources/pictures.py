@@ -6,6 +6,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote
@@ -30,38 +31,41 @@ _NUMBER = re.compile(r"(?:tt)?0*(\d+)(?:\.0+)?")
 _ENDING = re.compile(r"\.(?:jpe?g|png|webp|gif|bmp|tiff?|heic|avif)$")
 
 
-def walk(folder: Path, depth: int = DEEPEST) -> Iterator[os.DirEntry[str]]:
-    """Yield the files in a folder and below it, in order, without hidden ones.
+def list_folder(folder: str | Path) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
+    """Return the files and the folders directly in a folder, from A to Z, without hidden ones.
 
-    Links to folders are not followed; links to files are yielded. What cannot be opened is passed
-    over: a search must outlive broken links and locked folders.
+    What cannot be opened is passed over: a search must outlive broken links and locked folders.
     """
-    try:
-        with os.scandir(folder) as found:
+    files, folders = [], []
+    with suppress(OSError), os.scandir(folder) as found:
+        for entry in sorted(found, key=lambda entry: entry.name):
             # Archives made on a Mac carry a shadow of every file under these names.
-            entries = [e for e in found if not e.name.startswith((".", "__MACOSX"))]
-    except OSError:
-        return
-    below = []
-    for entry in sorted(entries, key=lambda entry: entry.name):
-        try:
-            if entry.is_dir(follow_symlinks=False):
-                below.append(entry)
-            elif entry.is_file():
-                yield entry
-        except OSError:
-            continue
-    for entry in below if depth else ():
-        yield from walk(Path(entry.path), depth - 1)
+            if entry.name.startswith((".", "__MACOSX")):
+                continue
+            with suppress(OSError):
+                if entry.is_dir():
+                    folders.append(entry)
+                elif entry.is_file():
+                    files.append(entry)
+    return files, folders
 
 
-def is_picture(entry: os.DirEntry[str]) -> bool:
+def walk(folder: str | Path, depth: int = DEEPEST) -> Iterator[os.DirEntry[str]]:
+    """Yield the files in a folder and below it, in order; links to folders are not followed."""
+    files, folders = list_folder(folder)
+    yield from files
+    for below in folders if depth else ():
+        if not below.is_symlink():
+            yield from walk(below.path, depth - 1)
+
+
+def is_picture(file: os.PathLike[str]) -> bool:
     """Say whether a file is a picture by its ending, or without one by its first bytes."""
-    ending = os.path.splitext(entry.name)[1].lower()
-    return ending in SUFFIXES or (not ending and begins_as(entry.path) == "picture")
+    ending = os.path.splitext(file)[1].lower()
+    return ending in SUFFIXES or (not ending and begins_as(file) == "picture")
 
 
-def begins_as(path: str | Path) -> str:
+def begins_as(path: str | os.PathLike) -> str:
     """Return what a file begins as: "picture", "HTML page", "HEIC picture", or "" for others."""
     try:
         with open(path, "rb") as file:
@@ -240,5 +244,5 @@ def find_id_columns(table: Table, pictures: Pictures) -> list[str]:
     raise DataError(
         f"{table.path} has no column of ids or file names. Name it one of "
         f"{', '.join(ID_COLUMNS[:12])}; its columns are "
-        f"{', '.join(map(repr, [*table.columns][:10]))}."
+        f"{table.header}."
     )
