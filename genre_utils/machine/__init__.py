@@ -17,7 +17,8 @@ __getattr__ = lazy_names(
             "check_tensorboard",
             "persistent_path",
             "upload",
+            "process_index",
+            "process_count",
         ),
-        "processes": ("process_index", "process_count"),
     },
 )

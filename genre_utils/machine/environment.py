@@ -167,8 +167,8 @@ def connect() -> str:
 
     backend = keras.backend.backend()
     check_hosts(backend, os.environ)
-    connect_backend = {"jax": _connect_jax, "tensorflow": _connect_tensorflow}
-    kind, count = connect_backend.get(backend, _connect_torch)()
+    connections = {"jax": _connect_jax, "tensorflow": _connect_tensorflow, "torch": _connect_torch}
+    kind, count = connections[backend]()
     precision = choose_precision(kind)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
     devices = f"{count} devices" if count > 1 else "1 device"
@@ -194,6 +194,16 @@ def accelerated() -> bool:
     if keras.backend.backend() == "torch":  # Keras has no list of devices there
         return _torch_device() != "cpu"
     return not keras.distribution.list_devices()[0].startswith("cpu")
+
+
+def process_index() -> int:
+    """Return the number of this process, from 0; several, one a host, train together on JAX."""
+    return _jax_processes()[0]
+
+
+def process_count() -> int:
+    """Return how many processes, one a host, train together."""
+    return _jax_processes()[1]
 
 
 def choose_precision(kind: str) -> str:
@@ -290,8 +300,7 @@ def persistent_path(path: str) -> Path:
     """
     if Path(path).is_absolute() or not _importable("google.colab"):
         return Path(path)
-    refusal = _mount_drive()
-    if refusal:
+    if refusal := _mount_drive():
         print(f"Drive is not used ({refusal}): when Colab disconnects, {path} is lost.")
         return Path(path)
     return DRIVE / "poster-genres" / path
@@ -300,13 +309,14 @@ def persistent_path(path: str) -> Path:
 @functools.cache
 def _mount_drive() -> str:
     """Mount Colab's Drive; returns why not, or an empty text."""
-    if not DRIVE.is_dir():
-        try:
-            from google.colab import drive
+    if DRIVE.is_dir():
+        return ""
+    try:
+        from google.colab import drive
 
-            drive.mount(str(DRIVE.parent))
-        except Exception as error:  # a refusal is an error of whatever kind
-            return str(error) or type(error).__name__
+        drive.mount(str(DRIVE.parent))
+    except Exception as error:  # a refusal is an error of whatever kind
+        return str(error) or type(error).__name__
     return ""
 
 
@@ -336,6 +346,16 @@ def upload(folder: Path) -> Path | None:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def _jax_processes() -> tuple[int, int]:
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return 0, 1
+    import jax
+
+    return jax.process_index(), jax.process_count()
 
 
 def _connect_jax() -> tuple[str, int]:

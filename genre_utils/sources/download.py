@@ -119,7 +119,12 @@ def extract_posters(archive: Path, folder: Path) -> None:
             wanted = _choose_entries(opened.infolist(), archive)
             (folder / "Images").mkdir(parents=True, exist_ok=True)
             for entry, target in wanted:
-                _extract_entry(opened, entry, folder / target)
+                # zipfile never yields more than the size the entry declares, checked before.
+                with opened.open(entry) as packed, (folder / target).open("xb") as out:
+                    shutil.copyfileobj(packed, out, _CHUNK)
+    except FileExistsError as error:
+        name = Path(error.filename).name
+        raise DataError(f"Two entries of the archive are called {name!r}.") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise DataError(
             f"{archive.name} is not a whole zip file ({error}); download it again."
@@ -233,12 +238,3 @@ def _target(entry: zipfile.ZipInfo) -> str | None:
         return path.name
     is_picture = path.suffix.lower() in SUFFIXES
     return f"Images/{path.name}" if is_picture and path.parent.name == "Images" else None
-
-
-def _extract_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
-    # zipfile never yields more than the size the entry declares, which was checked before.
-    try:
-        with archive.open(entry) as packed, target.open("xb") as out:
-            shutil.copyfileobj(packed, out, _CHUNK)
-    except FileExistsError:
-        raise DataError(f"Two entries of the archive are called {target.name!r}.") from None
