@@ -231,9 +231,7 @@ def _hills(draw, colours, rng, x, y):
 def _contours(draw, colours, rng, x, y):
     along, phase = np.arange(0.0, 408, 8), rng.uniform(0, 6)
     for height in range(192, 524, 16):
-        wave = 18 * np.sin(along / 68 + phase + height / 120) + 12 * np.sin(
-            along / 30 - height / 80
-        )
+        wave = 18 * np.sin(along / 68 + phase + height / 120)
         draw.line([*zip(along, height + wave, strict=True)], colours.far, 2)
     draw.rectangle((0, 472, 400, 500), colours.near)
 
