@@ -263,12 +263,12 @@ def advice(backend: str, kind: str, count: int) -> list[str]:
 
 def has_tpu() -> bool:
     """Say whether this machine has a TPU, by its device files; no backend is imported."""
-    accelerators = list(Path("/dev").glob("accel[0-9]*"))
+    if any(Path("/dev").glob("accel[0-9]*")):
+        return True
     # From v5e on TPUs stand behind vfio, as other devices may: Google's number tells.
-    if list(Path("/dev/vfio").glob("[0-9]*")):
-        makers = Path("/sys/bus/pci/devices").glob("*/vendor")
-        accelerators += [file for file in makers if "0x1ae0" in file.read_text()]
-    return bool(accelerators)
+    makers = Path("/sys/bus/pci/devices").glob("*/vendor")
+    behind_vfio = any(Path("/dev/vfio").glob("[0-9]*"))
+    return behind_vfio and any("0x1ae0" in file.read_text() for file in makers)
 
 
 def nvidia_capability() -> float:

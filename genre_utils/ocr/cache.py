@@ -21,6 +21,7 @@ from genre_utils.support import progress, sha256_of
 
 # What reading JSON and taking it apart may raise, whatever stands in it.
 _MALFORMED = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
+IMPORTED = "rapidocr 3.10.0"  # what readings made elsewhere were made with
 _NAMED = 20  # numbers of damaged lines in a message
 
 
@@ -91,12 +92,7 @@ class WordCache:
         _name_damaged(self.file, self.damaged, "their posters are read again when need be")
 
 
-def import_readings(
-    file: str | os.PathLike,
-    paths: Mapping[str, str],
-    cache: WordCache,
-    reader: str = "rapidocr 3.10.0",
-) -> int:
+def import_readings(file: str | os.PathLike, paths: Mapping[str, str], cache: WordCache) -> int:
     """Take readings that were made elsewhere into `cache`; returns how many were new to it.
 
     `file` is JSONL, plain or gzipped, one poster a line: `{"id": …, "t": [[text, confidence,
@@ -113,7 +109,7 @@ def import_readings(
                 continue
             size = _size(path)
             scaled = [line._replace(corners=round_corners(line.corners, size)) for line in lines]
-            cache.put(hash_file(path), scaled, reader)
+            cache.put(hash_file(path), scaled, IMPORTED)
             taken += 1
     if not understood:
         raise ReadingError(f"{file} is no file of readings: no line has an id and its words.")

@@ -112,6 +112,13 @@ def _parts(name: str) -> list[str]:
     return [part for part in re.split(r"[/\\]+", name) if part] or [""]
 
 
+def _keys(name: str) -> list[str | tuple]:
+    """Return what a file is found by, the surest first: its name, its stem, its number if any."""
+    stem = _ENDING.sub("", name.lower())
+    number = _NUMBER.fullmatch(stem)
+    return [name.lower(), stem, *([("number", number[1])] if number else [])]
+
+
 class Pictures:
     """The pictures in a folder and below it, found by what a table calls them."""
 
@@ -120,38 +127,31 @@ class Pictures:
         self.files: list[str] = []  # paths
         self.outside: list[str] = []
         self._named: dict[str, list[str]] = {}
-        self._exact: defaultdict[str, list[str]] = defaultdict(list)
-        self._number: defaultdict[str, list[str]] = defaultdict(list)
+        self._by_key: defaultdict[str | tuple, list[str]] = defaultdict(list)
         root = os.path.join(os.path.realpath(folder), "")
         for entry in walk(folder):
             if entry.is_symlink() and not os.path.realpath(entry.path).startswith(root):
                 self.outside.append(entry.name)
                 continue
-            name = entry.name.lower()
-            if not is_picture(entry):
-                self._exact[name].append(entry.path)  # where a table names the very file
-                continue
-            self.files.append(entry.path)
-            stem = os.path.splitext(name)[0] if name.endswith(SUFFIXES) else name
-            for key in {name, stem}:
-                self._exact[key].append(entry.path)
-            if number := _NUMBER.fullmatch(stem):
-                self._number[number[1]].append(entry.path)
+            keys = _keys(entry.name)
+            if is_picture(entry):
+                self.files.append(entry.path)
+            else:
+                del keys[1:]  # found where a table names the very file
+            for key in dict.fromkeys(keys):
+                self._by_key[key].append(entry.path)
 
     def named(self, cell: str) -> list[str]:
         """Return the pictures that a cell may mean: none, one, or several of one name."""
         if cell not in self._named:
             parts = _parts(cell)
-            stem = _ENDING.sub("", parts[-1].lower())
-            found = self._exact.get(parts[-1].lower()) or self._exact.get(stem)
-            if not found and (number := _NUMBER.fullmatch(stem)):
-                found = self._number.get(number[1])
-            self._named[cell] = _best(found, parts) if found and len(found) > 1 else found or []
+            found = next(filter(None, map(self._by_key.get, _keys(parts[-1]))), [])
+            self._named[cell] = _best(found, parts) if len(found) > 1 else found
         return self._named[cell]
 
     def exact(self, cells: Iterable[str]) -> int:
         """Count the cells that write a picture's name letter by letter, but for case and ending."""
-        return sum(_ENDING.sub("", last_part(cell).lower()) in self._exact for cell in cells)
+        return sum(_keys(last_part(cell))[1] in self._by_key for cell in cells)
 
     def find(self, cells: Sequence[str], note: Note) -> list[str | None]:
         """Return each row's picture as a path; notes rows and pictures without a partner.

@@ -592,3 +592,11 @@ def test_readings_of_other_settings_stay_until_they_are_made_anew(posters, tmp_p
     assert read_posters(paths, cache, new, anew=True).new == 2 and sorted(new.given) == [0, 1]
     again = WordCache(tmp_path / "words.jsonl")
     assert read_posters(paths, again, new, anew=True).new == 0
+
+
+def test_reading_anew_without_rapidocr_says_so(posters, tmp_path, monkeypatch):
+    cache = WordCache(tmp_path / "words.jsonl")
+    read_posters(posters, cache, FakeReader())
+    monkeypatch.setattr(rapid, "missing", lambda: ["rapidocr"])
+    with pytest.raises(ReadingError, match="pip install rapidocr"):
+        read_posters(posters, cache, anew=True)
