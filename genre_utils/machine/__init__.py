@@ -6,6 +6,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "environment": (
+            "DRIVE",
             "HOSTS",
             "prepare",
             "outdated",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from genre_utils.images import SUFFIXES
+from genre_utils.machine import DRIVE
 from genre_utils.sources import tables
 from genre_utils.sources.download import (
     GITHUB_PAGE,
@@ -29,7 +30,6 @@ from genre_utils.sources.tables import DataError
 
 VARIABLE = "POSTER_GENRES_DATA"
 KAGGLE_INPUT = Path("/kaggle/input")
-DRIVE = Path("/content/drive/MyDrive")
 
 
 @dataclass(frozen=True)
