@@ -34,8 +34,8 @@ from genre_utils import images, ocr
 
 FIXED = """
 import sys
-from genre_utils.ocr import reading
-reading.SMALLEST_SIDE = reading.LARGEST_SIDE
+from genre_utils.ocr import reader
+reader.SMALLEST_SIDE = reader.LARGEST_SIDE
 from genre_utils.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """

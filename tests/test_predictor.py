@@ -254,7 +254,7 @@ def test_a_poster_without_words_gets_the_picture_s_answer(reading_predictor, tra
 def test_without_a_reader_the_picture_answers_and_a_line_says_so(
     trained_on_words, poster, monkeypatch, capsys
 ):
-    monkeypatch.setattr("genre_utils.ocr.reading.missing", lambda: ["rapidocr"])
+    monkeypatch.setattr("genre_utils.ocr.reader.missing", lambda: ["rapidocr"])
     (found,) = Predictor.load(trained_on_words).stream(poster)
     assert found.error is None and not found.lines
     assert "rapidocr" in capsys.readouterr().err

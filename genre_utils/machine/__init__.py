@@ -6,6 +6,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "environment": (
+            "DRIVE",
             "HOSTS",
             "prepare",
             "outdated",
@@ -18,7 +19,8 @@ __getattr__ = lazy_names(
             "check_tensorboard",
             "persistent_path",
             "upload",
+            "process_index",
+            "process_count",
         ),
-        "processes": ("process_index", "process_count"),
     },
 )

@@ -19,24 +19,14 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-# What the notebooks import, and the name under which an index knows it. Keras and its backends
-# are not here: where one is preinstalled it fits the machine's accelerator, and another version
-# would not.
+# What the notebooks import, and the name under which an index knows it where that is another.
+# Keras and its backends are not here: where one is preinstalled it fits the machine's accelerator,
+# and another version would not.
 NEEDED = {
-    "h5py": "h5py",
-    "matplotlib": "matplotlib",
-    "onnxruntime": "onnxruntime",
-    "pandas": "pandas",
-    "PIL": "pillow",
-    "safetensors": "safetensors",
-    "rapidocr": "rapidocr",
-    "seaborn": "seaborn",
-    "scipy": "scipy",
-    "sklearn": "scikit-learn",
-    "tokenizers": "tokenizers",
-    "tqdm": "tqdm",
-    "wordninja": "wordninja",
+    *("PIL", "h5py", "matplotlib", "onnxruntime", "pandas", "rapidocr", "safetensors", "scipy"),
+    *("seaborn", "sklearn", "tokenizers", "tqdm", "wordninja"),
 }
+INDEX_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn"}
 # Where Colab mounts the user's Drive.
 DRIVE = Path("/content/drive/MyDrive")
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
@@ -48,18 +38,16 @@ HOST_VARIABLES = (HOSTS, "KERAS_DISTRIBUTION_NUM_PROCESSES", "KERAS_DISTRIBUTION
 # NVIDIA's Ampere (2020) is the first generation that computes in bfloat16.
 FIRST_WITH_BFLOAT16 = 8.0
 
-
 ROOT = Path(__file__).parents[2]  # of a clone
-
-
-class BackendError(ValueError):
-    """A choice that this machine cannot serve; the message says what to change."""
-
 
 # Older ones have known holes that a picture or a model of a stranger reaches: Pillow's decoders
 # write out of bounds; Keras follows links out of HDF5 files and runs code despite `safe_mode`;
 # Gradio gives out files of the machine. As in requirements.txt and pyproject.toml.
 FLOORS = {"pillow": "12.3", "keras": "3.15.1", "gradio": "6.20"}
+
+
+class BackendError(ValueError):
+    """A choice that this machine cannot serve; the message says what to change."""
 
 
 def prepare() -> str:
@@ -71,7 +59,7 @@ def prepare() -> str:
     """
     if Path.cwd() == ROOT / "notebooks":
         os.chdir(ROOT)
-    missing = [package for module, package in NEEDED.items() if not _importable(module)]
+    missing = [INDEX_NAMES.get(name, name) for name in sorted(NEEDED) if not _importable(name)]
     # TensorFlow sees a TPU only in a build that brings libtpu along.
     if has_tpu() and not (_importable("jax") or _importable("libtpu")):
         missing.append("jax[tpu]")
@@ -100,9 +88,8 @@ def outdated() -> str:
             version = importlib.metadata.version(package)
             if _numbers(version) < _numbers(floor):
                 old.append(f"{package} {version} (safe from {floor})")
-    if not old:
-        return ""
-    return f"Give no pictures or models from strangers to these old packages: {', '.join(old)}."
+    warning = "Give no pictures or models from strangers to these old packages: "
+    return f"{warning}{', '.join(old)}." if old else ""
 
 
 def choose_backend() -> str:
@@ -114,8 +101,14 @@ def choose_backend() -> str:
     """
     present = [backend for backend in BACKENDS if _importable(backend)]
     asked = os.environ.get("KERAS_BACKEND")
+    if asked and asked not in BACKENDS:
+        raise BackendError(f"KERAS_BACKEND is {asked!r}: give one of {', '.join(BACKENDS)}.")
+    if asked and asked not in present:
+        others = f", or give one of {', '.join(present)}" if present else ""
+        raise BackendError(
+            f"KERAS_BACKEND is {asked!r}, which is not installed: `pip install {asked}`{others}."
+        )
     if asked:
-        _check_asked(asked, present)
         why = "as KERAS_BACKEND says"
     elif has_tpu() and "jax" in present:
         asked, why = "jax", "because this machine has a TPU, which Keras uses best through JAX"
@@ -128,7 +121,13 @@ def choose_backend() -> str:
     os.environ["KERAS_BACKEND"] = asked
     # TensorFlow prints a page of notices about a machine without a GPU before the first answer.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    _check_running(asked)
+    keras = sys.modules.get("keras")
+    if keras and keras.backend.backend() != asked:
+        raise BackendError(
+            f"Keras runs on {keras.backend.backend()} already, and cannot change to {asked}: "
+            "restart the session (in Colab: Runtime → Restart session; in Kaggle: Run → Restart "
+            "& clear cell outputs), and begin with this cell."
+        )
     return f"Keras runs on {BACKENDS[asked]}, {why}."
 
 
@@ -168,8 +167,8 @@ def connect() -> str:
 
     backend = keras.backend.backend()
     check_hosts(backend, os.environ)
-    connect_backend = {"jax": _connect_jax, "tensorflow": _connect_tensorflow}
-    kind, count = connect_backend.get(backend, _connect_torch)()
+    connections = {"jax": _connect_jax, "tensorflow": _connect_tensorflow, "torch": _connect_torch}
+    kind, count = connections[backend]()
     precision = choose_precision(kind)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
     devices = f"{count} devices" if count > 1 else "1 device"
@@ -204,6 +203,16 @@ def posters_at_once() -> int:
     layer gives until a batch is done, 350 MB a poster of 400 × 400.
     """
     return (32 if accelerated() else 4) * replicas()
+
+
+def process_index() -> int:
+    """Return the number of this process, from 0; several, one a host, train together on JAX."""
+    return _jax_processes()[0]
+
+
+def process_count() -> int:
+    """Return how many processes, one a host, train together."""
+    return _jax_processes()[1]
 
 
 def choose_precision(kind: str) -> str:
@@ -263,12 +272,12 @@ def advice(backend: str, kind: str, count: int) -> list[str]:
 
 def has_tpu() -> bool:
     """Say whether this machine has a TPU, by its device files; no backend is imported."""
-    accelerators = list(Path("/dev").glob("accel[0-9]*"))
+    if any(Path("/dev").glob("accel[0-9]*")):
+        return True
     # From v5e on TPUs stand behind vfio, as other devices may: Google's number tells.
-    if list(Path("/dev/vfio").glob("[0-9]*")):
-        makers = Path("/sys/bus/pci/devices").glob("*/vendor")
-        accelerators += [file for file in makers if "0x1ae0" in file.read_text()]
-    return bool(accelerators)
+    makers = Path("/sys/bus/pci/devices").glob("*/vendor")
+    behind_vfio = any(Path("/dev/vfio").glob("[0-9]*"))
+    return behind_vfio and any("0x1ae0" in file.read_text() for file in makers)
 
 
 def nvidia_capability() -> float:
@@ -300,8 +309,7 @@ def persistent_path(path: str) -> Path:
     """
     if Path(path).is_absolute() or not _importable("google.colab"):
         return Path(path)
-    refusal = _mount_drive()
-    if refusal:
+    if refusal := _mount_drive():
         print(f"Drive is not used ({refusal}): when Colab disconnects, {path} is lost.")
         return Path(path)
     return DRIVE / "poster-genres" / path
@@ -310,13 +318,14 @@ def persistent_path(path: str) -> Path:
 @functools.cache
 def _mount_drive() -> str:
     """Mount Colab's Drive; returns why not, or an empty text."""
-    if not DRIVE.is_dir():
-        try:
-            from google.colab import drive
+    if DRIVE.is_dir():
+        return ""
+    try:
+        from google.colab import drive
 
-            drive.mount(str(DRIVE.parent))
-        except Exception as error:  # a refusal is an error of whatever kind
-            return str(error) or type(error).__name__
+        drive.mount(str(DRIVE.parent))
+    except Exception as error:  # a refusal is an error of whatever kind
+        return str(error) or type(error).__name__
     return ""
 
 
@@ -346,6 +355,16 @@ def upload(folder: Path) -> Path | None:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def _jax_processes() -> tuple[int, int]:
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return 0, 1
+    import jax
+
+    return jax.process_index(), jax.process_count()
 
 
 def _connect_jax() -> tuple[str, int]:
@@ -413,26 +432,6 @@ def _menu() -> str:
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
         return "; in Kaggle: Settings → Accelerator"
     return ""
-
-
-def _check_asked(backend: str, present: list[str]) -> None:
-    if backend not in BACKENDS:
-        raise BackendError(f"KERAS_BACKEND is {backend!r}: give one of {', '.join(BACKENDS)}.")
-    if backend not in present:
-        raise BackendError(
-            f"KERAS_BACKEND is {backend!r}, which is not installed: `pip install {backend}`"
-            + (f", or give one of {', '.join(present)}." if present else ".")
-        )
-
-
-def _check_running(backend: str) -> None:
-    keras = sys.modules.get("keras")
-    if keras and keras.backend.backend() != backend:
-        raise BackendError(
-            f"Keras runs on {keras.backend.backend()} already, and cannot change to {backend}: "
-            "restart the session (in Colab: Runtime → Restart session; in Kaggle: Run → Restart "
-            "& clear cell outputs), and begin with this cell."
-        )
 
 
 def _importable(module: str) -> bool:

@@ -7,16 +7,8 @@ __getattr__ = lazy_names(
     {
         "line": ("WORDS_FILE", "ReadingError", "Line"),
         "spaces": ("segment_words",),
-        "reading": (
-            "Readings",
-            "Reader",
-            "WordCache",
-            "read_posters",
-            "check_choice",
-            "decide",
-            "import_readings",
-            "hash_file",
-            "workers",
-        ),
+        "cache": ("WordCache", "import_readings", "hash_file"),
+        "reader": ("Reader",),
+        "reading": ("Readings", "read_posters", "decide", "workers"),
     },
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 WORDS_FILE = Path("outputs/words.jsonl")
 
 
@@ -23,3 +25,9 @@ class Line(NamedTuple):
     text: str
     confidence: float
     corners: tuple[tuple[float, float], ...]
+
+
+def round_corners(pixels: np.ndarray, size: tuple[int, int]) -> tuple[tuple[float, float], ...]:
+    """Turn four corners in pixels into `Line.corners`; `size` is the picture's (width, height)."""
+    fractions = np.clip(np.divide(pixels, size), 0, 1).round(4)
+    return tuple((x, y) for x, y in fractions.tolist())

@@ -45,7 +45,8 @@ def cache_folder() -> Path:
 
     Where that cannot be written, a fresh temporary folder, which is not found again.
     """
-    # The XDG standard asks to ignore a path that is not absolute.
+    # The XDG standard asks to ignore a path that is not absolute, which not every version of
+    # platformdirs does.
     base = os.environ.get("XDG_CACHE_HOME", "")
     try:
         folder = (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "poster-genres"
@@ -118,23 +119,16 @@ def extract_posters(archive: Path, folder: Path) -> None:
             wanted = _choose_entries(opened.infolist(), archive)
             (folder / "Images").mkdir(parents=True, exist_ok=True)
             for entry, target in wanted:
-                _extract_entry(opened, entry, folder / target)
+                # zipfile never yields more than the size the entry declares, checked before.
+                with opened.open(entry) as packed, (folder / target).open("xb") as out:
+                    shutil.copyfileobj(packed, out, _CHUNK)
+    except FileExistsError as error:
+        name = Path(error.filename).name
+        raise DataError(f"Two entries of the archive are called {name!r}.") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise DataError(
             f"{archive.name} is not a whole zip file ({error}); download it again."
         ) from None
-
-
-def publish(made: Path, target: Path) -> Path:
-    """Rename a finished folder to `target`, unless another process was first; returns `target`."""
-    if find_layout(target) is None:
-        shutil.rmtree(target, ignore_errors=True)
-        try:
-            os.replace(made, target)
-        except OSError:
-            if find_layout(target) is None:
-                raise
-    return target
 
 
 def _download_from_kaggle(folder: Path) -> Path | None:
@@ -154,12 +148,20 @@ def _download_from_github(folder: Path) -> Path:
     # One temporary folder for the archive and what comes out of it: it goes away whatever
     # happens, Ctrl-C included, and only a whole result is renamed into place.
     _remove_leftovers(folder)
+    target = folder / _DOWNLOADED
     with tempfile.TemporaryDirectory(dir=folder, prefix=_UNFINISHED) as temporary:
         archive = Path(temporary) / "posters.zip"
         unpacked = Path(temporary) / "unpacked"
         _fetch(ARCHIVE_URL, archive)
         extract_posters(archive, unpacked)
-        return publish(unpacked, folder / _DOWNLOADED)
+        if find_layout(target) is None:  # else another process was first
+            shutil.rmtree(target, ignore_errors=True)
+            try:
+                os.replace(unpacked, target)
+            except OSError:
+                if find_layout(target) is None:
+                    raise
+    return target
 
 
 def _remove_leftovers(folder: Path) -> None:
@@ -172,6 +174,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _fetch(url: str, path: Path) -> None:
+    # By hand: pooch sets no bound on what a server sends.
     with urllib.request.urlopen(url, timeout=_STALLED_AFTER) as response, path.open("wb") as out:
         expected = response.length  # None where the server does not announce a length
         received = 0
@@ -235,12 +238,3 @@ def _target(entry: zipfile.ZipInfo) -> str | None:
         return path.name
     is_picture = path.suffix.lower() in SUFFIXES
     return f"Images/{path.name}" if is_picture and path.parent.name == "Images" else None
-
-
-def _extract_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
-    # zipfile never yields more than the size the entry declares, which was checked before.
-    try:
-        with archive.open(entry) as packed, target.open("xb") as out:
-            shutil.copyfileobj(packed, out, _CHUNK)
-    except FileExistsError:
-        raise DataError(f"Two entries of the archive are called {target.name!r}.") from None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import shutil
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from genre_utils.images import SUFFIXES
+from genre_utils.machine import DRIVE
 from genre_utils.sources import tables
 from genre_utils.sources.download import (
     GITHUB_PAGE,
@@ -17,7 +18,6 @@ from genre_utils.sources.download import (
     download_posters,
     find_download,
     has_internet,
-    publish,
 )
 from genre_utils.sources.layouts import (
     explain_folder,
@@ -30,7 +30,6 @@ from genre_utils.sources.tables import DataError
 
 VARIABLE = "POSTER_GENRES_DATA"
 KAGGLE_INPUT = Path("/kaggle/input")
-DRIVE = Path("/content/drive/MyDrive")
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,9 @@ def find_data(data: str = "") -> Source:
     POSTER_GENRES_DATA (the same), `./data`, Kaggle's input, Google Drive, an earlier download,
     a download, the drawn sample. Raises `DataError` when one of the first two is set but wrong.
     """
-    if data:
-        return _open_named(data, "DATA")
-    if named := os.environ.get(VARIABLE):
-        return _open_named(named, VARIABLE)
+    for setting, named in (("DATA", data), (VARIABLE, os.environ.get(VARIABLE))):
+        if named:
+            return _open_named(named, setting)
     if layout := find_layout(Path("data")):
         return _source(layout, "in the folder ./data")
     if found := _search_mounts():
@@ -83,38 +81,35 @@ def find_data(data: str = "") -> Source:
         folder = download_posters(cache)
         layout = find_layout(folder) or explain_folder(folder, "The download")
     except DataError as error:
-        return _draw_sample(cache, f"no posters are on this machine and {_as_clause(error)}")
+        clause = str(error)[0].lower() + str(error)[1:].rstrip(".")
+        return _draw_sample(cache, f"no posters are on this machine and {clause}")
     return _source(layout, "by downloading them")
 
 
 def _open_named(data: str, setting: str) -> Source:
     if data == "sample":
         return _draw_sample(cache_folder(), f"{setting} asks for it")
-    path = os.path.expanduser(data)
+    path = Path(os.path.expanduser(data))
     if os.path.isdir(path):
-        layout = find_layout(Path(path)) or explain_folder(Path(path), setting)
-    elif os.path.isfile(path):
-        layout = _open_csv(Path(path), setting)
-    else:
+        layout = find_layout(path) or explain_folder(path, setting)
+    elif not os.path.isfile(path):
         raise DataError(
             f"{setting} is {data!r}, but there is no such file or folder; give the folder that "
             "holds train.csv and Images, the path of a CSV file, or 'sample'."
         )
-    return _source(layout, f"where {setting} says")
-
-
-def _open_csv(path: Path, setting: str) -> tuple[Path, Path]:
-    if path.suffix.lower() not in tables.SUFFIXES:
+    elif path.suffix.lower() not in tables.SUFFIXES:
         raise DataError(
             f"{setting} is '{path}', which is not a CSV file; give a CSV or TSV file or "
             "the folder that holds train.csv and Images (unpack an archive first)."
         )
-    if images := find_images(path.parent):
-        return path, images
-    raise DataError(
-        f"{setting} is '{path}', but there are no pictures beside it; put them ("
-        f"{', '.join(SUFFIXES)}) into a folder 'Images' in '{path.parent}'."
-    )
+    elif images := find_images(path.parent):
+        layout = path, images
+    else:
+        raise DataError(
+            f"{setting} is '{path}', but there are no pictures beside it; put them ("
+            f"{', '.join(SUFFIXES)}) into a folder 'Images' in '{path.parent}'."
+        )
+    return _source(layout, f"where {setting} says")
 
 
 def _source(layout: tuple[Path, Path], place: str) -> Source:
@@ -123,10 +118,9 @@ def _source(layout: tuple[Path, Path], place: str) -> Source:
 
 
 def _search_mounts() -> Source | None:
-    kaggle = [*folders_in(KAGGLE_INPUT)]
-    kaggle += [
-        folder for owner in folders_in(KAGGLE_INPUT / "datasets") for folder in folders_in(owner)
-    ]
+    kaggle = folders_in(KAGGLE_INPUT)
+    for owner in folders_in(KAGGLE_INPUT / "datasets"):
+        kaggle += folders_in(owner)
     drive = [DRIVE, *folders_in(DRIVE)]
     for folders, place in ((kaggle, "in Kaggle's input"), (drive, "in Google Drive")):
         for folder in folders:
@@ -135,30 +129,21 @@ def _search_mounts() -> Source | None:
     return None
 
 
-def _as_clause(error: DataError) -> str:
-    text = str(error).rstrip(".")
-    return text[0].lower() + text[1:]
-
-
 def _draw_sample(cache: Path, reason: str) -> Source:
     # Imported here: only this branch needs the drawing code.
     from genre_utils.sources import sample
 
-    # The drawing code is part of the name, so that a new version is never shown old drawings.
-    version = zlib.crc32(Path(sample.__file__).read_bytes())
+    # What draws is part of the name, so that a new version is never shown old drawings.
+    drawing = sorted(Path(__file__).parent.glob("sample.*"))
+    version = zlib.crc32(b"".join(file.read_bytes() for file in drawing))
     target = cache / f"sample-{version:08x}"
     if find_layout(target) is None:
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".sample-") as temporary:
-            drawn = Path(temporary) / "drawn"
-            sample.draw_sample(drawn)
-            publish(drawn, target)
-    layout = find_layout(target)
-    if layout is None:
-        raise DataError(f"The sample could not be drawn into {target}; set DATA to a folder.")
-    csv, images = (path.absolute() for path in layout)
+        shutil.rmtree(target, ignore_errors=True)
+        sample.draw_sample(target)
+    layout = find_layout(target) or explain_folder(target, "The drawn sample")
     how = (
         f"THIS IS THE DRAWN SAMPLE, NO REAL POSTERS ({reason}): results on it say nothing about "
         f"films; for real ones set DATA or {VARIABLE} to a folder with train.csv and Images "
         f"(from {KAGGLE_PAGE} or {GITHUB_PAGE})."
     )
-    return Source(csv.parent, csv, images, how, is_sample=True)
+    return replace(_source(layout, "in the cache"), how=how, is_sample=True)

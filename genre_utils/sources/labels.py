@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from genre_utils.genres import IMDB_GENRES, RESERVED, order_genres
 from genre_utils.sources.spelling import is_missing, known_genre, parse_genres, squeeze
@@ -19,23 +20,13 @@ GENRE_COLUMNS += ("listedin", "maingenre", "primarygenre")
 # These may hold anything: 0/1 columns come first unless most of it is well-known genres.
 TAG_COLUMNS = ("label", "labels", "tag", "tags", "category", "categories")
 # 0/1 columns that are no genres.
-FLAGS = {
-    *("adult", "isadult", "video", "isvideo", "color", "colour", "incolor", "incolour", "split"),
-    *("train", "istrain", "test", "istest", "val", "isval", "valid", "isvalid", "validation"),
-    *("isvalidation", "public", "ispublic", "released", "isreleased", "watched", "iswatched"),
-    *("hasposter", "remake", "isremake", "franchise", "isfranchise", "sequel", "issequel"),
-    *("blackandwhite", "silent", "issilent", "ismovie", "istv", "isseries", "isoriginaltitle"),
-    *(
-        "holdout",
-        "isholdout",
-        "seen",
-        "duplicate",
-        "isduplicate",
-        "deleted",
-        "isdeleted",
-        "belongstocollection",
-    ),
+_STATES = {
+    *("adult", "video", "train", "test", "val", "valid", "validation", "public", "released"),
+    *("watched", "remake", "franchise", "sequel", "silent", "holdout", "duplicate", "deleted"),
 }
+FLAGS = _STATES | {f"is{word}" for word in _STATES}
+FLAGS |= {"color", "colour", "incolor", "incolour", "split", "seen", "hasposter", "blackandwhite"}
+FLAGS |= {"ismovie", "istv", "isseries", "isoriginaltitle", "belongstocollection"}
 _MARKS = dict.fromkeys(("1", "true", "t", "yes", "y"), True)
 _MARKS |= dict.fromkeys(("0", "false", "f", "no", "n", ""), False)
 _AFFIX = re.compile(r"^(?:genres?|labels?|is|has)[\W_]+|[\W_]+genres?$", re.IGNORECASE)
@@ -70,15 +61,17 @@ class _Text:
     cells: list[str]
     lists: list[Names]
 
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How often each name stands in it."""
+        return Counter(name for names in self.lists for name in names or ())
+
     @property
     def title(self) -> str:
         return " + ".join(self.columns)
 
-    def names(self) -> Iterator[str]:
-        return (name for names in self.lists for name in names or ())
-
     def known(self) -> int:
-        return sum(known_genre(name) is not None for name in self.names())
+        return sum(count for name, count in self.counts.items() if known_genre(name))
 
 
 def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
@@ -95,8 +88,8 @@ def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
     genre_of = {name: _mark_name(name) for name in marks if name not in {*flags, *missing}}
     texts = _text_columns(table, [name for name in columns if name not in marks])
     text = max(texts, key=_Text.known, default=None)
-    vague = text and text.is_tags and 2 * text.known() < sum(1 for _ in text.names())
-    named = {*text.names()} if text and not vague else set()
+    vague = text and text.is_tags and 2 * text.known() < text.counts.total()
+    named = text.counts if text and not vague else ()
     known = [name for name, genre in genre_of.items() if known_genre(genre) or genre in named]
     note("0/1 columns that are no genres (not used)", flags)
     by_text = bool(text) and not (vague and len(genre_of) > 1)
@@ -104,7 +97,7 @@ def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
         raise DataError(
             f"{table.path} has neither 0/1 columns nor a column named one of "
             f"{', '.join((*GENRE_COLUMNS[:2], *TAG_COLUMNS))}; its columns are "
-            f"{', '.join(map(repr, [*table.columns][:10]))}."
+            f"{table.header}."
         )
     used = [*flags, *missing, *(text.columns if by_text else ())]
     conflicts: set[int] = set()
@@ -153,9 +146,9 @@ def _read_marks(table: Table, name: str) -> list[bool | None] | None:
     if not is_genre and "" in values and not any(on.values()):
         return None
     if odd > max(1, FEW * len(cells)):
-        row = next(row for row, cell in enumerate(cells) if on[cell] is None)
+        row = [on[cell] for cell in cells].index(None)
         raise DataError(
-            f"{table.path}, line {table.lines[row]}: the column {name!r} holds {cells[row]!r}, "
+            f"{table.place(row)}: the column {name!r} holds {cells[row]!r}, "
             f"neither 0 nor 1, as {odd} of its cells do. Write 0 or 1, or delete the column."
         )
     return [on[cell] for cell in cells]
@@ -178,7 +171,7 @@ def _check_columns(table: Table, columns: Iterable[str], genre_of: dict[str, str
         if name not in genre_of and known_genre(_mark_name(name)) and any(cells):
             row = next(row for row, cell in enumerate(cells) if cell)
             raise DataError(
-                f"{table.path}, line {table.lines[row]}: the column {name!r} holds {cells[row]!r}, "
+                f"{table.place(row)}: the column {name!r} holds {cells[row]!r}, "
                 "neither 0 nor 1 as the columns of the other genres. Write 0 or 1, or delete the "
                 "column."
             )
@@ -197,21 +190,18 @@ def _combine(
     """
     lists: list[Names] = [[] for _ in table.lines]
     odd, blank = defaultdict(list), defaultdict(list)
-    writes_zero = any(
-        on is False and cell
-        for name, column in marks.items()
-        for on, cell in zip(column, table.columns[name], strict=True)
-    )
+    writes_zero = False
     for name, column in marks.items():
-        cells, genre = table.columns[name], genre_of[name]
-        for row, on in enumerate(column):
+        for row, (on, cell) in enumerate(zip(column, table.columns[name], strict=True)):
             if on:
-                lists[row].append(genre)
+                lists[row].append(genre_of[name])
             elif on is None:
-                odd[row].append(f"line {table.lines[row]}: {name} {cells[row]!r}")
-            elif not cells[row] and writes_zero:
+                odd[row].append(f"line {table.lines[row]}: {name} {cell!r}")
+            elif cell:
+                writes_zero = True
+            else:
                 blank[row].append(f"line {table.lines[row]}: {name}")
-    blank = {row: names for row, names in blank.items() if len(names) < len(marks)}
+    blank = {r: names for r, names in blank.items() if writes_zero and len(names) < len(marks)}
     if len(blank) > max(1, FEW * len(table)):
         raise DataError(
             f"{table.path}: {len(blank)} rows have 0/1 columns of which some are blank, such as "
@@ -255,7 +245,7 @@ def _settle(table: Table, text: _Text, note: Note) -> list[Names]:
             f"line {table.lines[broken[0]]}, {text.cells[broken[0]]!r}. Write ['Drama', 'War'], "
             "Drama|War or 'Drama, War'."
         )
-    counts = Counter(text.names())
+    counts = text.counts
     sides = {name: _PERHAPS.split(name) for name in counts if not known_genre(name)}
     seen = Counter(squeeze(side) for parts in sides.values() for side in {*parts})
     alone = {squeeze(name) for name in counts if len(sides.get(name, ())) < 2}
@@ -277,7 +267,7 @@ def _settle(table: Table, text: _Text, note: Note) -> list[Names]:
         ):
             row = next(row for row, names in enumerate(text.lists) if name in (names or ()))
             raise DataError(
-                f"{table.path}, line {table.lines[row]}: {name!r} in {where} may be one genre or "
+                f"{table.place(row)}: {name!r} in {where} may be one genre or "
                 f"several. Write {'|'.join(parts)} for several, or a name without the mark for one."
             )
         merged[name] = [known_genre(part) or common[squeeze(part)] for part in parts]

@@ -6,6 +6,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote
@@ -30,38 +31,41 @@ _NUMBER = re.compile(r"(?:tt)?0*(\d+)(?:\.0+)?")
 _ENDING = re.compile(r"\.(?:jpe?g|png|webp|gif|bmp|tiff?|heic|avif)$")
 
 
-def walk(folder: Path, depth: int = DEEPEST) -> Iterator[os.DirEntry[str]]:
-    """Yield the files in a folder and below it, in order, without hidden ones.
+def list_folder(folder: str | Path) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
+    """Return the files and the folders directly in a folder, from A to Z, without hidden ones.
 
-    Links to folders are not followed; links to files are yielded. What cannot be opened is passed
-    over: a search must outlive broken links and locked folders.
+    What cannot be opened is passed over: a search must outlive broken links and locked folders.
     """
-    try:
-        with os.scandir(folder) as found:
+    files, folders = [], []
+    with suppress(OSError), os.scandir(folder) as found:
+        for entry in sorted(found, key=lambda entry: entry.name):
             # Archives made on a Mac carry a shadow of every file under these names.
-            entries = [e for e in found if not e.name.startswith((".", "__MACOSX"))]
-    except OSError:
-        return
-    below = []
-    for entry in sorted(entries, key=lambda entry: entry.name):
-        try:
-            if entry.is_dir(follow_symlinks=False):
-                below.append(entry)
-            elif entry.is_file():
-                yield entry
-        except OSError:
-            continue
-    for entry in below if depth else ():
-        yield from walk(Path(entry.path), depth - 1)
+            if entry.name.startswith((".", "__MACOSX")):
+                continue
+            with suppress(OSError):
+                if entry.is_dir():
+                    folders.append(entry)
+                elif entry.is_file():
+                    files.append(entry)
+    return files, folders
 
 
-def is_picture(entry: os.DirEntry[str]) -> bool:
+def walk(folder: str | Path, depth: int = DEEPEST) -> Iterator[os.DirEntry[str]]:
+    """Yield the files in a folder and below it, in order; links to folders are not followed."""
+    files, folders = list_folder(folder)
+    yield from files
+    for below in folders if depth else ():
+        if not below.is_symlink():
+            yield from walk(below.path, depth - 1)
+
+
+def is_picture(file: os.PathLike[str]) -> bool:
     """Say whether a file is a picture by its ending, or without one by its first bytes."""
-    ending = os.path.splitext(entry.name)[1].lower()
-    return ending in SUFFIXES or (not ending and begins_as(entry.path) == "picture")
+    ending = os.path.splitext(file)[1].lower()
+    return ending in SUFFIXES or (not ending and begins_as(file) == "picture")
 
 
-def begins_as(path: str | Path) -> str:
+def begins_as(path: str | os.PathLike) -> str:
     """Return what a file begins as: "picture", "HTML page", "HEIC picture", or "" for others."""
     try:
         with open(path, "rb") as file:
@@ -108,6 +112,13 @@ def _parts(name: str) -> list[str]:
     return [part for part in re.split(r"[/\\]+", name) if part] or [""]
 
 
+def _keys(name: str) -> list[str | tuple]:
+    """Return what a file is found by, the surest first: its name, its stem, its number if any."""
+    stem = _ENDING.sub("", name.lower())
+    number = _NUMBER.fullmatch(stem)
+    return [name.lower(), stem, *([("number", number[1])] if number else [])]
+
+
 class Pictures:
     """The pictures in a folder and below it, found by what a table calls them."""
 
@@ -116,38 +127,31 @@ class Pictures:
         self.files: list[str] = []  # paths
         self.outside: list[str] = []
         self._named: dict[str, list[str]] = {}
-        self._exact: defaultdict[str, list[str]] = defaultdict(list)
-        self._number: defaultdict[str, list[str]] = defaultdict(list)
+        self._by_key: defaultdict[str | tuple, list[str]] = defaultdict(list)
         root = os.path.join(os.path.realpath(folder), "")
         for entry in walk(folder):
             if entry.is_symlink() and not os.path.realpath(entry.path).startswith(root):
                 self.outside.append(entry.name)
                 continue
-            name = entry.name.lower()
-            if not is_picture(entry):
-                self._exact[name].append(entry.path)  # where a table names the very file
-                continue
-            self.files.append(entry.path)
-            stem = os.path.splitext(name)[0] if name.endswith(SUFFIXES) else name
-            for key in {name, stem}:
-                self._exact[key].append(entry.path)
-            if number := _NUMBER.fullmatch(stem):
-                self._number[number[1]].append(entry.path)
+            keys = _keys(entry.name)
+            if is_picture(entry):
+                self.files.append(entry.path)
+            else:
+                del keys[1:]  # found where a table names the very file
+            for key in dict.fromkeys(keys):
+                self._by_key[key].append(entry.path)
 
     def named(self, cell: str) -> list[str]:
         """Return the pictures that a cell may mean: none, one, or several of one name."""
         if cell not in self._named:
             parts = _parts(cell)
-            stem = _ENDING.sub("", parts[-1].lower())
-            found = self._exact.get(parts[-1].lower()) or self._exact.get(stem)
-            if not found and (number := _NUMBER.fullmatch(stem)):
-                found = self._number.get(number[1])
-            self._named[cell] = _best(found, parts) if found and len(found) > 1 else found or []
+            found = next(filter(None, map(self._by_key.get, _keys(parts[-1]))), [])
+            self._named[cell] = _best(found, parts) if len(found) > 1 else found
         return self._named[cell]
 
     def exact(self, cells: Iterable[str]) -> int:
         """Count the cells that write a picture's name letter by letter, but for case and ending."""
-        return sum(_ENDING.sub("", last_part(cell).lower()) in self._exact for cell in cells)
+        return sum(_keys(last_part(cell))[1] in self._by_key for cell in cells)
 
     def find(self, cells: Sequence[str], note: Note) -> list[str | None]:
         """Return each row's picture as a path; notes rows and pictures without a partner.
@@ -240,5 +244,5 @@ def find_id_columns(table: Table, pictures: Pictures) -> list[str]:
     raise DataError(
         f"{table.path} has no column of ids or file names. Name it one of "
         f"{', '.join(ID_COLUMNS[:12])}; its columns are "
-        f"{', '.join(map(repr, [*table.columns][:10]))}."
+        f"{table.header}."
     )

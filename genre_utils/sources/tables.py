@@ -41,6 +41,15 @@ class Table:
     def __len__(self) -> int:
         return len(self.lines)
 
+    @property
+    def header(self) -> str:
+        """The first names of columns, as a message shows them."""
+        return ", ".join(map(repr, [*self.columns][:10]))
+
+    def place(self, row: int) -> str:
+        """Return where a row stands, as a message names it."""
+        return f"{self.path}, line {self.lines[row]}"
+
 
 def read_table(path: Path) -> Table:
     """Read a CSV or TSV file, in UTF-8, UTF-16 or Windows-1252.

@@ -14,9 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from genre_utils.__main__ import main
 from genre_utils.images import PosterError
-from genre_utils.ocr import reading
-from genre_utils.ocr.line import Line, ReadingError
-from genre_utils.ocr.reading import Reader, WordCache, detector_side, read_posters
+from genre_utils.ocr import Line, Reader, ReadingError, WordCache, read_posters, reading
+from genre_utils.ocr import reader as rapid
+from genre_utils.ocr.cache import hash_file, import_readings
+from genre_utils.ocr.reader import detector_side
 
 CORNERS = ((0.1, 0.2), (0.9, 0.2), (0.9, 0.3), (0.1, 0.3))
 LINE = Line("LET US PREY", 0.987, CORNERS)
@@ -112,7 +113,7 @@ def test_a_larger_copy_is_read_in_the_same_words(reader):
 def test_wide_lines_are_read_alone_in_the_same_words(reader, monkeypatch):
     picture = np.asarray(draw("MIDNIGHT", "ASYLUM", "lock every door"))
     together = reader.read(picture)
-    monkeypatch.setattr(reading, "_WIDE", 0)
+    monkeypatch.setattr(rapid, "_WIDE", 0)
     alone = reader.read(picture)
     assert words(alone) == words(together) and len(alone) == 3
     for one, other in zip(alone, together, strict=True):
@@ -127,8 +128,8 @@ def test_pictures_reach_the_library_small_and_not_too_long(reader, monkeypatch):
     assert seen[1].shape[0] / seen[1].shape[1] == pytest.approx(1760 / 1200, rel=0.01)
     for canvas in seen:
         height, width, _ = canvas.shape
-        assert height * width <= 1.02 * reading.MAX_PIXELS
-        assert max(height, width) <= reading.MAX_ASPECT * min(height, width) + reading.MAX_ASPECT
+        assert height * width <= 1.02 * rapid.MAX_PIXELS
+        assert max(height, width) <= rapid.MAX_ASPECT * min(height, width) + rapid.MAX_ASPECT
 
 
 def test_places_are_fractions_of_the_picture_without_its_border(reader):
@@ -191,14 +192,14 @@ def test_no_connection_is_made(monkeypatch, capfd):
 
 
 def test_a_missing_model_is_not_fetched(monkeypatch):
-    monkeypatch.setattr(reading, "_RECOGNIZER", "PP-OCRv99_rec_huge.onnx")
+    monkeypatch.setattr(rapid, "_RECOGNIZER", "PP-OCRv99_rec_huge.onnx")
     with pytest.raises(ReadingError, match="lacks the model PP-OCRv99_rec_huge.onnx"):
         Reader()
 
 
 def test_importing_the_module_imports_no_reader():
     code = (
-        "import sys; from genre_utils.ocr import reading; assert not reading.missing();"
+        "import sys; from genre_utils.ocr import reader, reading; assert not reader.missing();"
         "assert not {'rapidocr', 'onnxruntime', 'cv2', 'keras'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -342,7 +343,7 @@ def test_identical_pictures_are_read_once(posters, tmp_path):
 
 def test_a_device_is_not_read_for_its_hash():
     with pytest.raises(PosterError, match="a device or a pipe"):
-        reading.hash_file(os.devnull)
+        hash_file(os.devnull)
 
 
 def test_bad_pictures_are_named(posters, tmp_path):
@@ -374,11 +375,11 @@ def test_the_estimate_reads_a_few_and_keeps_them(posters, tmp_path, monkeypatch,
 
 
 def test_without_rapidocr_one_sentence_says_so(posters, tmp_path, monkeypatch):
-    find = reading.importlib.util.find_spec
+    find = rapid.importlib.util.find_spec
     monkeypatch.setattr(
-        reading.importlib.util, "find_spec", lambda name: None if name == "rapidocr" else find(name)
+        rapid.importlib.util, "find_spec", lambda name: None if name == "rapidocr" else find(name)
     )
-    assert reading.missing() == ["rapidocr"]
+    assert rapid.missing() == ["rapidocr"]
     file = tmp_path / "words.jsonl"
     with pytest.raises(ReadingError, match="pip install rapidocr"):
         read_posters(posters, WordCache(file))
@@ -387,7 +388,7 @@ def test_without_rapidocr_one_sentence_says_so(posters, tmp_path, monkeypatch):
 
 
 def test_a_picture_that_cannot_be_decoded_needs_no_reader(posters, tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "missing", lambda: ["rapidocr", "onnxruntime"])
+    monkeypatch.setattr(rapid, "missing", lambda: ["rapidocr", "onnxruntime"])
     cache = WordCache(tmp_path / "words.jsonl")
     read_posters(posters[1:], cache, FakeReader())
     read, why = reading.decide("auto", posters, cache)
@@ -418,12 +419,12 @@ def test_readings_are_imported_once(readings, tmp_path, pack, capsys):
     file = tmp_path / "readings"
     file.write_bytes(pack("\n".join(rows).encode()))
     cache = WordCache(tmp_path / "words.jsonl")
-    assert reading.import_readings(file, paths, cache) == 7
-    assert cache.get(reading.hash_file(paths["tt3"])) == [Line("title 3", 0.95, CORNERS)]
-    assert cache.get(reading.hash_file(paths["tt6"])) == []
-    assert cache.get(reading.hash_file(paths["tt7"])) is None
+    assert import_readings(file, paths, cache) == 7
+    assert cache.get(hash_file(paths["tt3"])) == [Line("title 3", 0.95, CORNERS)]
+    assert cache.get(hash_file(paths["tt6"])) == []
+    assert cache.get(hash_file(paths["tt7"])) is None
     assert b'"rapidocr 3.10.0"' in cache.file.read_bytes() and capsys.readouterr().err == ""
-    assert reading.import_readings(file, paths, cache) == 0
+    assert import_readings(file, paths, cache) == 0
 
 
 def test_bad_lines_of_an_import_are_named(readings, tmp_path, capsys):
@@ -433,11 +434,11 @@ def test_bad_lines_of_an_import_are_named(readings, tmp_path, capsys):
     file = tmp_path / "readings.jsonl"
     file.write_text("\n".join(rows))
     cache = WordCache(tmp_path / "words.jsonl")
-    assert reading.import_readings(file, paths, cache) == 3
+    assert import_readings(file, paths, cache) == 3
     assert "2, 3, 4." in capsys.readouterr().err
     file.write_text("Id,Genre\n")
     with pytest.raises(ReadingError, match="no file of readings"):
-        reading.import_readings(file, paths, cache)
+        import_readings(file, paths, cache)
 
 
 def test_a_cut_import_is_used_as_far_as_it_goes(readings, tmp_path, capsys):
@@ -446,7 +447,7 @@ def test_a_cut_import_is_used_as_far_as_it_goes(readings, tmp_path, capsys):
     rows.append(json.dumps({"id": noise, "t": []}))  # so that the cut falls behind the others
     file = tmp_path / "readings.gz"
     file.write_bytes(gzip.compress("\n".join(rows).encode())[:-1000])
-    assert reading.import_readings(file, paths, WordCache(tmp_path / "words.jsonl")) == 7
+    assert import_readings(file, paths, WordCache(tmp_path / "words.jsonl")) == 7
     assert "cut or damaged after line 8" in capsys.readouterr().err
 
 
@@ -473,7 +474,7 @@ def test_the_command_reads_a_data_set_once(data, tmp_path, capsys):
     said = capsys.readouterr()
     assert "4 posters: 3 read now, 0 read before, 1 cannot be read" in said.out
     assert "not read: tt3.png: not a picture" in said.err
-    sha256 = reading.hash_file(os.path.join(data, "Images", "tt0.png"))
+    sha256 = hash_file(os.path.join(data, "Images", "tt0.png"))
     assert words(WordCache(file).get(sha256)) == ["THE GRAVE"]
     before = file.read_bytes()
     assert main(["read", "--data", data, "--words", str(file)]) == 0
@@ -495,7 +496,7 @@ def test_the_command_imports_and_reads_the_rest(data, tmp_path, capsys, monkeypa
 def test_the_command_s_exit_codes(data, tmp_path, capsys, monkeypatch):
     file = str(tmp_path / "words.jsonl")
     arguments = ["read", "--data", data, "--words", file]
-    monkeypatch.setattr(reading, "missing", lambda: ["rapidocr"])
+    monkeypatch.setattr(rapid, "missing", lambda: ["rapidocr"])
     assert main(arguments) == 2
     assert "rapidocr is not installed" in capsys.readouterr().err
     assert main(["read", "--data", str(tmp_path / "none"), "--words", file]) == 2
@@ -503,7 +504,7 @@ def test_the_command_s_exit_codes(data, tmp_path, capsys, monkeypatch):
     assert main(["read", "--data", data, "--words", str(tmp_path)]) == 2
     for i in range(3):
         (tmp_path / "data" / "Images" / f"tt{i}.png").write_bytes(b"no picture either %d" % i)
-    monkeypatch.setattr(reading, "missing", lambda: [])
+    monkeypatch.setattr(rapid, "missing", lambda: [])
     assert main(arguments) == 1
     assert "Traceback" not in capsys.readouterr().err
 
@@ -591,3 +592,11 @@ def test_readings_of_other_settings_stay_until_they_are_made_anew(posters, tmp_p
     assert read_posters(paths, cache, new, anew=True).new == 2 and sorted(new.given) == [0, 1]
     again = WordCache(tmp_path / "words.jsonl")
     assert read_posters(paths, again, new, anew=True).new == 0
+
+
+def test_reading_anew_without_rapidocr_says_so(posters, tmp_path, monkeypatch):
+    cache = WordCache(tmp_path / "words.jsonl")
+    read_posters(posters, cache, FakeReader())
+    monkeypatch.setattr(rapid, "missing", lambda: ["rapidocr"])
+    with pytest.raises(ReadingError, match="pip install rapidocr"):
+        read_posters(posters, cache, anew=True)

