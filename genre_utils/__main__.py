@@ -196,6 +196,8 @@ def _predict(options: argparse.Namespace) -> int:
     _check_posters(options)
     own = catalogue.own_files(tables.values())
     predictor = Predictor.load(_model(options), not options.no_text)
+    if predictor.model.card["training"].get("sample"):
+        print("This model was trained on drawn posters only, the sample.", file=sys.stderr)
     with _log_file([*tables.values()]) as file:
         count = None
         if options.list != "-":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 from keras import layers
 
-from genre_utils.networks import VARIANTS, build_efficientnet_lite, to_config
+from genre_utils.networks import VARIANTS, build_efficientnet_lite, check_own_network
 
 # Networks of `keras.applications` whose preprocessing is one of their layers.
 APPLICATIONS = {
@@ -230,21 +230,7 @@ def freeze_for_fine_tuning(network: keras.Model) -> None:
 
 def _build_registered(name: str, image_size: tuple[int, int], genres: int) -> keras.Model:
     network = _registered[name](image_size, genres)
-    shapes = (None, *image_size, 3), (None, genres)
-    if not isinstance(network, keras.Model):
-        raise ValueError(f"The builder of {name!r} returned {type(network)}, not a keras.Model.")
-    if (network.input_shape, network.output_shape) != shapes:
-        raise ValueError(
-            f"The network {name!r} turns {network.input_shape} into {network.output_shape}: it "
-            f"should take pixels {shapes[0]} and give logits {shapes[1]}."
-        )
-    try:
-        to_config(network)
-    except ValueError as error:
-        raise ValueError(
-            f"The network {name!r} could be trained, and not be loaded afterwards: {error}. Build "
-            "it of Keras' own layers."
-        ) from None
+    check_own_network(name, network, image_size, genres)
     return network
 
 

@@ -58,7 +58,7 @@ IMG_SIZE: int = 272  # width of the network's input, pixels, 64 to 1024
 IMG_SHAPE: str = "portrait"  # "portrait": 1.47 times as high as wide; "square": squeezed
 SECOND_MODEL: str = "efficientnet_lite0"  # second network, averaged with the first; empty: none
 START: str = "imagenet"  # weights to start from; "posters": the released model's
-EPOCHS: int = -1  # epochs of fine-tuning the networks; 0: heads alone; -1: 0 on a CPU, else 8
+EPOCHS: int = -1  # epochs of fine-tuning; 0: heads alone; -1: 0 on a CPU, else 8; own network: 20
 READ_TEXT: str = "auto"  # read words: "yes"; "no"; "auto": if it takes 10 minutes at most
 WORDS: str = "outputs/words.jsonl"  # file of words read before; new ones are added
 WORD_EPOCHS: int = -1  # epochs of fine-tuning the words' network; -1: 0 on a CPU, else 4
@@ -155,8 +155,9 @@ print(source.announcement)
 
 # %%
 settings = {"model": MODEL, "image_size": list(size), "epochs": epochs, "batch_size": batch}
-settings |= {"second_model": SECOND_MODEL, "start": START, "seed": SEED, "limit": LIMIT}
-settings |= {"data": dataset.fingerprint(data), "loss": loss.get_config(), "sample": bool(subtitle)}
+settings |= {"second_model": names.get("second", ""), "start": START, "seed": SEED, "limit": LIMIT}
+settings |= {"data": dataset.fingerprint(data), "sample": bool(subtitle)}
+settings |= {"loss": runs.loss_settings(loss)}
 output = runs.own_folder(machine.persistent_path(OUTPUT_DIR))
 choice = runs.choice_of_run(output, settings, READ_TEXT, RESTART)
 
@@ -213,7 +214,7 @@ pd.Series({split: len(rows) for split, rows in parts.items()}, name="posters").t
 keras.utils.set_random_seed(SEED)
 pictures = {part: models.build_model(name, size, data.genres) for part, name in names.items()}
 runs.start_from(START, pictures, names)
-run.begin()
+run.begin(pictures.values())
 
 # %% [markdown]
 # How long will it take? This cell measures how fast these networks are on this machine. The text

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jupytext
 import keras
+import nbformat
 import pandas as pd
 import psutil
 import pytest
@@ -17,6 +18,11 @@ from genre_utils import models
 from genre_utils.genres import IMDB_GENRES
 
 OWN_NETWORK = """
+import keras
+
+from genre_utils import models
+
+
 def builder(image_size, n_genres):
     return keras.Sequential(
         [
@@ -37,14 +43,13 @@ SMALL = {"DATA": "sample", "LIMIT": 60, "EPOCHS": 2, "READ_TEXT": "no", "OUTPUT_
 
 
 def notebook_with(folder: Path, cell: str = "", loss: str = "") -> Path:
-    """Write a copy of the train notebook with a cell after its imports, or with another loss."""
+    """Write a copy of the train notebook with a cell above `size = ...`, or with another loss."""
     notebook = jupytext.read(ROOT / "notebooks" / "train.py")
-    for before in notebook.cells:
+    for place, before in enumerate(list(notebook.cells)):
         if loss and before.source.startswith("loss = "):
             before.source = loss
-        if cell and "import keras\n" in before.source:
-            first, line, rest = before.source.partition("\nsize = images")
-            before.source = first + cell + line + rest
+        if cell and "\nsize = images" in before.source:
+            notebook.cells.insert(place, nbformat.v4.new_code_cell(cell))
     file = folder / "train.ipynb"
     jupytext.write(notebook, file)
     return file
@@ -170,7 +175,12 @@ def test_networks_that_could_not_be_loaded_again_are_refused_before_training(mon
     def network(*layers: keras.Layer) -> keras.Model:
         return keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Flatten(), *layers])
 
-    for strange in (keras.layers.Lambda(lambda x: x), Doubled()):
+    class OfANotebook(Doubled):
+        pass
+
+    OfANotebook.__module__ = "__main__"  # for whose classes Keras writes no module
+    lambdas = keras.layers.Lambda(lambda x: x), keras.layers.Dense(4, activation=lambda x: 2 * x)
+    for strange in (*lambdas, Doubled(), OfANotebook()):
         models.register_network(
             "mine", lambda size, n, s=strange: network(s, keras.layers.Dense(n))
         )
@@ -178,6 +188,13 @@ def test_networks_that_could_not_be_loaded_again_are_refused_before_training(mon
             models.build_model("mine", 64, ("a", "b"))
     models.register_network("mine", lambda size, n: network(keras.layers.Dense(n + 1)))
     with pytest.raises(ValueError, match=r"'mine' turns .* give logits \(None, 2\)"):
+        models.build_model("mine", 64, ("a", "b"))
+    for last in (keras.layers.Dense(2, activation="sigmoid"), keras.layers.Softmax()):
+        models.register_network("mine", lambda *_, s=last: network(keras.layers.Dense(2), s))
+        with pytest.raises(ValueError, match="ends in s.*: leave it out. The loss .* take logits"):
+            models.build_model("mine", 64, ("a", "b"))
+    models.register_network("mine", lambda size, n: keras.Sequential([keras.layers.Dense(n)]))
+    with pytest.raises(ValueError, match=r"begin it with keras.Input\(\(\*image_size, 3\)\)"):
         models.build_model("mine", 64, ("a", "b"))
     models.register_network("mine", lambda size, n: "a network")
     with pytest.raises(ValueError, match="not a keras.Model"):

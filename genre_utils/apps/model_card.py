@@ -104,7 +104,8 @@ def _what_it_is(card: Mapping[str, Any]) -> str:
 
 
 def _settings(training: Mapping[str, Any]) -> str:
-    names = ("epochs_done", "word_epochs", "batch_size", "seed")
+    names = ["epochs", "batch_size", "seed"]
+    names[1:1] = ["word_epochs"] if training.get("read_text") else []
     known = {name: training[name] for name in names if training.get(name) is not None}
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in known.items())
 
@@ -141,8 +142,7 @@ def _known(card: Mapping[str, Any]) -> str:
 def _last_fit(training: Mapping[str, Any]) -> str:
     if not training.get("last_fit"):
         return ""
-    tuned = training.get("epochs") and training.get("model") != "seed_cnn"
-    parts = ["the picture's networks"] if tuned else []
+    parts = ["the picture's networks"] if training.get("epochs") else []
     parts += ["the words' parts"] if training.get("read_text") else []
     return (
         f" After that, {' and '.join(parts)} learned anew from the training and the validation "

@@ -6,9 +6,11 @@ none that holds code or reads files; nothing else in it is followed.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,8 +128,55 @@ def check_config(config: Any, more: Collection[str] = ()) -> None:
             check_config(part, more)
 
 
+def check_own_network(name: str, network: Any, image_size: Sequence[int], genres: int) -> None:
+    """Raise `ValueError` unless a network of the user's own can be trained, saved and loaded.
+
+    It maps pixels `(n, *image_size, 3)` to logits `(n, genres)`, and has Keras' own layers only.
+    """
+    import keras
+
+    shapes = (None, *image_size, 3), (None, genres)
+    if not isinstance(network, keras.Model):
+        raise ValueError(f"The builder of {name!r} returned {type(network)}, not a keras.Model.")
+    try:
+        own = network.input_shape, network.output_shape
+    except AttributeError:  # what Keras says of a network that does not know its inputs
+        raise ValueError(
+            f"The network {name!r} does not know its inputs: begin it with "
+            "keras.Input((*image_size, 3)). A subclass of keras.Model cannot be loaded afterwards."
+        ) from None
+    if own != shapes:
+        raise ValueError(
+            f"The network {name!r} turns {own[0]} into {own[1]}: it should take pixels {shapes[0]} "
+            f"and give logits {shapes[1]}."
+        )
+    last = network.layers[-1]
+    activation = getattr(getattr(last, "activation", None), "__name__", "")
+    if isinstance(last, keras.layers.Softmax) or activation in ("sigmoid", "softmax"):
+        raise ValueError(
+            f"The network {name!r} ends in {activation or 'softmax'}: leave it out. The loss and "
+            "the saved model take logits."
+        )
+    try:
+        config = json.loads(json.dumps(to_config(network)))
+        from_config(config, {n: Array.half(values) for n, values in to_arrays(network).items()})
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"The network {name!r} could be trained, and not be loaded afterwards: {error}. Build "
+            "it of Keras' own layers."
+        ) from None
+
+
+def architecture(network: keras.Model) -> str:
+    """Return a hash of a network's layers, 12 hexadecimal digits, whatever weights it has."""
+    # Keras numbers the names of layers, and goes on counting when a cell runs again.
+    layers = re.sub(r'_\d+"', '"', json.dumps(to_config(network), sort_keys=True))
+    return hashlib.sha256(layers.encode()).hexdigest()[:12]
+
+
 def _check_part(config: dict[str, Any], modules: Collection[str]) -> None:
-    kind, module = config["class_name"], config.get("module") or "keras"
+    # Keras names no module for the classes of a notebook, as for what is plain.
+    kind, module = config["class_name"], config.get("module") or "your own"
     # A registered name is looked up among the classes of whoever imports this package.
     registered = config.get("registered_name") or kind
     known = isinstance(module, str) and (module in modules or module.startswith(OPERATIONS))

@@ -9,7 +9,7 @@ __getattr__ = lazy_names(
             "LOCK_FILE Run open_run check_writable check_outside choice_of_run settle_pictures"
         ),
         "fine_tuning": "Checkpoints epochs head_fit tensorboard",
-        "parameters": "check_numbers choose_epochs choose_word_epochs forecast",
+        "parameters": "check_numbers choose_epochs choose_word_epochs forecast loss_settings",
         "start": "check_start load_encoder start_card start_from",
         "hosts": "own_folder",
     },

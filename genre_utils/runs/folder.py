@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 
 from genre_utils import plots, support
-from genre_utils.networks import ModelError, load_weights, save_weights
+from genre_utils.networks import ModelError, architecture, load_weights, save_weights
 from genre_utils.runs import hosts
 from genre_utils.support import replacing, write_json
 from genre_utils.text import NgramModel
@@ -38,6 +38,7 @@ KEPT = "kept"  # the folder of arrays that are computed once
 
 # The setting that names the pictures which could not be read; of names in a sentence, the first.
 UNREADABLE, FEW = "unreadable", 5
+NETWORKS = "networks"  # the setting with the hashes of their layers
 
 _held: dict[Path, FileLock] = {}
 
@@ -108,11 +109,21 @@ class Run:
         """This run and its further trainings."""
         return [self, *map(self.part, PARTS)]
 
-    def begin(self) -> None:
-        """Claim the folder for these settings; until then, a mistake leaves no trace in it."""
+    def begin(self, networks: Iterable[keras.Model] = ()) -> None:
+        """Claim the folder for these settings; until then, a mistake leaves no trace in it.
+
+        `networks` are those of the picture. Raises `ValueError` where the training that was begun
+        here had other layers under the same names: their weights and scores are not these ones'.
+        """
+        layers = [architecture(network) for network in networks]
+        if self.begun.get(NETWORKS, layers) != layers:
+            raise ValueError(
+                f"{self.folder} holds a training of a network with other layers: give another "
+                "OUTPUT_DIR, or RESTART=True to throw that training away."
+            )
         for run in self.all_parts:
             run.best_file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self.settings_file, self.settings)
+        write_json(self.settings_file, self.settings | ({NETWORKS: layers} if layers else {}))
 
     def finish(self, metrics: dict[str, Any]) -> None:
         """Write `metrics.json`, which marks the run as finished, and drop its checkpoints."""
@@ -239,7 +250,8 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
         for file in (*written, part.folder / HEAD_CSV, part.metrics_file):
             file.unlink(missing_ok=True)
     if begun := run.begun:
-        begun.pop(UNREADABLE, None)  # is known, and compared, when the pictures are decoded
+        for later in (UNREADABLE, NETWORKS):  # compared when pictures are decoded, networks built
+            begun.pop(later, None)
         _check_same(begun, settings, run.folder)
     _check_hosts_agree(run)
     return run

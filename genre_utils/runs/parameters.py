@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -48,6 +49,17 @@ def choose_word_epochs(epochs: int, accelerated: bool) -> int:
     for other negative numbers.
     """
     return _or_by_hardware("WORD_EPOCHS", epochs, ACCELERATED_WORD_EPOCHS if accelerated else 0)
+
+
+def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
+    """Return the config of a loss, for a run's settings; raises `ValueError` without logits."""
+    logits = isinstance(loss, keras.losses.Loss) and loss.get_config().get("from_logits", True)
+    if not logits:
+        raise ValueError(
+            f"loss is {loss!r}: the networks give logits, so take one of keras.losses with "
+            "from_logits=True, such as keras.losses.BinaryFocalCrossentropy(from_logits=True)."
+        )
+    return loss.get_config()
 
 
 def _or_by_hardware(name: str, epochs: int, by_hardware: int) -> int:

@@ -270,6 +270,27 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path):
     assert json.loads((tmp_path / "settings.json").read_text()) == {"model": "a", "seed": 1}
 
 
+def test_a_network_with_other_layers_does_not_go_on_with_anothers_weights(tmp_path):
+    def network(activation: str) -> keras.Model:
+        return keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, activation=activation)])
+
+    run = runs.open_run(tmp_path, {"model": "mine"})
+    run.begin([network("relu")])
+    again = runs.open_run(tmp_path, {"model": "mine"})
+    again.begin([network("relu")])  # whose layers Keras has numbered anew
+    with pytest.raises(ValueError, match="a network with other layers.*RESTART=True"):
+        again.begin([network("tanh")])
+    runs.open_run(tmp_path, {"model": "mine"}, restart=True).begin([network("tanh")])
+
+
+def test_a_loss_takes_logits():
+    focal = keras.losses.BinaryFocalCrossentropy
+    assert runs.loss_settings(focal(from_logits=True))["from_logits"]
+    for loss in (focal(), "binary_crossentropy", lambda y, x: x):
+        with pytest.raises(ValueError, match="with from_logits=True, such as keras.losses"):
+            runs.loss_settings(loss)
+
+
 def test_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot be written"):
