@@ -129,9 +129,10 @@ def picture_sizes(sizes: np.ndarray, subtitle: str = "") -> Figure:
 def save_curves(
     curves: Mapping[str, pd.DataFrame], phase: str, folder: Path, subtitle: str = ""
 ) -> None:
-    """Draw and save `history_curves` of a phase of training, for each network in `curves`."""
+    """Draw and save `history_curves` of `"head"` or `"fine_tuning"`, for each network."""
     for part, curve in curves.items():
-        title = f"{part}, {phase}: macro mAP {curve.val_macro_map.max():.3f} at the best epoch"
+        best = curve["val_macro_map"].max()
+        title = f"{part}, {phase.replace('_', '-')}: macro mAP {best:.3f} at the best epoch"
         save_figure(history_curves(curve, title, subtitle), folder, f"{part}_{phase}")
 
 
