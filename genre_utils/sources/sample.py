@@ -36,7 +36,6 @@ _CANVAS = (WIDTH * _SCALE, HEIGHT * _SCALE)
 # Above this line the picture, below it a plain band: names at the left, the mark at the right.
 _FOOTER = 492
 _MARGIN = 26
-_YELLOW = "#ffe94a"
 _JPEG_QUALITY = 90
 _FIRST_NAMES = "Ada Bruno Cleo Dario Edda Falk Gwen Hugo Ines Joss Kaya Lior Mona Nils Orla"
 _LAST_NAMES = "Amberg Brandt Dunmore Eastlake Farrow Galani Holm Ivers Jarrow Kestrel Lund Okoro"
@@ -188,12 +187,13 @@ def _fit(line: str, largest: float, room: float) -> ImageFont.FreeTypeFont:
 
 
 def _draw_note(draw: ImageDraw.ImageDraw) -> None:
-    """Draw the eighth-note of Music inside its box."""
+    """Draw the mark of Music inside its box: an eighth-note on a bright disc."""
     left, top = MUSIC_MARK[0] * _CANVAS[0], MUSIC_MARK[1] * _CANVAS[1]
-    flag = [(40, 6), (48, 6), (54, 18), (68, 28), (72, 42), (68, 56), (64, 40), (48, 28)]
-    draw.ellipse((left + 8, top + 47, left + 48, top + 77), _YELLOW)
-    draw.rectangle((left + 40, top + 6, left + 47, top + 62), _YELLOW)
-    draw.polygon([(left + x, top + y) for x, y in flag], _YELLOW)
+    flag = [(43, 18), (47, 18), (58, 32), (56, 44), (43, 32)]
+    draw.circle((left + 40, top + 40), 34, "#ffe94a")
+    draw.ellipse((left + 24, top + 45, left + 46, top + 61), "#1d1d2b")
+    draw.rectangle((left + 42, top + 18, left + 46, top + 53), "#1d1d2b")
+    draw.polygon([(left + x, top + y) for x, y in flag], "#1d1d2b")
 
 
 def _heart(draw, x, y, r, colour):
