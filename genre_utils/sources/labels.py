@@ -96,8 +96,8 @@ def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
     if not by_text and len(genre_of) < 2:
         raise DataError(
             f"{table.path} has neither 0/1 columns nor a column named one of "
-            f"{', '.join((*GENRE_COLUMNS[:2], *TAG_COLUMNS))}; its columns are {table.header}. Name "
-            f"the column of genres {GENRE_COLUMNS[0]!r}, or give each genre a 0/1 column."
+            f"{', '.join((*GENRE_COLUMNS[:2], *TAG_COLUMNS))}; its columns are {table.header}. "
+            f"Name the column of genres {GENRE_COLUMNS[0]!r}, or give each genre a 0/1 column."
         )
     used = [*flags, *missing, *(text.columns if by_text else ())]
     conflicts: set[int] = set()
