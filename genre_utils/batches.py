@@ -17,6 +17,7 @@ import keras
 import numpy as np
 from PIL import Image
 
+from genre_utils import machine
 from genre_utils.images import PosterError, read_poster, resize_poster
 from genre_utils.networks import pad_tokens
 from genre_utils.support import FULL, progress, replacing, write_json
@@ -108,6 +109,7 @@ class PosterBatches(Batches):
     """One epoch of `(pixels, labels)` batches for `fit` and `predict` on any Keras backend.
 
     Pixels are uint8 `(batch_size, height, width, 3)`, labels float32 `(batch_size, genres)`.
+    A `batch_size` of 0 stands for as many as this machine best predicts at once.
     Without `seed` all posters come, unchanged and in their order. The last batch is filled up with
     the first posters, so cut predictions to the number of posters. With `seed` the posters are
     shuffled, and with `augmented` also varied. Both depend on `(seed, epoch, poster)` alone, so an
@@ -119,14 +121,14 @@ class PosterBatches(Batches):
         cache: PixelCache,
         paths: Sequence[str],
         labels: np.ndarray,
-        batch_size: int,
+        batch_size: int = 0,
         seed: int | None = None,
         epoch: int = 0,
         augmented: bool = False,
     ):
         self.cache = cache
         self.labels = labels.astype(np.float32)
-        self.batch_size = batch_size
+        self.batch_size = batch_size = batch_size or machine.posters_at_once()
         self.seed = seed
         self.epoch = epoch
         self.augmented = augmented

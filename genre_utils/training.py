@@ -41,8 +41,7 @@ def frozen_features(
         digest = hashlib.sha256(os.fsencode("\n".join(paths[split]))).hexdigest()[:12]
         file = cache.file.with_name(f"features-{name}-{digest}-{cache.file.name}")
         if not file.exists():
-            at_once = machine.posters_at_once()
-            posters = PosterBatches(cache, paths[split], np.zeros((len(paths[split]), 1)), at_once)
+            posters = PosterBatches(cache, paths[split], np.zeros((len(paths[split]), 1)))
             table = predict_logits(backbone, posters, f"features of {split}")
             with replacing(file) as temporary:
                 np.save(temporary, table.astype(np.float32))

@@ -88,9 +88,7 @@ machine.check_tensorboard(TENSORBOARD)
 
 # %%
 print(machine.connect())
-devices = machine.replicas()
-batch, word_batch = BATCH_SIZE * devices, 32 * devices  # posters or texts a step
-at_once = machine.posters_at_once()  # in prediction
+batch, word_batch = (n * machine.replicas() for n in (BATCH_SIZE, 32))  # posters, texts a step
 
 # %% [markdown]
 # This cell imports the package's modules, checks the parameters and derives from them what the
@@ -299,7 +297,7 @@ def posters_of(splits: tuple[str, ...], epoch: int) -> batches.PosterBatches:
 # logits of the picture are the mean of its networks':
 
 # %%
-validated = batches.PosterBatches(cache, paths["validation"], labels["validation"], at_once)
+validated = batches.PosterBatches(cache, paths["validation"], labels["validation"])
 train_pictures = partial(fine_tune, pictures, posters_of, validated, epochs, batch)
 train_pictures()
 shown_size = training.shown_size(size, augmented, epochs)
@@ -390,7 +388,7 @@ shown = batches.fill_cache([*paths["validation"], *paths["test"]], shown_size, c
 
 
 def logits_of(split: str, picture: keras.Model, words: list[WordsModel]) -> dict[str, np.ndarray]:
-    posters = batches.PosterBatches(shown, paths[split], labels[split], at_once)
+    posters = batches.PosterBatches(shown, paths[split], labels[split])
     logits = {"picture": training.predict_logits(picture, posters)}
     for model in words:
         logits |= model.logits(texts[split])
