@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:  # `--help`, which names the words' file, imports no NumPy
+    import numpy as np
 
 WORDS_FILE = Path("outputs/words.jsonl")
 
@@ -29,5 +30,7 @@ class Line(NamedTuple):
 
 def round_corners(pixels: np.ndarray, size: tuple[int, int]) -> tuple[tuple[float, float], ...]:
     """Turn four corners in pixels into `Line.corners`; `size` is the picture's (width, height)."""
+    import numpy as np
+
     fractions = np.clip(np.divide(pixels, size), 0, 1).round(4)
     return tuple((x, y) for x, y in fractions.tolist())
