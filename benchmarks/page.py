@@ -63,8 +63,8 @@ def one_run(paths: list[str]) -> dict[str, Any]:
     )
     run: dict[str, Any] = {"megabytes": [], "drops": []}
     try:
-        said = next(line for line in page.stdout if line.startswith(ANNOUNCED))
-        address = said.removeprefix(ANNOUNCED).strip()
+        announced = next(line for line in page.stdout if line.startswith(ANNOUNCED))
+        address = announced.removeprefix(ANNOUNCED).strip()
         for start in range(0, len(paths), AT_ONCE):
             run["drops"].append(drop(paths[start : start + AT_ONCE], address))
             if (start + AT_ONCE) % NOTED == 0:

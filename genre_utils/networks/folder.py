@@ -46,7 +46,7 @@ def save_weights(network: keras.Model, file: Path) -> None:
 
 
 def load_weights(network: keras.Model, file: Path) -> None:
-    """Give a network the weights that `save_weights` wrote of it; raises `ModelError`."""
+    """Set a network's weights to those that `save_weights` wrote of it; raises `ModelError`."""
     arrays = load_arrays(file)
     try:
         network.set_weights([arrays[name].wide() for name in sorted(arrays)])

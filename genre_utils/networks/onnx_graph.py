@@ -467,9 +467,9 @@ def _attention(
     q, k, v = project(query, "query"), project(key or value, "key"), project(value, "value")
     weights = graph.add("MatMul", graph.add("Mul", q, graph.constant(width**-0.5)), k)
     if attention_mask is not None:
-        seen = graph.add("Unsqueeze", attention_mask, graph.constant([1], "int64"))
-        seen = graph.cast(seen, "float32")
-        hidden = graph.add("Sub", graph.constant(1.0), seen)
+        mask = graph.add("Unsqueeze", attention_mask, graph.constant([1], "int64"))
+        mask = graph.cast(mask, "float32")
+        hidden = graph.add("Sub", graph.constant(1.0), mask)
         weights = graph.add("Add", weights, graph.add("Mul", hidden, graph.constant(MASKED)))
     x = graph.add("MatMul", graph.add("Softmax", weights, axis=-1), v)
     x = graph.add("Transpose", x, perm=[0, 2, 1, 3])

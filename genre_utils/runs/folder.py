@@ -141,7 +141,7 @@ class Run:
         self.load(network, file)
 
     def load(self, network: keras.Model, file: Path) -> None:
-        """Give a network what `save` wrote of it; raises `ValueError` for a file of another one."""
+        """Load what `save` wrote of a network; raises `ValueError` for a file of another one."""
         try:
             load_weights(network, file)
         except ModelError as error:
@@ -178,7 +178,7 @@ class Run:
         return sorted((self.folder / "checkpoints").glob("epoch-*.keras"), reverse=True)
 
     def resume(self, network: keras.Model) -> int:
-        """Give a compiled network the state of the newest checkpoint; returns the epochs done.
+        """Load the newest checkpoint into a compiled network; returns the epochs done.
 
         The optimizer's state comes along; a network of which nothing was kept stays as it is. A
         checkpoint that cannot be loaded is passed over for the one before, with a line that says

@@ -26,7 +26,7 @@ def check_start(start: str, data: dataset.Dataset) -> None:
 
 
 def start_from(start: str, pictures: Mapping[str, keras.Model], names: Mapping[str, str]) -> None:
-    """Give the backbones of a training what the released model's know, if START is `"posters"`.
+    """Set the backbones of a training to the released model's weights, if START is `"posters"`.
 
     `names` are those of `models.PRETRAINED` by part. A network that the release does not have
     stays as it is, which a line says.

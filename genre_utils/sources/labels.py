@@ -305,18 +305,18 @@ def _compare(
         by_text, fewer = True, []
         crossed = [row for row, (names, m) in both.items() if names & columns != m]
 
-    def said(row: int) -> str:
+    def described(row: int) -> str:
         listed = [", ".join(sorted(names)) or "nothing" for names in both[row]]
         return f"line {table.lines[row]}: {listed[0]} / {listed[1]}"
 
     if len(crossed) > max(1, FEW * len(table)):
         raise DataError(
             f"{table.path}: the column {title!r} and the 0/1 columns contradict each other in "
-            f"{len(crossed)} rows, such as {said(crossed[0])}. Delete the one that is wrong."
+            f"{len(crossed)} rows, such as {described(crossed[0])}. Delete the one that is wrong."
         )
-    note(f"rows whose {title!r} contradicts the 0/1 columns (left out)", map(said, crossed))
+    note(f"rows whose {title!r} contradicts the 0/1 columns (left out)", map(described, crossed))
     less = f"rows whose {title!r} names fewer genres than the 0/1 columns (the columns count)"
-    note(less, [said(row) for row in fewer if both[row][0]])
+    note(less, [described(row) for row in fewer if both[row][0]])
     return by_text, {*crossed}
 
 

@@ -113,7 +113,7 @@ def _parts(name: str) -> list[str]:
 
 
 def _keys(name: str) -> list[str | tuple]:
-    """Return what a file is found by, the surest first: its name, its stem, its number if any."""
+    """Return what a file is found by, the most certain first: name, stem, number if any."""
     stem = _ENDING.sub("", name.lower())
     number = _NUMBER.fullmatch(stem)
     return [name.lower(), stem, *([("number", number[1])] if number else [])]

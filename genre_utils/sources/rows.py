@@ -40,8 +40,8 @@ def merge_rows(
     for path, several in of_poster.items():
         first, *more = several
         if path in unlike and not is_join:
-            said = " / ".join(dict.fromkeys(_listed(lists[row]) for row in several))
-            contradicting.append(f"{ids[first]}: {said}")
+            both = " / ".join(dict.fromkeys(_listed(lists[row]) for row in several))
+            contradicting.append(f"{ids[first]}: {both}")
             continue
         merged[first] = list(dict.fromkeys(name for row in several for name in lists[row]))
         repeated += [] if path in unlike else [ids[row] for row in more]

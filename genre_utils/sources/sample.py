@@ -86,17 +86,17 @@ def draw_poster(
     for genre in (*genres, *([style] if style else [])):
         if genre not in SAMPLE_GENRES:
             raise ValueError(f"{genre!r} cannot be drawn: choose from {', '.join(SAMPLE_GENRES)}.")
-    seen = [_STYLES[genre] for genre in genres if genre != "Music"] or [_NEUTRAL]
-    speaking = [seen[i] for i in rng.permutation(len(seen))]
-    looks = [_STYLES.get(style, _NEUTRAL)] if style else speaking
-    look = looks[0]
+    styles = [_STYLES[genre] for genre in genres if genre != "Music"] or [_NEUTRAL]
+    speaking = [styles[i] for i in rng.permutation(len(styles))]
+    drawn = [_STYLES.get(style, _NEUTRAL)] if style else speaking
+    look = drawn[0]
     colours = _Colours(*str(rng.choice(look.palettes)).split())
 
     image = Image.new("RGB", _CANVAS, colours.sky)
     draw = ImageDraw.Draw(image)
     x, y, radius = (200, 328, 94) if look.title_on_top else (200, 176, 108)
     look.scene(draw, colours, rng, x, y)
-    looks[min(1, len(looks) - 1)].emblem(draw, colours, rng, x, y, radius)
+    drawn[min(1, len(drawn) - 1)].emblem(draw, colours, rng, x, y, radius)
     draw.rectangle((0, _FOOTER, *_CANVAS), colours.ground)
     _write_title(draw, look, colours, *_invent(speaking, rng))
     _write_cast(draw, colours, rng)

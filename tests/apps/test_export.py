@@ -73,7 +73,7 @@ def test_exported_files_are_never_loaded(exported, tmp_path):
 
 
 def loaded(code: str) -> set[str]:
-    """Give the top-level packages that a fresh Python has loaded after some code."""
+    """Return the top-level packages that a fresh Python has loaded after some code."""
     told = "import sys; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\n{told}"], capture_output=True, text=True, check=True

@@ -13,7 +13,7 @@ GENRES = ("Drama", "War")
 
 
 def heat_of_music(predictor, others: list[str], seed: int) -> tuple[np.ndarray, tuple]:
-    """Give the heat map of Music on a drawn poster, and the slices of its mark's box."""
+    """Return the heat map of Music on a drawn poster, and the slices of its mark's box."""
     poster = sample.draw_poster(["Music", *others], np.random.default_rng(seed))
     height, width = predictor.model.image_size
     pixels = resize_poster(np.asarray(poster), (height, width))

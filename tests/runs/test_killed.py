@@ -79,7 +79,7 @@ def finish_training(folder: Path) -> tuple[dict, pd.DataFrame, pd.DataFrame]:
 
 
 def epochs_of(folder: Path, kept: bool = False) -> set[tuple[str, int, float]]:
-    """Give training, number and seconds of each epoch noted; `kept`: with a whole checkpoint.
+    """Return training, number and seconds of each epoch noted; `kept`: with a whole checkpoint.
 
     Done again, an epoch would have taken another time.
     """

@@ -53,7 +53,7 @@ POSTERS = {"master/train.csv": HEADER.encode(), "master/Images/tt1.jpg": b"pictu
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty machine: no data, no Kaggle, no Drive, no kagglehub, no internet."""
+    """Return an empty machine: no data, no Kaggle, no Drive, no kagglehub, no internet."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.delenv(sources.VARIABLE, raising=False)

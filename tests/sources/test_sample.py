@@ -24,7 +24,7 @@ def pixels(*genres: str, seed: int = 0, style: str | None = None) -> np.ndarray:
 
 
 def in_mark(shape: tuple[int, ...]) -> np.ndarray:
-    """Give a mask, True for the pixels inside the box of the Music mark."""
+    """Return a mask, True for the pixels inside the box of the Music mark."""
     height, width = shape[:2]
     left, top, right, bottom = np.multiply(MUSIC_MARK, (width, height, width, height)).round()
     mask = np.zeros((height, width), bool)
@@ -44,7 +44,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the sample as everyone gets it."""
+    """Return the sample as everyone gets it."""
     return draw_sample(tmp_path_factory.mktemp("sample") / "drawn")
 
 

@@ -82,7 +82,7 @@ def read_ids(file: Path) -> set[str]:
 def load(options: argparse.Namespace) -> ReleaseData:
     """Read all tables; what is off limits, tested or validated on is in no training part.
 
-    Films of validation posters are left out by id and by title, so that validation judges what
+    Films of validation posters are left out by id and by title, so that validation scores what
     the model makes of films that it does not know.
     """
     test, validation = (read_ids(SPLITS / f"imdb_{s}_ids.txt") for s in ("test", "validation"))
