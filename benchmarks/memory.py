@@ -1,20 +1,22 @@
 """How much memory does the pipeline take, and does it grow with the data?
 
-    python benchmarks/memory.py [--posters 800]
+    python benchmarks/memory.py [--posters 800] [--only pipeline head]
 
-Child processes train `seed_cnn` on the posters once, twice, four and eight times over (links with
-other names, so that each counts as a poster of its own), at 250 and 400 pixels square: they fill
-the cache, then run one epoch of augmented `PosterBatches`. Every poster is decoded and put into a
-batch, but the network is fitted on only six of the batches, spread over the epoch: its memory does
-not depend on their number, and an epoch of all would take hours. Beside each size stand three
-children with six times one constant batch, whose peaks say how far such figures scatter. The
-pipeline's memory is the difference between a child's peak of anonymous memory and their median:
-what the system must keep, without the pages of the cache's file, which it may drop at any time. Two
-more figures are whole processes with everything in them: the largest of the children above, and one
-that computes frozen features and trains the head.
+pipeline: child processes train `seed_cnn` on the posters once, twice, four and eight times over
+(links with other names, so that each counts as a poster of its own), at 250 and 400 pixels square.
+They fill the cache, then run one epoch of augmented `PosterBatches`. Every poster is decoded and
+put into a batch, but the network is fitted on only six of the batches, spread over the epoch: its
+memory does not depend on their number, and an epoch of all would take hours. Beside each size
+stand three children with six times one constant batch, whose peaks say how far such figures
+scatter. The pipeline's memory is the difference between a child's peak of anonymous memory and
+their median: what the system must keep, without the pages of the cache's file, which it may drop
+at any time. One more figure is the largest of these processes with everything in it.
+
+head: the whole process that computes frozen features and trains the head.
 
 Anonymous memory is RssAnon on Linux; elsewhere psutil's `uss`. Writes
-`benchmarks/results/memory.json`; with 800 posters it needs 4 GB below `outputs/`.
+`benchmarks/results/memory.json` and `memory-head.json`; with 800 posters it needs 4 GB below
+`outputs/`.
 """
 
 from __future__ import annotations
@@ -44,11 +46,21 @@ STATUS = Path("/proc/self/status")
 
 
 def main() -> None:
-    """Measure every size and amount of data, then the head, and write the result."""
-    options = measure.options_parser(__doc__, posters=800).parse_args()
+    """Measure the parts asked for, and write their results."""
+    parser = measure.options_parser(__doc__, posters=800)
+    parts = {"pipeline": pipeline, "head": head}
+    parser.add_argument("--only", nargs="+", choices=parts, default=list(parts), help="parts")
+    options = parser.parse_args()
     paths = measure.real_posters(options.posters).posters["path"].tolist()
+    for part in options.only:
+        parts[part](paths)
+        shutil.rmtree(OUTPUT)
+
+
+def pipeline(paths: Sequence[str]) -> None:
+    """Measure every size and amount of data."""
     steps = min(STEPS, len(paths) // BATCH)
-    rows = []
+    sizes = []
     constant = {}
     for side in SIDES:
         children = [watched(train_on_constant, side, steps) for _ in range(CONSTANT_CHILDREN)]
@@ -56,31 +68,29 @@ def main() -> None:
         for times in TIMES:
             fed = watched(train_on_posters, side, link_copies(paths, times), steps)
             pipeline_mb = fed["anonymous"] - round(median(constant[side]))
-            rows.append({"side": side, "times": times, "pipeline_mb": pipeline_mb, "fed_mb": fed})
-            print(rows[-1], flush=True)
-    head = watched(train_head, SIDES[-1], link_copies(paths, 1))
-    shutil.rmtree(OUTPUT)
-    figures = {"posters": len(paths), "sizes": rows, "constant_mb": constant}
-    record.save(
-        "memory", {**figures, "frozen_features_mb": head}, table_rows(rows, head, len(paths))
-    )
-
-
-def table_rows(rows: Sequence[dict[str, Any]], head: dict[str, int], posters: int) -> list:
-    """Return the lines of the table: the pipeline's memory by size, and the largest processes."""
-    lines = []
+            sizes.append({"side": side, "times": times, "pipeline_mb": pipeline_mb, "fed_mb": fed})
+            print(sizes[-1], flush=True)
+    command = "python benchmarks/memory.py --only pipeline"
+    rows = []
     for side in SIDES:
-        texts = [f"{r['times']} ×: {r['pipeline_mb']} MB" for r in rows if r["side"] == side]
+        texts = [f"{r['times']} ×: {r['pipeline_mb']} MB" for r in sizes if r["side"] == side]
         what = f"The pipeline's anonymous memory at {side} × {side}, by amount of data"
-        text = f"{', '.join(texts)} (1 × is {posters} posters)"
-        lines.append((what, "≤ 300 MB, flat", text))
-    largest = max(row["fed_mb"]["total"] for row in rows)
-    for what, megabytes in (
-        ("trains the published network", largest),
-        (f"computes frozen features and trains the head, {SIDES[-1]} × {SIDES[-1]}", head["total"]),
-    ):
-        lines.append((f"Whole process that {what}", "< 2.5 GB", f"{megabytes / 1000:.2f} GB"))
-    return [record.Row(*line, "python benchmarks/memory.py") for line in lines]
+        text = f"{', '.join(texts)} (1 × is {len(paths)} posters)"
+        rows.append(record.Row(what, "≤ 300 MB, flat", text, command))
+    largest = f"{max(size['fed_mb']['total'] for size in sizes) / 1000:.2f} GB"
+    what = "Whole process that trains the published network"
+    rows.append(record.Row(what, "< 2.5 GB", largest, command))
+    record.save("memory", {"posters": len(paths), "sizes": sizes, "constant_mb": constant}, rows)
+
+
+def head(paths: Sequence[str]) -> None:
+    """Measure a process that computes frozen features and trains the head on them."""
+    peaks = watched(train_head, SIDES[-1], link_copies(paths, 1))
+    what = "Whole process that computes frozen features and trains the head, "
+    what += f"{SIDES[-1]} × {SIDES[-1]}"
+    command = f"python benchmarks/memory.py --only head --posters {len(paths)}"
+    row = record.Row(what, "< 2.5 GB", f"{peaks['total'] / 1000:.2f} GB", command)
+    record.save("memory-head", {"posters": len(paths), "peaks_mb": peaks}, [row])
 
 
 def link_copies(paths: Sequence[str], times: int) -> list[str]:

@@ -25,7 +25,8 @@ TABLES = {
     ),
     "training": (
         *("pipeline-cache", "pipeline-epoch", "pipeline-fine_tuning", "fine_tuning", "start"),
-        *("pipeline-epoch-jax", "pipeline-epoch-torch", "memory", "memory-jax", "memory-torch"),
+        *("pipeline-epoch-jax", "pipeline-epoch-torch", "memory", "memory-jax"),
+        *("memory-torch", "memory-head", "memory-head-jax", "memory-head-torch"),
     ),
     "steps": ("steps-*",),
 }
