@@ -1,15 +1,15 @@
-"""Fine-tune the picture model: on all posters, small, first, then on fewer of them, larger.
+"""Fine-tune a picture network: on all posters, on fewer of them, larger, and on the public ones.
 
     python tools/release/picture.py --posters DIR --more DIR --films DIR --off-limits FILE \\
-        --out DIR --start FILE
+        --out DIR --start FILE [--network efficientnet_lite0]
 
 Written in PyTorch with a depthwise convolution of its own (`depthwise.cpp`, compiled at the
 start); activations are bfloat16, for which many CPUs have instructions. `--start` is an archive of
 the weights to go on from, in Keras' names (`<layer>/<position>`, the head as `head/0` to `head/3`).
 Batch normalisation is folded into the convolutions and stays as ImageNet left it. OUT gets a
-checkpoint each 200 steps, from which the same command goes on, and at the end `picture.npz`, an
-average of the weights over the last few hundred steps, with its logits of the validation posters
-as `picture_validation.npy`.
+checkpoint each 200 steps, from which the same command goes on, and at the end `picture.npz`, or
+`second.npz` of Lite0: an average of the weights over the last few hundred steps, with its logits
+of the validation posters as `*_validation.npy`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from genre_utils.evaluation import macro_average_precision
 from genre_utils.images import enlarged, read_poster, resize_poster
 from genre_utils.networks.efficientnet_lite import POOLED_STAGES, STAGES, VARIANTS, round_channels
 
-NAME = "efficientnet_lite2"
-SMALL, LARGE = (288, 192), (400, 272)  # (height, width)
+FILES = {"efficientnet_lite2": "picture", "efficientnet_lite0": "second"}
+# Sizes are (height, width). Lite0 costs half of Lite2, so it is shown a little more.
+SMALL, LARGE = {"efficientnet_lite2": (288, 192), "efficientnet_lite0": (320, 216)}, (400, 272)
 FROZEN_BLOCKS = 5
 BATCH, RATE, HEAD_RATE, WARM = 32, 1.5e-4, 3, 60
 EPSILON = 1e-3
@@ -67,26 +68,26 @@ class Depthwise(torch.autograd.Function):
 class Lite(nn.Module):
     """EfficientNet-Lite with a head; RGB uint8 `(n, height, width, 3)` to logits `(n, 24)`."""
 
-    def __init__(self, arrays: dict[str, np.ndarray]):
+    def __init__(self, name: str, arrays: dict[str, np.ndarray]):
         super().__init__()
         self.weights, self.blocks = nn.ParameterDict(), []
         self._fold(arrays, "stem")
         self._fold(arrays, "top")
-        width, depth = VARIANTS[NAME]
+        width, depth = VARIANTS[name]
         channels_in = 32
         for stage, (repeats, kernel, stride, expansion, channels) in enumerate(STAGES):
             if 0 < stage < len(STAGES) - 1:
                 repeats = math.ceil(repeats * depth)
             channels = round_channels(channels * width)
             for repeat in range(repeats):
-                name = f"block{len(self.blocks)}"
+                block = f"block{len(self.blocks)}"
                 parts = ("expand", "depthwise", "project")[expansion == 1 :]
                 for part in parts:
-                    self._fold(arrays, f"{name}_{part}")
+                    self._fold(arrays, f"{block}_{part}")
                 step = stride if repeat == 0 else 1
                 shortcut = step == 1 and channels == channels_in
                 pooled = stage in POOLED_STAGES and repeat == repeats - 1
-                self.blocks.append((name, kernel, step, expansion != 1, shortcut, pooled))
+                self.blocks.append((block, kernel, step, expansion != 1, shortcut, pooled))
                 channels_in = channels
         first, second = nn.Linear(*arrays["head/0"].shape), nn.Linear(*arrays["head/2"].shape)
         self.head = nn.Sequential(nn.Dropout(0.3), first, nn.ReLU(), nn.Dropout(0.5), second)
@@ -196,18 +197,24 @@ def main() -> None:
     """Train, and write the averaged weights."""
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--start", type=Path, required=True)
+    parser.add_argument("--network", choices=FILES, default="efficientnet_lite2")
     parser.add_argument("--small", type=float, default=2.0, help="passes over all posters")
     parser.add_argument("--large", type=float, default=1.0, help="passes of the second stage")
+    parser.add_argument("--public", type=float, default=0.0, help="passes over the public posters")
     options = parser.parse_args()
     data = load(options)
     torch.manual_seed(0)
+    name, small_size = FILES[options.network], SMALL[options.network]
     public = [p for p in data.train if data.pictures[p].is_relative_to(options.posters)]
     others = sorted(set(data.train) - set(public))
     # As many of the other posters stay in the second stage, so that small prints are not forgotten.
     mixed = public + np.random.default_rng(0).permutation(others)[: len(public)].tolist()
+    small = decode(data, data.train, small_size, options.out / f"small_{name}.npy")
+    large = decode(data, mixed, LARGE, options.out / "large.npy")
     stages = [
-        (data.train, decode(data, data.train, SMALL, options.out / "small.npy"), options.small),
-        (mixed, decode(data, mixed, LARGE, options.out / "large.npy"), options.large),
+        (data.train, small, options.small),
+        (mixed, large, options.large),
+        (public, large, options.public),  # they are the first of `mixed`
     ]
     size = enlarged(LARGE)
     shown = decode(data, data.validation, size, options.out / "validation.npy")
@@ -229,7 +236,7 @@ def main() -> None:
 
     with np.load(options.start) as archive:
         arrays = dict(archive)
-    network = Lite(arrays)
+    network = Lite(options.network, arrays)
     network.freeze(FROZEN_BLOCKS)
     average = copy.deepcopy(network)
     body = [weight for weight in network.weights.values() if weight.requires_grad]
@@ -238,7 +245,7 @@ def main() -> None:
         {"params": list(network.head.parameters()), "factor": HEAD_RATE},
     ]
     optimizer = torch.optim.AdamW(groups, lr=RATE, weight_decay=1e-2)
-    checkpoint, start = options.out / "picture.pt", 0
+    checkpoint, start = options.out / f"{name}.pt", 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=False)
         start = state["step"]
@@ -273,8 +280,8 @@ def main() -> None:
                 state |= {"network": network.state_dict(), "average": average.state_dict()}
                 torch.save(state, checkpoint.with_suffix(".partial"))
                 os.replace(checkpoint.with_suffix(".partial"), checkpoint)
-    np.savez(options.out / "picture.npz", **average.unfolded(arrays))
-    np.save(options.out / "picture_validation.npy", answers)
+    np.savez(options.out / f"{name}.npz", **average.unfolded(arrays))
+    np.save(options.out / f"{name}_validation.npy", answers)
 
 
 if __name__ == "__main__":
