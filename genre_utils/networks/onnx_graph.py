@@ -75,8 +75,8 @@ class Graph:
         self.nodes: list[dict] = []
         self.tables: list[dict] = []
         self.maps: dict[str, None] = {}  # feature maps that may be rounded, in their order
-        self.steps: dict[str, float] = {}  # the width of a rounding step, by tensor
-        self.names: set[str] = set()
+        self.step_widths: dict[str, float] = {}  # the width of a rounding step, by tensor
+        self.names: dict[str, int] = {}  # how many more tensors wished each name
         self.used: set[str] = set()  # of the arrays
         # By a convolution's path: the map that it takes, and the normalisation that follows it.
         self.sources: dict[str, str] = {}
@@ -116,10 +116,11 @@ class Graph:
     # Nodes and tables
 
     def name(self, wish: str) -> str:
-        name, count = wish, 1
+        name = wish
         while name in self.names:
-            name, count = f"{wish}_{count}", count + 1
-        self.names.add(name)
+            self.names[wish] += 1
+            name = f"{wish}_{self.names[wish]}"
+        self.names[name] = 0
         return name
 
     def add(self, kind: str, *inputs: Value | str, name: str = "", **attributes: Any) -> Value:
@@ -152,11 +153,17 @@ class Graph:
             wide = self._tensor(name, array.values, shape, self.location)
             return self.cast(wide, "float32").name if array.values.dtype == "f2" else wide
         blocks = array.scale.size
-        sides = blocks, array.values.size // blocks
-        steps = self._tensor(name, array.values, sides, self.location)
-        scale = self._tensor(f"{name}.scale", array.scale, (blocks, 1), self.location)
+        steps, scale = self.steps(name, (blocks, array.values.size // blocks), (blocks, 1))
         wide = self.add("Mul", self.cast(steps, "float32"), self.cast(scale, "float32"))
         return self.add("Reshape", wide, self.constant(shape, "int64")).name
+
+    def steps(self, name: str, shape: Sequence[int], scale_shape: Sequence[int]) -> tuple[str, str]:
+        """Return a large table of 8 bits as it is stored: its steps and their scale."""
+        array = self.array(name)
+        return (
+            self._tensor(name, array.values, shape, self.location),
+            self._tensor(f"{name}.scale", array.scale, scale_shape, self.location),
+        )
 
     def _tensor(self, name: str, array: np.ndarray, shape: Sequence[int], location: str) -> str:
         name = self.name(name)
@@ -181,7 +188,7 @@ class Graph:
         step = np.float32(max(high - low, 1e-6) / 255)
         ends = self.constant(step), self.constant(round(-low / step), "uint8")
         answer = self.add("DequantizeLinear", self.add("QuantizeLinear", value, *ends), *ends)
-        self.steps[answer.name] = step
+        self.step_widths[answer.name] = step
         return answer
 
     def settle(self, value: Value) -> Value:
@@ -204,7 +211,7 @@ class Graph:
         return conv.written
 
     def _kernel(self, conv: Conv) -> tuple[str, str]:
-        step = self.steps.get(conv.source)
+        step = self.step_widths.get(conv.source)
         if conv.kernel.dtype != np.int8 or step is None:
             wide = conv.kernel * conv.scale[:, None, None, None]
             return self.constant(wide), self.constant(conv.bias)
@@ -315,7 +322,7 @@ def _conv(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value
     dilated = set(config["dilation_rate"]) != {1}
     _refuse(dilated or config["data_format"] != "channels_last", "a dilated convolution")
     x = graph.settle(x)
-    if x.name not in graph.maps and x.name not in graph.steps:
+    if x.name not in graph.maps and x.name not in graph.step_widths:
         x = graph.rounded(x)
     deep = "depth_multiplier" in config
     outputs = config["depth_multiplier"] if deep else config["filters"]
@@ -432,7 +439,19 @@ def _dense(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Valu
 
 def _embedding(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
     name = f"{path}/embeddings"
-    found = graph.add("Gather", graph.table(name, graph.arrays[name].values.shape), x)
+    array = graph.array(name, None, config["output_dim"])
+    if array.scale is None:
+        found = graph.add("Gather", graph.table(name, array.values.shape), x)
+        return Value(found.name, x.rank + 1)
+    # Only the rows that are looked up become floats: the whole table would take 47 MB, and time.
+    steps, scale = (
+        graph.cast(graph.add("Gather", part, x), "float32")
+        for part in graph.steps(name, array.values.shape, array.scale.shape)
+    )
+    blocks = graph.constant([0, 0, array.scale.shape[1], -1], "int64")
+    scale = graph.add("Unsqueeze", scale, graph.constant([-1], "int64"))
+    found = graph.add("Mul", graph.add("Reshape", steps, blocks), scale)
+    found = graph.add("Reshape", found, graph.constant([0, 0, -1], "int64"))
     return Value(found.name, x.rank + 1)
 
 
