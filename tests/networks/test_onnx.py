@@ -2,8 +2,15 @@
 
 import keras
 import numpy as np
+import pytest
 
-from genre_utils.networks import folder, load_folder_network, save_folder_network
+from genre_utils.networks import (
+    folder,
+    keras_config,
+    load_folder_network,
+    onnx,
+    save_folder_network,
+)
 from genre_utils.networks.onnx_graph import Graph
 
 
@@ -26,3 +33,13 @@ def test_a_table_of_words_in_eight_bits_is_widened_a_row_at_a_time(tmp_path):
     table = next(one for one in graph.tables if one[1] == [500, 32])
     takers = {node[4] for node in graph.nodes if table[8] in node[1]}
     assert takers == {"Gather"}
+
+
+@pytest.mark.parametrize("vnni", (True, False))
+def test_sums_of_eight_bits_are_safe_on_processors_that_would_overflow(monkeypatch, vnni):
+    monkeypatch.setattr(onnx, "has_vnni", lambda: vnni)
+    pixels = keras.Input((8, 8, 3))
+    network = keras.Model(pixels, keras.layers.GlobalMaxPooling2D()(pixels))
+    model = Graph({}).write(keras_config.to_config(network))
+    options = onnx.open_session(model)[0].get_session_options()
+    assert options.get_session_config_entry("session.x64quantprecision") == str(int(not vnni))
