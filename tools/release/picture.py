@@ -38,6 +38,7 @@ SMALL, LARGE = {"efficientnet_lite2": (288, 192), "efficientnet_lite0": (320, 21
 FROZEN_BLOCKS = 5
 BATCH, RATE, HEAD_RATE, WARM = 32, 1.5e-4, 3, 60
 EPSILON = 1e-3
+MARGIN, FOCUS = 0.05, 4  # of the asymmetric loss
 
 depthwise = compile_extension(
     "depthwise",
@@ -166,6 +167,18 @@ def scale_and_shift(arrays: dict[str, np.ndarray], layer: str) -> tuple[np.ndarr
     return scale, beta - mean * scale
 
 
+def asymmetric_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the mean of a loss in which easy negatives count little (Ridnik et al., ICCV 2021)."""
+    scores = torch.sigmoid(logits)
+    shifted = (scores - MARGIN).clamp(min=0)
+    positives = labels * F.logsigmoid(logits)
+    negatives = (1 - labels) * shifted**FOCUS * torch.log1p(-shifted)
+    return -(positives + negatives).mean()
+
+
+LOSSES = {"crossentropy": F.binary_cross_entropy_with_logits, "asymmetric": asymmetric_loss}
+
+
 def decode(data: ReleaseData, posters: list[str], size: tuple[int, int], file: Path) -> np.ndarray:
     """Decode posters into an array on disk, uint8 `(n, height, width, 3)`, once."""
     if not file.exists():
@@ -201,7 +214,9 @@ def main() -> None:
     parser.add_argument("--small", type=float, default=2.0, help="passes over all posters")
     parser.add_argument("--large", type=float, default=1.0, help="passes of the second stage")
     parser.add_argument("--public", type=float, default=0.0, help="passes over the public posters")
+    parser.add_argument("--loss", choices=LOSSES, default="crossentropy")
     options = parser.parse_args()
+    loss_of = LOSSES[options.loss]
     data = load(options)
     torch.manual_seed(0)
     name, small_size = FILES[options.network], SMALL[options.network]
@@ -264,7 +279,7 @@ def main() -> None:
                 group["lr"] = rate * group["factor"]
             with torch.autocast("cpu", torch.bfloat16):
                 logits = network(pixels)
-            loss = F.binary_cross_entropy_with_logits(logits.float(), labels)
+            loss = loss_of(logits.float(), labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
