@@ -216,14 +216,14 @@ from pathlib import Path
 import keras, numpy as np
 from genre_utils import fusion, models, saved_model
 network = models.build_model("seed_cnn", 80, ("a", "b"))
-sums = {"picture": fusion.LogisticFusion({"picture": np.ones(2)}, np.zeros(2))}
+fusions = {"picture": fusion.LogisticFusion({"picture": np.ones(2)}, np.zeros(2))}
 folder = Path(sys.argv[1])
 for limit in map(int, sys.argv[2:]):
     said = ""
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
         saved_model.save_model(
-            folder, network, None, sums, ("a", "b"), (0.5, 0.5), [], {"sample": True}
+            folder, network, None, fusions, ("a", "b"), (0.5, 0.5), [], {"sample": True}
         )
     except OSError as error:
         said = str(error)
