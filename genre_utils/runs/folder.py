@@ -78,7 +78,12 @@ class Run:
         """Whether this training begins, goes on or reports again, in a few words."""
         if self.finished:
             return "finished before: reporting again"
-        return "going on with this training" if self.settings_file.exists() else "training"
+        if not self.settings_file.exists():
+            return "training"
+        begun = [run for run in self.all_parts[1:] if not run.network_file.exists()]
+        newest = {run.folder.name: files[0] for run in begun if (files := run.checkpoints())}
+        where = [f"{part} after epoch {_epochs_of(file)}" for part, file in newest.items()]
+        return ": ".join(["going on with this training", *where])
 
     def curves(self, name: str) -> dict[str, pd.DataFrame]:
         """Return the CSV `name` of each network that has it, by the network's part.
