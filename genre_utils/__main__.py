@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="poster-genres",
-        description="Which genres does this movie have, judging by its poster alone?",
+        description="Predict a film's genres from its poster: its picture and the words on it.",
         epilog="examples:" + "".join(EXAMPLES.values()) + "\n\nCOMMAND --help says more.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
