@@ -292,13 +292,15 @@ def _unlock(folder: Path) -> None:
             file.parent.rmdir()
 
 
-def check_writable(folder: str | Path, name: str = "OUTPUT_DIR") -> None:
-    """Raise `OSError` unless files can be created in a folder; creates nothing that stays.
+def check_writable(folder: str | Path, words: str | Path | None = None) -> None:
+    """Raise `OSError` unless files can be created in OUTPUT_DIR, and beside the file WORDS.
 
-    `name` is the parameter that names another place.
+    Creates nothing that stays.
     """
     advice = "give a folder in which you may create files."
-    support.check_writable(Path(folder), f"{name} {str(folder)!r}", advice)
+    places = {"OUTPUT_DIR": folder} | ({} if words is None else {"WORDS": Path(words).parent})
+    for name, place in places.items():
+        support.check_writable(Path(place), f"{name} {str(place)!r}", advice)
 
 
 def check_outside(folder: str | Path, posters: str | Path) -> None:
