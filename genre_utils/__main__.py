@@ -239,6 +239,8 @@ def _all_missing(options: argparse.Namespace) -> list[tuple[str, None, str]]:
                 read_poster(path, name)
             except PosterError as error:
                 missing.append((name, None, error.reason))
+            else:  # it has just been written
+                return []
     return missing
 
 
