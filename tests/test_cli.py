@@ -86,9 +86,7 @@ def test_without_a_command_the_commands_are_listed(capsys):
     assert "give a COMMAND" in said.err
 
 
-def test_paths_that_are_not_there_are_named_without_loading_a_model(
-    trained, tmp_path, predictor, capsys, monkeypatch
-):
+def test_paths_that_are_not_there_are_named_without_loading_a_model(tmp_path, capsys, monkeypatch):
     from genre_utils.predictor import Predictor
 
     monkeypatch.setattr(Predictor, "load", lambda *_: pytest.fail("the model is loaded"))
@@ -96,13 +94,14 @@ def test_paths_that_are_not_there_are_named_without_loading_a_model(
     csv, scores = tmp_path / "out.csv", tmp_path / "out.json"
     partial = tmp_path / "out.csv.partial"
     partial.write_text("what another command has predicted")
-    arguments = ["predict", *paths, "--model", str(trained)]
+    arguments = ["predict", *paths]
     assert main(arguments) == 1
     said = capsys.readouterr()
     assert all(f"not predicted: {path}: there is no such file" in said.err for path in paths)
     assert "no poster was predicted" in said.out
     assert main([*arguments, "--csv", str(csv), "--json", str(scores), "--all-genres"]) == 1
-    assert pd.read_csv(csv).columns.tolist() == ["poster", *predictor.genres, "error"]
+    genres = saved_model.read_card(saved_model.RELEASED)["genres"]
+    assert pd.read_csv(csv).columns.tolist() == ["poster", *genres, "error"]
     assert [row["poster"] for row in json.loads(scores.read_text("utf-8"))] == paths
     assert partial.exists()
     assert main(["predict", *paths, "--model", str(tmp_path)]) == 2
