@@ -11,9 +11,9 @@
 - one_with_words: one poster warm, its words read anew each time.
 - catalogue: the process `python -m genre_utils predict FOLDER --csv FILE --no-text` on
   `--catalogue N` links to the posters, beside the network's own speed.
-- worded: the same on `--worded N` links with words, beside the speed that reading the words and
-  then computing the picture, each alone on all cores, would have. Both with the highest memory in
-  each quarter of the time.
+- catalogue_with_words: the same on `--with-words N` links, their words read too, beside the speed
+  that reading the words and then computing the picture, each alone on all cores, would have. Both
+  with the highest memory in each quarter of the time.
 - before: `predict FOLDER --no-text` on `--catalogue N` links, whole processes in turn, by this
   version and its model and by those of another commit, `--before DIR`, a worktree of it with its
   own code and model; then one poster warm in each.
@@ -62,7 +62,7 @@ def main() -> None:
     parser = measure.options_parser(__doc__, posters=64)
     parser.add_argument("--model", type=Path, default=RELEASED, help="model folder")
     parser.add_argument("--catalogue", type=int, default=2000, help="links to predict")
-    parser.add_argument("--worded", type=int, default=500, help="links to predict with words")
+    parser.add_argument("--with-words", type=int, default=500, help="links to predict with words")
     parser.add_argument("--before", type=Path, help="worktree of an older commit")
     parser.add_argument("--rounds", type=int, default=5, help="of whole commands in `before`")
     parts = {
@@ -71,7 +71,7 @@ def main() -> None:
         "many": many,
         "one_with_words": one_with_words,
         "catalogue": catalogue,
-        "worded": worded,
+        "catalogue_with_words": catalogue_with_words,
         "before": before,
     }
     parser.add_argument("--only", nargs="+", choices=parts, help="parts (default: all)")
@@ -169,18 +169,18 @@ def catalogue(paths: list[str], options: Any) -> tuple:
     return figures, [(what, "≥ 0.90 ×, flat", text)], f" --catalogue {options.catalogue}"
 
 
-def worded(paths: list[str], options: Any) -> tuple:
+def catalogue_with_words(paths: list[str], options: Any) -> tuple:
     """Predict a folder by the command, with words."""
-    predictor = Predictor.load(options.model, read_text=False)
+    predictor, count = Predictor.load(options.model, read_text=False), options.with_words
     figures, text = command(
         paths,
-        options.worded,
+        count,
         ("--model", str(options.model)),
         lambda: reading_alone(paths) + network_alone(predictor),
     )
-    what = f"A catalogue of {options.worded} with words, beside reading and picture alone on the "
+    what = f"A catalogue of {count} with words, beside reading and picture alone on the "
     what += "same cores, speed"
-    return figures, [(what, "≥ 0.95 ×, flat, ≤ 1.0 GB", text)], f" --worded {options.worded}"
+    return figures, [(what, "≥ 0.95 ×, flat, ≤ 1.0 GB", text)], f" --with-words {count}"
 
 
 def command(

@@ -20,7 +20,7 @@ TABLES = {
     "reading": ("reading-command", "reading-one"),
     "prediction": (
         *(f"prediction-{part}" for part in ("cold", "one_with_words", "one", "many", "before")),
-        *(f"prediction-{part}" for part in ("catalogue", "catalogue-small", "worded")),
+        *("prediction-catalogue", "prediction-catalogue-small", "prediction-catalogue_with_words"),
         *("runtimes-litert", "runtimes-int8", "runtimes-loss", "page", "on_ray"),
     ),
     "training": (

@@ -90,9 +90,9 @@ def litert(options: Any) -> None:
 def save_floats(folder: Path) -> Path:
     """Save the released picture model with its weights in half precision, computed as floats."""
     model = load_model(has_text=False)
-    sums = {"picture": model.sums["picture"]}
+    fusions = {"picture": model.fusions["picture"]}
     training = model.card["training"]
-    save_model(folder, model.network, None, sums, model.genres, model.thresholds, [], training)
+    save_model(folder, model.network, None, fusions, model.genres, model.thresholds, [], training)
     return folder
 
 

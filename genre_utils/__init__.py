@@ -1,4 +1,4 @@
-"""Genres of a movie from its poster alone: data, networks, training, evaluation, prediction."""
+"""A film's genres from its poster: data, networks, training, evaluation, prediction."""
 
 from genre_utils.support.lazy import lazy_names
 

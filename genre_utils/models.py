@@ -13,6 +13,7 @@ import keras
 from keras import layers
 
 from genre_utils.networks import VARIANTS, build_efficientnet_lite, check_own_network
+from genre_utils.support import did_you_mean
 
 # Networks of `keras.applications` whose preprocessing is one of their layers.
 APPLICATIONS = {
@@ -66,6 +67,7 @@ def choose_networks(first: str, second: str, image_size: int | tuple[int, int]) 
     if second not in PRETRAINED:
         raise ValueError(
             f"SECOND_MODEL is {second!r}: give one of {', '.join(PRETRAINED)}, or '' for none."
+            f"{did_you_mean(second, PRETRAINED)}"
         )
     if first not in PRETRAINED:
         print(f"{first} learns alone, from random weights: SECOND_MODEL is left out.")
@@ -76,7 +78,9 @@ def choose_networks(first: str, second: str, image_size: int | tuple[int, int]) 
 def check_model(name: str, image_size: int | tuple[int, int]) -> None:
     """Raise `ValueError` for a name or size that `build_model` cannot build; builds nothing."""
     if name not in names():
-        raise ValueError(f"MODEL is {name!r}: give one of {', '.join(names())}.")
+        raise ValueError(
+            f"MODEL is {name!r}: give one of {', '.join(names())}.{did_you_mean(name, names())}"
+        )
     if name == "seed_cnn" and min(_sides(image_size)) < SEED_CNN_SMALLEST:
         raise ValueError(
             f"seed_cnn needs pictures of at least {SEED_CNN_SMALLEST} pixels a side, not "

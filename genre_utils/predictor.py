@@ -162,7 +162,7 @@ class Predictor:
         parts = {"picture": picture_logits}
         if self.model.words and any(texts):
             parts |= self.model.words.logits(texts)
-        return fuse(self.model.sums, parts, np.array([bool(text) for text in texts], bool))
+        return fuse(self.model.fusions, parts, np.array([bool(text) for text in texts], bool))
 
     def picture_logits(self, pixels: np.ndarray) -> np.ndarray:
         """Return the picture's logits, float64 `(n, genres)`, of uint8 `(n, *image_size, 3)`."""

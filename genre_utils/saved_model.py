@@ -94,15 +94,15 @@ class SavedModel:
     """A loaded model folder: networks, and what turns their logits into scores.
 
     `network` maps RGB `(n, *image_size, 3)`, 0–255, to logits `(n, len(genres))`; `image_size` is
-    (height, width) in pixels. `words` is `None` in a model of the picture alone. `sums` calibrates
-    and adds logits: `sums["picture"]` the picture's alone, `sums["both"]` those of all parts.
-    `thresholds`, float `(len(genres),)`, are the scores, 0 to 1, from which a genre is assigned.
-    `card` is the content of `model.json`, a `Card` as a dict.
+    (height, width) in pixels. `words` is `None` in a model of the picture alone. `fusions` turn
+    logits into scores: `fusions["picture"]` the picture's alone, `fusions["both"]` those of all
+    parts. `thresholds`, float `(len(genres),)`, are the scores, 0 to 1, from which a genre is
+    assigned. `card` is the content of `model.json`, a `Card` as a dict.
     """
 
     network: keras.Model | RuntimeNetwork
     words: WordsModel | None
-    sums: dict[str, LogisticFusion]
+    fusions: dict[str, LogisticFusion]
     genres: tuple[str, ...]
     thresholds: np.ndarray
     image_size: tuple[int, int]
@@ -131,7 +131,7 @@ def save_model(
     folder: Path,
     network: keras.Model,
     words: WordsModel | None,
-    sums: Mapping[str, LogisticFusion],
+    fusions: Mapping[str, LogisticFusion],
     genres: Sequence[str],
     thresholds: Sequence[float],
     training_ids: Iterable[str],
@@ -178,7 +178,7 @@ def save_model(
         genres=list(genres),
         thresholds=[round(float(t), 6) for t in thresholds],
         image_size=list(network.input_shape[1:3]),
-        sums={name: fusion.to_card(fitted) for name, fitted in sums.items()},
+        sums={name: fusion.to_card(fitted) for name, fitted in fusions.items()},
         training=training,
         metrics={},
         sha256={file.name: sha256_of(file) for file in files},
@@ -234,14 +234,14 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
             )
             check_tokenizer(words.tokenizer)
         genres, size = tuple(card["genres"]), tuple(card["image_size"])
-        sums = {name: fusion.from_card(fitted, genres) for name, fitted in card["sums"].items()}
+        fusions = {key: fusion.from_card(one, genres) for key, one in card["sums"].items()}
         outputs = [network.output_shape[-1], len(card["thresholds"])]
         if words:
             outputs += [words.network.output_shape[-1], len(words.ngrams.bias)]
         parts = {"picture", *(("sentence", "ngrams") if words else ())}
         agree = set(outputs) == {len(genres)} and tuple(network.input_shape[1:3]) == size
-        agree = agree and set(sums["picture"].weights) == {"picture"}
-        agree = agree and (not words or set(sums["both"].weights) == parts)
+        agree = agree and set(fusions["picture"].weights) == {"picture"}
+        agree = agree and (not words or set(fusions["both"].weights) == parts)
     except ModelError:
         raise
     except Exception as error:  # NumPy, tokenizers and lists each raise their own kinds
@@ -251,7 +251,7 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
         ) from None
     if not agree:
         raise ModelError(f"{folder / 'model.json'} and the files beside it contradict each other.")
-    return SavedModel(network, words, sums, genres, np.asarray(card["thresholds"]), size, card)
+    return SavedModel(network, words, fusions, genres, np.asarray(card["thresholds"]), size, card)
 
 
 def _hash(text: str) -> str:

@@ -60,12 +60,14 @@ WORDS: str = "outputs/words.jsonl"  # file of words read before; new ones are ad
 OUTPUT_DIR: str = "outputs/explore"  # folder for the figures, the audit and the pixels
 
 # %% [markdown]
-# papermill may pass yes and no as text. This cell understands them, replaces `~` by your home
-# folder, and refuses any other value before the long work:
+# papermill takes any name, and may pass yes and no as text. This cell understands yes and no and
+# replaces `~` by your home folder. It refuses a mistyped name, and any other value, before the long
+# work:
 
 # %%
-from genre_utils.support import as_choice, expand_user
+from genre_utils.support import as_choice, check_names, expand_user
 
+check_names(globals())
 READ_TEXT = as_choice("READ_TEXT", READ_TEXT)
 DATA, WORDS, OUTPUT_DIR = map(expand_user, (DATA, WORDS, OUTPUT_DIR))
 
@@ -95,9 +97,8 @@ folder = Path(OUTPUT_DIR)
 figures = folder / "figures"
 size = images.poster_size(96, "portrait")
 plots.use_style()
-runs.check_writable(folder)
+runs.check_writable(folder, WORDS)
 runs.check_numbers(1, LIMIT, SEED)
-runs.check_writable(Path(WORDS).parent, "WORDS")
 print(f"Every poster at {size[0]} × {size[1]} pixels (height × width), outputs in {folder}/")
 
 # %% [markdown]

@@ -61,12 +61,14 @@ PAGE: bool = False  # True: open the web page in the last cell
 SHARE: bool = False  # True: the page gets a public link, for whoever has it
 
 # %% [markdown]
-# papermill may pass yes and no as text. This cell understands them, replaces `~` by your home
-# folder, and refuses any other value before the long work:
+# papermill takes any name, and may pass yes and no as text. This cell understands yes and no and
+# replaces `~` by your home folder. It refuses a mistyped name, and any other value, before the long
+# work:
 
 # %%
-from genre_utils.support import as_bool, expand_user
+from genre_utils.support import as_bool, check_names, expand_user
 
+check_names(globals())
 READ_TEXT, PAGE = as_bool("READ_TEXT", READ_TEXT), as_bool("PAGE", PAGE)
 SHARE = as_bool("SHARE", SHARE)
 POSTERS, MODEL_DIR, OUTPUT_DIR = map(expand_user, (POSTERS, MODEL_DIR, OUTPUT_DIR))

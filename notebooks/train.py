@@ -71,12 +71,14 @@ RESTART: bool = False  # True: delete another training in OUTPUT_DIR
 TENSORBOARD: bool = False  # True: also write TensorBoard logs to OUTPUT_DIR/tensorboard
 
 # %% [markdown]
-# papermill may pass yes and no as text. This cell understands them, replaces `~` by your home
-# folder, and refuses any other value before the long work:
+# papermill takes any name, and may pass yes and no as text. This cell understands yes and no and
+# replaces `~` by your home folder. It refuses a mistyped name, and any other value, before the long
+# work:
 
 # %%
-from genre_utils.support import as_bool, as_choice, expand_user
+from genre_utils.support import as_bool, as_choice, check_names, expand_user
 
+check_names(globals())
 LAST_FIT, RESTART = as_bool("LAST_FIT", LAST_FIT), as_bool("RESTART", RESTART)
 TENSORBOARD, READ_TEXT = as_bool("TENSORBOARD", TENSORBOARD), as_choice("READ_TEXT", READ_TEXT)
 DATA, WORDS, OUTPUT_DIR = map(expand_user, (DATA, WORDS, OUTPUT_DIR))
@@ -106,8 +108,7 @@ from genre_utils import apps, batches, dataset, images, models, ocr, plots, runs
 size = images.poster_size(IMG_SIZE, IMG_SHAPE)
 names = models.choose_networks(MODEL, SECOND_MODEL, size)
 runs.check_numbers(BATCH_SIZE, LIMIT, SEED)
-runs.check_writable(OUTPUT_DIR)
-runs.check_writable(Path(WORDS).parent, "WORDS")
+runs.check_writable(OUTPUT_DIR, WORDS)
 epochs = runs.choose_epochs(EPOCHS, MODEL, machine.accelerated())
 word_epochs = runs.choose_word_epochs(WORD_EPOCHS, machine.accelerated())
 plots.use_style()
@@ -453,7 +454,7 @@ scored = {}
 for split in dataset.SPLITS[len(fit_splits) :]:
     predict = partial(logits_of, split, saved.network, [saved.words] * read_text)
     logits = run.kept(f"{split}_logits", predict)
-    systems = fusion.ablations(saved.sums, logits, has_text[split], name)
+    systems = fusion.ablations(saved.fusions, logits, has_text[split], name)
     scored |= {f"{system}, {split}": (split, scores) for system, scores in systems.items()}
 
 # %% [markdown]

@@ -25,7 +25,7 @@ def make_small_model(folder: Path) -> Path:
     finally:
         minilm.LAYERS = deep
     parts = ("picture", "sentence", "ngrams")
-    sums = {
+    fusions = {
         "picture": LogisticFusion({"picture": np.ones(3)}, np.zeros(3)),
         "both": LogisticFusion({part: np.ones(3) for part in parts}, np.zeros(3)),
     }
@@ -33,7 +33,7 @@ def make_small_model(folder: Path) -> Path:
         folder,
         models.build_model("seed_cnn", (96, 80), GENRES),
         WordsModel(words, NgramModel.fit(TEXTS, labels)),
-        sums,
+        fusions,
         GENRES,
         np.full(3, 0.5),
         [],

@@ -45,32 +45,32 @@ def test_fusions_exist_for_what_there_is(world):
     parts, labels = world
     has_text = np.arange(4000) % 2 == 0
     assert set(fit_fusions({"picture": parts["picture"]}, labels, has_text)) == {"picture"}
-    sums = fit_fusions(parts, labels, has_text)
-    assert {name: set(one.weights) for name, one in sums.items()} == {
+    fusions = fit_fusions(parts, labels, has_text)
+    assert {name: set(one.weights) for name, one in fusions.items()} == {
         "picture": {"picture"},
         "words": {"words"},
         "both": {"picture", "words"},
     }
-    systems = ablations(sums, parts, has_text, "both")
+    systems = ablations(fusions, parts, has_text, "both")
     assert set(systems) == {"both", "picture alone", "words alone"}
     figures = {name: macro_average_precision(labels, scores) for name, scores in systems.items()}
     assert figures["both"] > figures["picture alone"] and figures["words alone"] > 0.5
-    assert set(ablations(sums, {"picture": parts["picture"]}, has_text, "all")) == {"all"}
+    assert set(ablations(fusions, {"picture": parts["picture"]}, has_text, "all")) == {"all"}
 
 
 def test_posters_without_words_get_the_picture_s_answer(world):
     parts, labels = world
-    sums = {
+    fusions = {
         "picture": fit_fusion({"picture": parts["picture"]}, labels),
         "both": fit_fusion(parts, labels),
     }
     has_text = np.arange(4000) % 2 == 0
-    scores, effect = fuse(sums, parts, has_text)
-    alone = sums["picture"].scores(parts)
+    scores, effect = fuse(fusions, parts, has_text)
+    alone = fusions["picture"].scores(parts)
     np.testing.assert_array_equal(scores[~has_text], alone[~has_text])
     np.testing.assert_allclose(scores, alone + effect)
     assert np.abs(effect[has_text]).mean() > 0.05 and not effect[~has_text].any()
-    np.testing.assert_array_equal(fuse(sums, {"picture": parts["picture"]}, has_text)[0], alone)
+    np.testing.assert_array_equal(fuse(fusions, {"picture": parts["picture"]}, has_text)[0], alone)
 
 
 def test_a_card_gives_the_same_sum_and_refuses_other_genres(world):

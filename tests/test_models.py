@@ -54,6 +54,10 @@ def test_seed_cnn_is_the_published_network():
 def test_unknown_names_and_sizes_are_one_sentence():
     with pytest.raises(ValueError, match="give one of seed_cnn, efficientnet_lite0"):
         models.build_model("resnet9000", 250, GENRES)
+    with pytest.raises(ValueError, match="MODEL is .* Did you mean 'efficientnet_lite2'"):
+        models.choose_networks("efficientnet_lit2", "", 272)
+    with pytest.raises(ValueError, match="SECOND_MODEL is .* Did you mean 'efficientnet_lite0'"):
+        models.choose_networks("efficientnet_lite2", "efficientnetlite0", 272)
     with pytest.raises(ValueError, match="at least 76 pixels"):
         models.build_model("seed_cnn", 64, GENRES)
 

@@ -117,6 +117,12 @@ def test_booleans_are_understood_as_papermill_passes_them(name):
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_mistyped_parameter_stops_in_the_cell_behind_the_parameters(name):
+    with pytest.raises(ValueError, match="Unknown parameter OUTPUT. Did you mean 'OUTPUT_DIR'"):
+        after_the_parameters(name, OUTPUT="outputs/mine")
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_tilde_is_expanded_in_every_path(name, monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     for parameter in ("DATA", "WORDS", "OUTPUT_DIR", "POSTERS", "MODEL_DIR"):

@@ -141,6 +141,15 @@ def test_one_genre_in_several_spellings_is_one_and_said_once(load):
     assert len(joined) == len({*joined})
 
 
+def test_a_mistyped_genre_is_asked_for_and_never_changed(load):
+    cells = ["Comdey", "Drama", "Comedy|Cowboys", "Sci Fy|Drama", "Comdey", *GENRES[5:]]
+    data = load(names_table(map(str, cells)))
+    assert {"Comdey", "Cowboys", "Sci Fy"} <= {*data.genres}
+    asked = finding(data, "genres that may be mistyped")
+    assert asked == ["Comdey (2): is Comedy meant?", "Sci Fy (1): is Sci-Fi meant?"]
+    assert not finding(load(names_table(GENRES)), "genres that may be mistyped")
+
+
 @pytest.mark.parametrize(
     "missing",
     [

@@ -215,7 +215,7 @@ def test_failed_save_leaves_the_old_model(copy, predictor, monkeypatch):
     model = predictor.model
     with pytest.raises(OSError, match="No space"):
         saved_model.save_model(
-            copy, model.network, None, model.sums, model.genres, model.thresholds, [], {}
+            copy, model.network, None, model.fusions, model.genres, model.thresholds, [], {}
         )
     assert {file.name: file.read_bytes() for file in copy.iterdir()} == before
 

@@ -62,13 +62,13 @@ def change_arrays(folder: Path, **changes) -> None:
 
 def scores(model):
     parts = {"picture": np.asarray(model.network.predict_on_batch(PIXELS))}
-    return model.sums["both"].scores(parts | model.words.logits(TEXTS[:5]))
+    return model.fusions["both"].scores(parts | model.words.logits(TEXTS[:5]))
 
 
 def save(folder: Path, network, **options) -> Path:
     """Save a network of the picture alone."""
-    sums = {"picture": LogisticFusion({"picture": np.ones(3)}, np.zeros(3))}
-    save_model(folder, network, None, sums, GENRES, np.full(3, 0.5), [], {}, **options)
+    fusions = {"picture": LogisticFusion({"picture": np.ones(3)}, np.zeros(3))}
+    save_model(folder, network, None, fusions, GENRES, np.full(3, 0.5), [], {}, **options)
     return folder
 
 
@@ -112,9 +112,8 @@ def test_weights_stand_in_a_folder_once_and_are_rounded_to_half_precision(small)
 
 def test_eight_bits_are_half_of_the_weights_and_close_to_them(small, tmp_path):
     model = load_model(small)
-    save_model(
-        tmp_path, model.network, model.words, model.sums, GENRES, np.full(3, 0.5), [], {}, int8=True
-    )
+    parts = model.network, model.words, model.fusions
+    save_model(tmp_path, *parts, GENRES, np.full(3, 0.5), [], {}, int8=True)
     sizes = [(folder / "text.safetensors").stat().st_size for folder in (small, tmp_path)]
     assert sizes[1] < 0.6 * sizes[0]
     for runtime in (False, True):

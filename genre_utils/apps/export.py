@@ -58,7 +58,7 @@ def export_model(folder: Path, kind: str = "onnx", int8: bool = False) -> list[P
 def to_int8(folder: Path, calibration: np.ndarray | None = None) -> None:
     """Round the networks of a saved model to 8 bits, in place; see `save_model`."""
     model = load_model(folder)
-    parts = model.network, model.words, model.sums, model.genres, model.thresholds
+    parts = model.network, model.words, model.fusions, model.genres, model.thresholds
     how, eight_bits = model.card["training"], {"int8": True, "calibration": calibration}
     saved_model.save_model(folder, *parts, [], how, **eight_bits)
     card = networks.read_card(folder)

@@ -104,8 +104,9 @@ def _what_it_is(card: Mapping[str, Any]) -> str:
 
 
 def _settings(training: Mapping[str, Any]) -> str:
-    names = ["epochs", "batch_size", "seed"]
-    names[1:1] = ["word_epochs"] if training.get("read_text") else []
+    names = ["epochs", "word_epochs", "batch_size", "seed"]
+    if not training.get("read_text"):
+        names.remove("word_epochs")
     known = {name: training[name] for name in names if training.get(name) is not None}
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in known.items())
 

@@ -53,10 +53,10 @@ SHARED = (
     "A public link was asked for: whoever has it can use this page until you stop it, and posters "
     "dropped there travel through Gradio's servers. Without share nobody but you can open it."
 )
-INTRODUCTION = """# Which genres does this movie have, judging by its poster alone?
+INTRODUCTION = """# Which genres does this movie or series have?
 
-Drop posters: the network looks at the picture and reads the words. A score of 0.6 should be right
-about 6 times in 10; it is an opinion of a picture, not a fact about a film. Nothing is kept.
+Drop posters: the model predicts from the picture and the words on it. A score of 0.6 should be
+right about 6 times in 10; it is an opinion of a picture, not a fact about a film. Nothing is kept.
 """
 STYLE = """
 .posters {display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 28rem), 1fr));

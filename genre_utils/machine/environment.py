@@ -19,6 +19,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from genre_utils.support import did_you_mean
+
 # What the notebooks import, and the name under which an index knows it where that is another.
 # Keras and its backends are not here: where one is preinstalled it fits the machine's accelerator,
 # and another version would not.
@@ -102,7 +104,10 @@ def choose_backend() -> str:
     present = [backend for backend in BACKENDS if _importable(backend)]
     asked = os.environ.get("KERAS_BACKEND")
     if asked and asked not in BACKENDS:
-        raise BackendError(f"KERAS_BACKEND is {asked!r}: give one of {', '.join(BACKENDS)}.")
+        question = did_you_mean(asked, BACKENDS)
+        raise BackendError(
+            f"KERAS_BACKEND is {asked!r}: give one of {', '.join(BACKENDS)}.{question}"
+        )
     if asked and asked not in present:
         others = f", or give one of {', '.join(present)}" if present else ""
         raise BackendError(

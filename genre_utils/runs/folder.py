@@ -78,7 +78,12 @@ class Run:
         """Whether this training begins, goes on or reports again, in a few words."""
         if self.finished:
             return "finished before: reporting again"
-        return "going on with this training" if self.settings_file.exists() else "training"
+        if not self.settings_file.exists():
+            return "training"
+        begun = [run for run in self.all_parts[1:] if not run.network_file.exists()]
+        newest = {run.folder.name: files[0] for run in begun if (files := run.checkpoints())}
+        where = [f"{part} after epoch {_epochs_of(file)}" for part, file in newest.items()]
+        return ": ".join(["going on with this training", *where])
 
     def curves(self, name: str) -> dict[str, pd.DataFrame]:
         """Return the CSV `name` of each network that has it, by the network's part.
@@ -287,13 +292,15 @@ def _unlock(folder: Path) -> None:
             file.parent.rmdir()
 
 
-def check_writable(folder: str | Path, name: str = "OUTPUT_DIR") -> None:
-    """Raise `OSError` unless files can be created in a folder; creates nothing that stays.
+def check_writable(folder: str | Path, words: str | Path | None = None) -> None:
+    """Raise `OSError` unless files can be created in OUTPUT_DIR, and beside the file WORDS.
 
-    `name` is the parameter that names another place.
+    Creates nothing that stays.
     """
     advice = "give a folder in which you may create files."
-    support.check_writable(Path(folder), f"{name} {str(folder)!r}", advice)
+    places = {"OUTPUT_DIR": folder} | ({} if words is None else {"WORDS": Path(words).parent})
+    for name, place in places.items():
+        support.check_writable(Path(place), f"{name} {str(place)!r}", advice)
 
 
 def check_outside(folder: str | Path, posters: str | Path) -> None:

@@ -10,6 +10,7 @@ import keras
 from genre_utils import dataset, networks
 from genre_utils.networks import read_card
 from genre_utils.saved_model import RELEASED, load_model
+from genre_utils.support import did_you_mean
 
 STARTS = ("imagenet", "posters")  # what a network can know before it is trained
 
@@ -17,7 +18,8 @@ STARTS = ("imagenet", "posters")  # what a network can know before it is trained
 def check_start(start: str, data: dataset.Dataset) -> None:
     """Raise `ValueError` for a START that is unknown, or that would know the validation posters."""
     if start not in STARTS:
-        raise ValueError(f"START is {start!r}: give one of {', '.join(map(repr, STARTS))}.")
+        known = ", ".join(map(repr, STARTS))
+        raise ValueError(f"START is {start!r}: give one of {known}.{did_you_mean(start, STARTS)}")
     if start == "posters" and dataset.is_public(data.posters["id"]):
         raise ValueError(
             "START is 'posters', and these are the public posters: the released model has learned "

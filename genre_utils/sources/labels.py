@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from genre_utils.genres import IMDB_GENRES, RESERVED, order_genres
-from genre_utils.sources.spelling import is_missing, known_genre, parse_genres, squeeze
+from genre_utils.sources.spelling import (
+    is_missing,
+    known_genre,
+    likely_genre,
+    parse_genres,
+    squeeze,
+)
 from genre_utils.sources.tables import DataError, Note, Table
 
 Names = list[str] | None  # the genres of a row; `None`: they cannot be known
@@ -119,6 +125,7 @@ def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
     note("0/1 columns taken as genres that IMDb does not know", strange)
     lists = [None if row in conflicts else names for row, names in enumerate(lists)]
     _check_genres(table, lists, genres, text if by_text else None)
+    note("genres that may be mistyped (kept as they are)", _mistyped(lists, genres))
     return Labels(lists, order_genres(genres), bool(missing), {*used})
 
 
@@ -318,6 +325,13 @@ def _compare(
     less = f"rows whose {title!r} names fewer genres than the 0/1 columns (the columns count)"
     note(less, [described(row) for row in fewer if both[row][0]])
     return by_text, {*crossed}
+
+
+def _mistyped(lists: list[Names], genres: Iterable[str]) -> list[str]:
+    """Ask of each genre that is nearly the name of a well-known one whether that is meant."""
+    counts = Counter(name for names in lists for name in names or ())
+    meant = {g: likely_genre(g) for g in sorted(genres) if not known_genre(g)}
+    return [f"{g} ({counts[g]}): is {known} meant?" for g, known in meant.items() if known]
 
 
 def _check_genres(table: Table, lists: list[Names], genres: set[str], text: _Text | None) -> None:

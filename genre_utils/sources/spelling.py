@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from genre_utils.genres import IMDB_GENRES
+from genre_utils.support import nearest
 
 # Compared as `squeeze` leaves them; IMDb writes "\\N", MovieLens "(no genres listed)".
 _NO_GENRE = {
@@ -47,6 +48,12 @@ _KNOWN = {squeeze(name): name for name in (*IMDB_GENRES, *_OTHER_GENRES)} | _SYN
 def known_genre(name: str) -> str | None:
     """Return this project's spelling of a well-known genre (`"SciFi"`: `"Sci-Fi"`), or `None`."""
     return _KNOWN.get(squeeze(name))
+
+
+def likely_genre(name: str) -> str | None:
+    """Return the well-known genre that a mistyped name may mean (`"Comdey"`: `"Comedy"`)."""
+    found = nearest(squeeze(name), _KNOWN)
+    return _KNOWN[found] if found else None
 
 
 def is_missing(name: str) -> bool:

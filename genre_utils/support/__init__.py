@@ -15,6 +15,6 @@ __getattr__ = lazy_names(
             "too_many_pixels"
         ),
         "jpeg": "prepare_jpeg",
-        "parameters": "as_bool as_choice expand_user",
+        "parameters": "as_bool as_choice check_names did_you_mean expand_user nearest",
     },
 )

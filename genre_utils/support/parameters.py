@@ -1,10 +1,13 @@
-"""Parameters as people and papermill write them: yes and no, and paths."""
+"""Parameters as people and papermill write them: yes and no, paths, and mistyped names."""
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+ALIKE = 0.75  # of two names, from which one may be a mistyped other; `difflib` has 0 to 1
 _BOOLEANS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
@@ -28,6 +31,32 @@ def as_choice(name: str, value: Any) -> str:
         return "yes" if as_bool(name, value) else "no"
     except ValueError:
         raise ValueError(f"{name} is {value!r}: give one of 'auto', 'yes', 'no'.") from None
+
+
+def nearest(name: Any, known: Iterable[str]) -> str | None:
+    """Return the one of the `known` names that a mistyped one is most like; `None` if none is."""
+    spelled = {one.casefold(): one for one in known}
+    found = difflib.get_close_matches(str(name).casefold(), spelled, 1, ALIKE)
+    return spelled[found[0]] if found else None
+
+
+def did_you_mean(name: Any, known: Iterable[str]) -> str:
+    """Return the question that ends a sentence on an unknown name; empty if none is like it."""
+    found = nearest(name, known)
+    return f" Did you mean {found!r}?" if found else ""
+
+
+def check_names(names: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for a mistyped parameter among a notebook's `globals()`.
+
+    papermill sets whatever name it is given, and only its log says that the notebook has no such
+    parameter. A notebook's parameters are the names that have a type. Another name in capitals is
+    taken for one of them if it is nearly the same.
+    """
+    known = names.get("__annotations__", {})
+    for name in names:
+        if name.isupper() and name not in known and (question := did_you_mean(name, known)):
+            raise ValueError(f"Unknown parameter {name}.{question}")
 
 
 def expand_user(path: str) -> str:

@@ -38,7 +38,7 @@ def posters(tmp_path_factory):
 def scores(model, texts=TEXTS[:5]):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 96, 80, 3), dtype=np.uint8)
     parts = {"picture": model.network.predict_on_batch(pixels), **model.words.logits(texts)}
-    return model.sums["both"].scores(parts)
+    return model.fusions["both"].scores(parts)
 
 
 def test_onnx_files_stand_alone_and_give_the_scores_of_keras(exported, tmp_path):

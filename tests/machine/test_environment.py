@@ -111,6 +111,7 @@ def test_requirements_ask_for_what_is_safe():
     ("backend", "sentence"),
     [
         ("teano", "give one of tensorflow, jax, torch"),
+        ("pytorch", "Did you mean 'torch'"),
         ("torch", "'torch', which is not installed: `pip install torch`, or give one of jax"),
     ],
 )

@@ -104,6 +104,18 @@ def test_checkpoints_that_are_all_damaged_leave_the_network_as_it_was(tmp_path, 
         np.testing.assert_array_equal(old, new)
 
 
+def test_a_training_that_goes_on_says_after_which_epoch(tmp_path):
+    run = runs.open_run(tmp_path / "run", {"seed": 0})
+    assert run.state == "training"
+    run.begin()
+    assert run.state == "going on with this training"
+    (run.part("picture").folder / "network.safetensors").touch()
+    for part, epochs in {"picture": 8, "second": 3}.items():
+        for epoch in (epochs - 1, epochs):
+            (run.part(part).folder / "checkpoints" / f"epoch-{epoch:03d}.keras").touch()
+    assert run.state == "going on with this training: second after epoch 3"
+
+
 def test_a_fit_that_is_done_is_not_done_again(tmp_path, posters, monkeypatch):
     fit(tmp_path / "run", posters, epochs=1)
     monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("fitted again"))
@@ -216,14 +228,14 @@ from pathlib import Path
 import keras, numpy as np
 from genre_utils import fusion, models, saved_model
 network = models.build_model("seed_cnn", 80, ("a", "b"))
-sums = {"picture": fusion.LogisticFusion({"picture": np.ones(2)}, np.zeros(2))}
+fusions = {"picture": fusion.LogisticFusion({"picture": np.ones(2)}, np.zeros(2))}
 folder = Path(sys.argv[1])
 for limit in map(int, sys.argv[2:]):
     said = ""
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
         saved_model.save_model(
-            folder, network, None, sums, ("a", "b"), (0.5, 0.5), [], {"sample": True}
+            folder, network, None, fusions, ("a", "b"), (0.5, 0.5), [], {"sample": True}
         )
     except OSError as error:
         said = str(error)

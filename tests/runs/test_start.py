@@ -24,6 +24,8 @@ def test_start_is_checked_against_the_posters(own_posters):
     runs.check_start("posters", own_posters)
     with pytest.raises(ValueError, match="START is 'release': give one of 'imagenet', 'posters'"):
         runs.check_start("release", own_posters)
+    with pytest.raises(ValueError, match="Did you mean 'posters'"):
+        runs.check_start("poster", own_posters)
     public = (SPLITS / "imdb_test_ids.txt").read_text().split()
     data = replace(own_posters, posters=pd.DataFrame({"id": public}))
     with pytest.raises(ValueError, match="START is 'posters', and these are the public posters"):

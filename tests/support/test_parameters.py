@@ -1,6 +1,6 @@
 import pytest
 
-from genre_utils.support import as_bool, as_choice, expand_user
+from genre_utils.support import as_bool, as_choice, check_names, did_you_mean, expand_user
 
 
 @pytest.mark.parametrize("text", ["no", "No", "false", "FALSE", "0", 0, False, " no "])
@@ -24,6 +24,19 @@ def test_a_choice_knows_auto_beside_yes_and_no():
     assert [as_choice("READ_TEXT", value) for value in values] == ["auto", "yes", "no", "yes", "no"]
     with pytest.raises(ValueError, match="READ_TEXT is 'maybe': give one of 'auto'"):
         as_choice("READ_TEXT", "maybe")
+
+
+def test_the_nearest_known_name_is_asked_for_and_nothing_far_from_all():
+    known = ("seed_cnn", "efficientnet_lite0", "efficientnet_lite2")
+    assert did_you_mean("EfficientNet_lit2", known) == " Did you mean 'efficientnet_lite2'?"
+    assert did_you_mean("resnet9000", known) == did_you_mean(7, known) == ""
+
+
+def test_a_mistyped_parameter_is_told_from_a_name_of_one_s_own():
+    names = {"__annotations__": {"EPOCHS": int, "DATA": str}, "EPOCHS": -1, "DATA": ""}
+    check_names(names | {"epoch": 1, "REPOSITORY": "", "SIZE": 3})
+    with pytest.raises(ValueError, match="Unknown parameter EPOCH. Did you mean 'EPOCHS'"):
+        check_names(names | {"EPOCH": 3})
 
 
 def test_a_tilde_is_the_user_s_folder(monkeypatch):

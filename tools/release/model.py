@@ -111,8 +111,8 @@ def main() -> None:
         {name: part[has_text] for name, part in parts.items()}, labels[has_text]
     )
     print(f"sum in five folds: {reached:.4f}")
-    sums = fusion.fit_fusions(parts, labels, has_text)
-    scores, _ = fusion.fuse(sums, parts, has_text)
+    fusions = fusion.fit_fusions(parts, labels, has_text)
+    scores, _ = fusion.fuse(fusions, parts, has_text)
     thresholds = evaluation.tune_thresholds(labels, scores)
     folder = options.out / "model"
     folder.mkdir(exist_ok=True)
@@ -131,7 +131,7 @@ def main() -> None:
         folder,
         picture,
         words,
-        sums,
+        fusions,
         IMDB_GENRES,
         thresholds,
         learned_ids(data),
@@ -159,7 +159,7 @@ def what_8_bits_cost(
         "picture": picture_logits(model.network, [data.pictures[p] for p in data.validation])
     }
     rounded |= model.words.logits(some)
-    before, after = (fusion.fuse(model.sums, each, has_text)[0] for each in (logits, rounded))
+    before, after = (fusion.fuse(model.fusions, each, has_text)[0] for each in (logits, rounded))
     difference = np.abs(before - after)
     figures = [evaluation.macro_average_precision(labels, each) for each in (before, after)]
     print(
@@ -198,7 +198,7 @@ def score(folder: Path, test: TestPosters) -> tuple[dict[str, np.ndarray], Predi
     return {
         "both": predictor.combine(logits, test.lines)[0],
         "picture alone": predictor.combine(logits, [[]] * len(logits))[0],
-        "words alone": model.sums["words"].scores(words),
+        "words alone": model.fusions["words"].scores(words),
     }, predictor
 
 
