@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -199,8 +199,6 @@ def _predict(options: argparse.Namespace) -> int:
     tables = {option: file for option, file in tables.items() if file and file != "-"}
     _check_tables(options, tables)
     _check_posters(options)
-    if missing := _all_missing(options):
-        return _report_missing(options, missing, tables.values())
     own = catalogue.own_files(tables.values())
     predictor = Predictor.load(_model(options), not options.no_text)
     if predictor.model.card["training"].get("sample"):
@@ -217,54 +215,14 @@ def _predict(options: argparse.Namespace) -> int:
                     named = f"{printable(found.poster)}: {printable(found.error)}"
                     print(f"not predicted: {named}", file=sys.stderr)
         except KeyboardInterrupt:
-            _write_tables(options, log.read, predictor.genres)
+            _write_tables(options, log, predictor.genres)
             done = sum(1 for _ in log.read())
             again = "; the same command goes on behind them" if tables else ""
             raise KeyboardInterrupt(f"stopped; {done} posters are predicted{again}.") from None
-        return _write_tables(options, log.read, predictor.genres)
+        return _write_tables(options, log, predictor.genres)
 
 
-def _all_missing(options: argparse.Namespace) -> list[tuple[str, None, str]]:
-    """Return name, no scores and the error of each path, if there is not one of them all.
-
-    Whoever mistyped a name need not wait for the model.
-    """
-    from genre_utils.images import PosterError, read_poster
-    from genre_utils.sources import list_posters
-
-    missing = []
-    if not options.list and not any(map(os.path.exists, _posters(options))):
-        for name, path in list_posters(_posters(options)):
-            try:
-                read_poster(path, name)
-            except PosterError as error:
-                missing.append((name, None, error.reason))
-            else:  # it has just been written
-                return []
-    return missing
-
-
-def _report_missing(
-    options: argparse.Namespace, missing: Sequence[tuple[str, None, str]], files: Iterable[str]
-) -> int:
-    """Name the paths that are missing, and write the tables that say so."""
-    from genre_utils.networks import read_card
-
-    genres = read_card(_model(options)).get("genres", ())
-    with ExitStack() as locks:
-        for file in files:
-            locks.enter_context(only_writer(file))
-        for name, _, error in missing:
-            print(f"not predicted: {printable(name)}: {printable(error)}", file=sys.stderr)
-        return _write_tables(options, lambda: iter(missing), genres)
-
-
-def _write_tables(
-    options: argparse.Namespace,
-    read: Callable[[], Iterator[tuple[str, Any, str | None]]],
-    genres: Sequence[str],
-) -> int:
-    """Write what `read()` yields, poster, scores and error, as tables; returns the exit code."""
+def _write_tables(options: argparse.Namespace, log: Any, genres: Sequence[str]) -> int:
     from genre_utils.apps import catalogue
     from genre_utils.predictor import table_rows
 
@@ -272,13 +230,13 @@ def _write_tables(
     names = genres if options.all_genres else ("rank", "genre", "score")
     if options.csv:
         columns = ("poster", *names, "error")
-        catalogue.write_csv(table_rows(read(), genres, top), columns, options.csv)
+        catalogue.write_csv(table_rows(log.read(), genres, top), columns, options.csv)
     if options.json:
-        catalogue.write_json(table_rows(read(), genres, top), options.json)
+        catalogue.write_json(table_rows(log.read(), genres, top), options.json)
     if not (options.csv or options.json):
-        good = (row for row in table_rows(read(), genres, top) if not row.pop("error"))
+        good = (row for row in table_rows(log.read(), genres, top) if not row.pop("error"))
         catalogue.print_table(list(good))
-    predicted = any(error is None for _, _, error in read())
+    predicted = any(error is None for _, _, error in log.read())
     return PREDICTED if predicted else NOTHING_PREDICTED
 
 
@@ -386,13 +344,8 @@ def _check_ray() -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from genre_utils import sources
-
-    source = None
-    if not options.convert and (options.data or os.environ.get(sources.VARIABLE)):
-        source = sources.find_data(options.data)  # a mistyped folder is named before Keras loads
     machine.import_keras()
-    from genre_utils import dataset, saved_model
+    from genre_utils import dataset, saved_model, sources
     from genre_utils.apps import export
 
     if options.convert:
@@ -401,7 +354,9 @@ def _export(options: argparse.Namespace) -> int:
         print(f"{options.convert} has format {export.FORMAT} now.")
         return PREDICTED
     folder = _writable_model(options)
-    data = dataset.load_dataset(source) if source else None
+    data = None
+    if options.data or os.environ.get(sources.VARIABLE):
+        data = dataset.load_dataset(sources.find_data(options.data))
     before = saved_model.load_model(folder)
     with only_writer(folder):
         if options.int8 and options.format == "onnx":
@@ -438,19 +393,16 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from genre_utils import sources
+    from genre_utils import apps, dataset, evaluation, sources
+    from genre_utils.apps import catalogue
+    from genre_utils.predictor import Predictor
 
     if options.no_text and options.words:
         raise ValueError("--words names words that --no-text leaves out: give only one of them.")
     if options.ids and not Path(options.ids).is_file():
         raise ValueError(f"--ids is {options.ids}: there is no such file.")
     cache = None if options.no_text else _known_words(options.words)
-    source = sources.find_data(options.data)
-    from genre_utils import apps, dataset, evaluation  # after what needs no pandas
-    from genre_utils.apps import catalogue
-    from genre_utils.predictor import Predictor
-
-    data = dataset.load_dataset(source)
+    data = dataset.load_dataset(sources.find_data(options.data))
     predictor = Predictor.load(_model(options), not options.no_text, cache)
     posters = _chosen(data, options.ids)
     chosen = len(posters)
@@ -513,15 +465,13 @@ def _known_words(file: str | None) -> WordCache:
 
 
 def _read(options: argparse.Namespace) -> int:
-    from genre_utils import sources
+    from genre_utils import dataset, ocr, sources
 
     file = Path(options.words or WORDS_FILE)
     check_writable(file.parent, f"--words {file}", WRITABLE.format(option="--words"))
     if options.ray or options.ray_address:
         _check_ray()
     source = sources.find_data(options.data)
-    from genre_utils import dataset, ocr  # after what needs no pandas
-
     data = dataset.load_dataset(source)
     _say(data)
     posters = data.posters

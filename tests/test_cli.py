@@ -86,40 +86,6 @@ def test_without_a_command_the_commands_are_listed(capsys):
     assert "give a COMMAND" in said.err
 
 
-def test_paths_that_are_not_there_are_named_without_loading_a_model(tmp_path, capsys, monkeypatch):
-    from genre_utils.predictor import Predictor
-
-    monkeypatch.setattr(Predictor, "load", lambda *_: pytest.fail("the model is loaded"))
-    paths = [str(tmp_path / "nowhere"), str(tmp_path / "*.png")]
-    csv, scores = tmp_path / "out.csv", tmp_path / "out.json"
-    partial = tmp_path / "out.csv.partial"
-    partial.write_text("what another command has predicted")
-    arguments = ["predict", *paths]
-    assert main(arguments) == 1
-    said = capsys.readouterr()
-    assert all(f"not predicted: {path}: there is no such file" in said.err for path in paths)
-    assert "no poster was predicted" in said.out
-    assert main([*arguments, "--csv", str(csv), "--json", str(scores), "--all-genres"]) == 1
-    genres = saved_model.read_card(saved_model.RELEASED)["genres"]
-    assert pd.read_csv(csv).columns.tolist() == ["poster", *genres, "error"]
-    assert [row["poster"] for row in json.loads(scores.read_text("utf-8"))] == paths
-    assert partial.exists()
-    assert main(["predict", *paths, "--model", str(tmp_path)]) == 2
-
-
-@pytest.mark.parametrize("command", ["evaluate", "read", "export"])
-def test_data_that_are_not_there_are_named_before_the_libraries_load(command, tmp_path):
-    nowhere = str(tmp_path / "nowhere")
-    code = (
-        "import sys; from genre_utils.__main__ import main\n"
-        f"assert main([{command!r}, '--data', {nowhere!r}]) == 2\n"
-        "print(*{name.split('.')[0] for name in sys.modules})"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "there is no such file or folder" in done.stderr
-    assert not {"pandas", "sklearn", "keras"} & {*done.stdout.split()}
-
-
 def test_evaluate_finds_the_notebook_s_figures_again(trained, sample_folder, tmp_path, capsys):
     file = tmp_path / "metrics.json"
     arguments = ["evaluate", "--data", str(sample_folder), "--model", str(trained)]
