@@ -9,8 +9,8 @@ from genre_utils.support.lazy import lazy_names
 __getattr__ = lazy_names(
     __name__,
     {
-        "tables": "DataError Table read_table",
-        "spelling": "known_genre parse_genres",
+        "tables": "DataError read_table",
+        "spelling": "parse_genres",
         "labels": "read_labels",
         "rows": "merge_rows",
         "posters": "list_posters",
