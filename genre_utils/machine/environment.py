@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -109,33 +110,32 @@ def choose_backend() -> str:
             f"KERAS_BACKEND is {asked!r}, which is not installed: `pip install {asked}`{others}."
         )
     if asked:
-        why = "as KERAS_BACKEND says"
+        chosen, why = asked, "as KERAS_BACKEND says"
     elif has_tpu() and "jax" in present:
-        asked, why = "jax", "because this machine has a TPU, which Keras uses best through JAX"
+        chosen, why = "jax", "because this machine has a TPU, which Keras uses best through JAX"
     else:
-        asked = (present or list(BACKENDS))[0]
-        others = " or ".join(backend for backend in present if backend != asked)
-        why = "which is installed"
+        chosen, why = present[0] if present else "tensorflow", "which is installed"
+        others = " or ".join(present[1:])
         if others:
             why += f"; KERAS_BACKEND={others}, set before Keras is imported, changes that"
-    os.environ["KERAS_BACKEND"] = asked
+    os.environ["KERAS_BACKEND"] = chosen
     # TensorFlow prints a page of notices about a machine without a GPU before the first answer.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     keras = sys.modules.get("keras")
-    if keras and keras.backend.backend() != asked:
+    if keras and keras.backend.backend() != chosen:
         raise BackendError(
-            f"Keras runs on {keras.backend.backend()} already, and cannot change to {asked}: "
+            f"Keras runs on {keras.backend.backend()} already, and cannot change to {chosen}: "
             "restart the session (in Colab: Runtime → Restart session; in Kaggle: Run → Restart "
             "& clear cell outputs), and begin with this cell."
         )
-    return f"Keras runs on {BACKENDS[asked]}, {why}."
+    return f"Keras runs on {BACKENDS[chosen]}, {why}."
 
 
 def import_keras() -> None:
     """Import Keras without the notices that its backend's C++ prints meanwhile.
 
-    TensorFlow's come before its own switch for them is looked at. Should the import fail, they
-    are printed after all.
+    TensorFlow prints some before it reads its own switch for them. If the import fails, all are
+    printed.
     """
     with tempfile.TemporaryFile() as notices:
         sys.stderr.flush()
@@ -144,7 +144,7 @@ def import_keras() -> None:
         try:
             import keras  # noqa: F401
 
-            # It warns of every network that is compiled in the same notebook as others.
+            # TensorFlow warns when one notebook compiles several networks, as ours do.
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
         except BaseException:
             notices.seek(0)
@@ -228,7 +228,7 @@ def choose_precision(kind: str) -> str:
     return "bfloat16" if modern else "float32"
 
 
-def check_hosts(backend: str, variables: os._Environ | dict[str, str]) -> None:
+def check_hosts(backend: str, variables: Mapping[str, str]) -> None:
     """Raise `BackendError` where several hosts are asked for in a way that Keras cannot do.
 
     Only JAX trains on several: Keras 3 does not work with TensorFlow's strategy for it

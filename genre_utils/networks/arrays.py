@@ -133,11 +133,11 @@ def _join_scales(found: dict[str, np.ndarray]) -> dict[str, Array]:
                 raise ModelError(f"{name} belongs to no array")
             continue
         scale = found.get(f"{name}{SCALE}")
-        if (values.dtype == np.int8) != (scale is not None):
-            raise ModelError(f"{name} and its scale do not fit each other")
-        if scale is not None:
+        fits = (values.dtype == np.int8) == (scale is not None)
+        if fits and scale is not None:
             fits = scale.ndim == values.ndim and scale.dtype != np.int8
-            if not fits or any(v % s for v, s in zip(values.shape, scale.shape, strict=True)):
-                raise ModelError(f"{name} and its scale do not fit each other")
+            fits = fits and not any(v % s for v, s in zip(values.shape, scale.shape, strict=True))
+        if not fits:
+            raise ModelError(f"{name} and its scale do not fit each other")
         arrays[name] = Array(values, scale)
     return arrays
