@@ -23,10 +23,10 @@ from pathlib import Path
 # What the notebooks import, and the name under which an index knows it where that is another.
 # Keras and its backends are not here: where one is preinstalled it fits the machine's accelerator,
 # and another version would not.
-NEEDED = (
-    "PIL filelock h5py matplotlib onnxruntime pandas rapidocr safetensors scipy seaborn sklearn "
-    "tokenizers tqdm wordninja"
-).split()
+NEEDED = {
+    *("PIL", "filelock", "h5py", "matplotlib", "onnxruntime", "pandas", "rapidocr"),
+    *("safetensors", "scipy", "seaborn", "sklearn", "tokenizers", "tqdm", "wordninja"),
+}
 INDEX_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn"}
 # Where Colab mounts the user's Drive.
 DRIVE = Path("/content/drive/MyDrive")
@@ -60,7 +60,7 @@ def prepare() -> str:
     """
     if Path.cwd() == ROOT / "notebooks":
         os.chdir(ROOT)
-    missing = [INDEX_NAMES.get(name, name) for name in NEEDED if not _importable(name)]
+    missing = [INDEX_NAMES.get(name, name) for name in sorted(NEEDED) if not _importable(name)]
     # TensorFlow sees a TPU only in a build that brings libtpu along.
     if has_tpu() and not (_importable("jax") or _importable("libtpu")):
         missing.append("jax[tpu]")
