@@ -192,7 +192,7 @@ def accelerated() -> bool:
     import keras
 
     if keras.backend.backend() == "torch":  # Keras has no list of devices there
-        return _torch_device() != "cpu"
+        return keras.ops.zeros(1).device.type != "cpu"
     return not keras.distribution.list_devices()[0].startswith("cpu")
 
 
@@ -403,14 +403,10 @@ def _connect_tensorflow() -> tuple[str, int]:
 
 
 def _connect_torch() -> tuple[str, int]:
-    device = _torch_device()
-    return {"cpu": "CPU", "cuda": _gpu_name()}.get(device, device.upper()), 1
-
-
-def _torch_device() -> str:
     import keras
 
-    return str(keras.ops.zeros(1).device).split(":")[0]
+    device = keras.ops.zeros(1).device.type
+    return {"cpu": "CPU", "cuda": _gpu_name()}.get(device, device.upper()), 1
 
 
 def _gpu_name() -> str:
