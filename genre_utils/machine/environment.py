@@ -47,15 +47,11 @@ ROOT = Path(__file__).parents[2]  # of a clone
 FLOORS = {"pillow": "12.3", "keras": "3.15.1", "gradio": "6.20"}
 
 
-class BackendError(ValueError):
-    """A choice that this machine cannot serve; the message says what to change."""
-
-
 def prepare() -> str:
     """Install what cannot be imported, choose Keras' backend, and say which and why.
 
     In a clone the working folder becomes the repository's: Jupyter starts in `notebooks`, and data
-    and outputs are one up. Raises `BackendError` for a backend that cannot be had. Call it before
+    and outputs are one up. Raises `ValueError` for a backend that cannot be had. Call it before
     Keras is imported.
     """
     if Path.cwd() == ROOT / "notebooks":
@@ -97,16 +93,16 @@ def choose_backend() -> str:
     """Choose Keras' backend from what is installed, unless KERAS_BACKEND says which; say why.
 
     On a TPU it is JAX, on which Keras is tested there, else the first of TensorFlow, JAX and
-    PyTorch. Raises `BackendError` for one that is unknown or not installed, or when Keras runs
+    PyTorch. Raises `ValueError` for one that is unknown or not installed, or when Keras runs
     on another already.
     """
     present = [backend for backend in BACKENDS if _importable(backend)]
     asked = os.environ.get("KERAS_BACKEND")
     if asked and asked not in BACKENDS:
-        raise BackendError(f"KERAS_BACKEND is {asked!r}: give one of {', '.join(BACKENDS)}.")
+        raise ValueError(f"KERAS_BACKEND is {asked!r}: give one of {', '.join(BACKENDS)}.")
     if asked and asked not in present:
         others = f", or give one of {', '.join(present)}" if present else ""
-        raise BackendError(
+        raise ValueError(
             f"KERAS_BACKEND is {asked!r}, which is not installed: `pip install {asked}`{others}."
         )
     if asked:
@@ -123,7 +119,7 @@ def choose_backend() -> str:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     keras = sys.modules.get("keras")
     if keras and keras.backend.backend() != chosen:
-        raise BackendError(
+        raise ValueError(
             f"Keras runs on {keras.backend.backend()} already, and cannot change to {chosen}: "
             "restart the session (in Colab: Runtime → Restart session; in Kaggle: Run → Restart "
             "& clear cell outputs), and begin with this cell."
@@ -161,7 +157,7 @@ def connect() -> str:
     Returns one line for a person, such as `"TPU v5 lite, 8 devices, JAX backend, bfloat16"`. On
     JAX the devices share each batch by `keras.distribution.DataParallel`, and several hosts find
     each other; on TensorFlow by a strategy of `tf.distribute`; PyTorch uses one device. Call it
-    before the first network is built. Raises `BackendError` for what Keras cannot do.
+    before the first network is built. Raises `ValueError` for what Keras cannot do.
     """
     import keras
 
@@ -229,7 +225,7 @@ def choose_precision(kind: str) -> str:
 
 
 def check_hosts(backend: str, variables: Mapping[str, str]) -> None:
-    """Raise `BackendError` where several hosts are asked for in a way that Keras cannot do.
+    """Raise `ValueError` where several hosts are asked for in a way that Keras cannot do.
 
     Only JAX trains on several: Keras 3 does not work with TensorFlow's strategy for it
     (keras-team/keras#20585). A TF_CONFIG of one worker, as some clouds set it, is no mistake.
@@ -239,12 +235,12 @@ def check_hosts(backend: str, variables: Mapping[str, str]) -> None:
     except ValueError:
         cluster = {}
     if sum(map(len, cluster.values())) > 1:
-        raise BackendError(
+        raise ValueError(
             "TF_CONFIG asks for several machines, which Keras 3 cannot do on TensorFlow: unset "
             f"it, and set KERAS_BACKEND=jax and {', '.join(HOST_VARIABLES)} on each machine."
         )
     if variables.get(HOSTS) and backend != "jax":
-        raise BackendError(
+        raise ValueError(
             f"{HOSTS} asks for several machines, and {BACKENDS[backend]} trains on one: set "
             "KERAS_BACKEND=jax."
         )
