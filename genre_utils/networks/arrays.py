@@ -86,8 +86,7 @@ def save_arrays(arrays: Mapping[str, Array], file: Path) -> None:
     from safetensors.numpy import save
 
     plain = {name: array.values for name, array in arrays.items()}
-    scales = {name: array.scale for name, array in arrays.items() if array.scale is not None}
-    plain |= {f"{name}{SCALE}": scale for name, scale in scales.items()}
+    plain |= {f"{name}{SCALE}": a.scale for name, a in arrays.items() if a.scale is not None}
     content = save({name: np.ascontiguousarray(array) for name, array in plain.items()})
     # Written by Python: the library has an error of its own for a full disk, and its files are
     # readable by their owner alone.
