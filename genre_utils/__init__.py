@@ -8,9 +8,9 @@ __all__ = ["Predictor", "build_model", "evaluate", "load_dataset"]
 __getattr__ = lazy_names(
     __name__,
     {
-        "dataset": ["load_dataset"],
-        "evaluation": ["evaluate"],
-        "models": ["build_model"],
-        "predictor": ["Predictor"],
+        "dataset": "load_dataset",
+        "evaluation": "evaluate",
+        "models": "build_model",
+        "predictor": "Predictor",
     },
 )

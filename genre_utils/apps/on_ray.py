@@ -1,6 +1,6 @@
 """Many machines: Ray Data maps the same Predictor, or the same Reader, over posters.
 
-Ray gives out the work, starts a worker that died again, and repeats what it had in hand. The
+Ray gives out the work. It restarts a worker that died, and repeats what that one had in hand. The
 core never imports this module.
 """
 
@@ -22,7 +22,7 @@ from genre_utils.images import PosterError, read_poster
 from genre_utils.ocr import Line, Reader, Readings, WordCache, read_posters
 from genre_utils.predictor import Predictor, list_posters
 
-BATCH = 32  # posters that a worker has in hand, and does again should it die
+BATCH = 32  # posters that a worker has in hand, and that are repeated if it dies
 # Shares of a core: were all cores the workers', no task could write what they have done.
 WORKER, WRITER = 0.8, 0.2
 READ_COLUMNS = ("lines", "settings", "error")

@@ -141,12 +141,11 @@ class ExplainedPredictor:
         The first poster goes alone, so that its answer need not wait for a batch; then come as
         many at once as words are read at once.
         """
-        paths = list(paths)
-        at_once = max(1, workers())
+        at_once = workers()
         groups = [paths[:1], *(paths[i : i + at_once] for i in range(1, len(paths), at_once))]
         for group in groups:
             small = [path for path in group if os.path.getsize(path) <= MAX_FILE]
-            answers = self.predictor.stream(small) if small else iter(())
+            answers = self.predictor.stream(small)
             for path in group:
                 name = Path(path).name
                 found = next(answers) if path in small else None
@@ -171,8 +170,6 @@ class ExplainedPredictor:
 
 def status(results: Sequence[PosterResult], total: int) -> str:
     """Write how many of `total` posters are answered as HTML, with a bar until all are."""
-    if not total:
-        return ""
     bad = sum(bool(one.error) for one in results)
     told = f"{len(results) - bad} predicted" + (f", {bad} could not be read" if bad else "")
     if len(results) == total:
@@ -185,8 +182,6 @@ def status(results: Sequence[PosterResult], total: int) -> str:
 
 def cards(results: Sequence[PosterResult], genres: Sequence[str], top: int) -> str:
     """Write what is known of some posters as HTML; names and words in it are only text."""
-    if not results:
-        return ""
     return CARDS + "".join(_card(one, genres, top) for one in results)
 
 

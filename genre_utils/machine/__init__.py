@@ -6,21 +6,9 @@ __getattr__ = lazy_names(
     __name__,
     {
         "environment": (
-            "DRIVE",
-            "HOSTS",
-            "prepare",
-            "outdated",
-            "choose_backend",
-            "import_keras",
-            "connect",
-            "replicas",
-            "accelerated",
-            "posters_at_once",
-            "check_tensorboard",
-            "persistent_path",
-            "upload",
-            "process_index",
-            "process_count",
+            "DRIVE HOSTS prepare outdated choose_backend import_keras connect replicas "
+            "accelerated posters_at_once check_tensorboard persistent_path upload process_index "
+            "process_count"
         ),
     },
 )

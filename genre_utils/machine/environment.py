@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,8 +26,8 @@ from genre_utils.support import did_you_mean
 # Keras and its backends are not here: where one is preinstalled it fits the machine's accelerator,
 # and another version would not.
 NEEDED = {
-    *("PIL", "h5py", "matplotlib", "onnxruntime", "pandas", "rapidocr", "safetensors", "scipy"),
-    *("seaborn", "sklearn", "tokenizers", "tqdm", "wordninja"),
+    *("PIL", "filelock", "h5py", "matplotlib", "onnxruntime", "pandas", "rapidocr"),
+    *("safetensors", "scipy", "seaborn", "sklearn", "tokenizers", "tqdm", "wordninja"),
 }
 INDEX_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn"}
 # Where Colab mounts the user's Drive.
@@ -48,15 +49,11 @@ ROOT = Path(__file__).parents[2]  # of a clone
 FLOORS = {"pillow": "12.3", "keras": "3.15.1", "gradio": "6.20"}
 
 
-class BackendError(ValueError):
-    """A choice that this machine cannot serve; the message says what to change."""
-
-
 def prepare() -> str:
     """Install what cannot be imported, choose Keras' backend, and say which and why.
 
     In a clone the working folder becomes the repository's: Jupyter starts in `notebooks`, and data
-    and outputs are one up. Raises `BackendError` for a backend that cannot be had. Call it before
+    and outputs are one up. Raises `ValueError` for a backend that cannot be had. Call it before
     Keras is imported.
     """
     if Path.cwd() == ROOT / "notebooks":
@@ -98,49 +95,48 @@ def choose_backend() -> str:
     """Choose Keras' backend from what is installed, unless KERAS_BACKEND says which; say why.
 
     On a TPU it is JAX, on which Keras is tested there, else the first of TensorFlow, JAX and
-    PyTorch. Raises `BackendError` for one that is unknown or not installed, or when Keras runs
+    PyTorch. Raises `ValueError` for one that is unknown or not installed, or when Keras runs
     on another already.
     """
     present = [backend for backend in BACKENDS if _importable(backend)]
     asked = os.environ.get("KERAS_BACKEND")
     if asked and asked not in BACKENDS:
         question = did_you_mean(asked, BACKENDS)
-        raise BackendError(
+        raise ValueError(
             f"KERAS_BACKEND is {asked!r}: give one of {', '.join(BACKENDS)}.{question}"
         )
     if asked and asked not in present:
         others = f", or give one of {', '.join(present)}" if present else ""
-        raise BackendError(
+        raise ValueError(
             f"KERAS_BACKEND is {asked!r}, which is not installed: `pip install {asked}`{others}."
         )
     if asked:
-        why = "as KERAS_BACKEND says"
+        chosen, why = asked, "as KERAS_BACKEND says"
     elif has_tpu() and "jax" in present:
-        asked, why = "jax", "because this machine has a TPU, which Keras uses best through JAX"
+        chosen, why = "jax", "because this machine has a TPU, which Keras uses best through JAX"
     else:
-        asked = (present or list(BACKENDS))[0]
-        others = " or ".join(backend for backend in present if backend != asked)
-        why = "which is installed"
+        chosen, why = present[0] if present else "tensorflow", "which is installed"
+        others = " or ".join(present[1:])
         if others:
             why += f"; KERAS_BACKEND={others}, set before Keras is imported, changes that"
-    os.environ["KERAS_BACKEND"] = asked
+    os.environ["KERAS_BACKEND"] = chosen
     # TensorFlow prints a page of notices about a machine without a GPU before the first answer.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     keras = sys.modules.get("keras")
-    if keras and keras.backend.backend() != asked:
-        raise BackendError(
-            f"Keras runs on {keras.backend.backend()} already, and cannot change to {asked}: "
+    if keras and keras.backend.backend() != chosen:
+        raise ValueError(
+            f"Keras runs on {keras.backend.backend()} already, and cannot change to {chosen}: "
             "restart the session (in Colab: Runtime → Restart session; in Kaggle: Run → Restart "
             "& clear cell outputs), and begin with this cell."
         )
-    return f"Keras runs on {BACKENDS[asked]}, {why}."
+    return f"Keras runs on {BACKENDS[chosen]}, {why}."
 
 
 def import_keras() -> None:
     """Import Keras without the notices that its backend's C++ prints meanwhile.
 
-    TensorFlow's come before its own switch for them is looked at. Should the import fail, they
-    are printed after all.
+    TensorFlow prints some before it reads its own switch for them. If the import fails, all are
+    printed.
     """
     with tempfile.TemporaryFile() as notices:
         sys.stderr.flush()
@@ -149,7 +145,7 @@ def import_keras() -> None:
         try:
             import keras  # noqa: F401
 
-            # It warns of every network that is compiled in the same notebook as others.
+            # TensorFlow warns when one notebook compiles several networks, as ours do.
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
         except BaseException:
             notices.seek(0)
@@ -166,7 +162,7 @@ def connect() -> str:
     Returns one line for a person, such as `"TPU v5 lite, 8 devices, JAX backend, bfloat16"`. On
     JAX the devices share each batch by `keras.distribution.DataParallel`, and several hosts find
     each other; on TensorFlow by a strategy of `tf.distribute`; PyTorch uses one device. Call it
-    before the first network is built. Raises `BackendError` for what Keras cannot do.
+    before the first network is built. Raises `ValueError` for what Keras cannot do.
     """
     import keras
 
@@ -197,7 +193,7 @@ def accelerated() -> bool:
     import keras
 
     if keras.backend.backend() == "torch":  # Keras has no list of devices there
-        return _torch_device() != "cpu"
+        return keras.ops.zeros(1).device.type != "cpu"
     return not keras.distribution.list_devices()[0].startswith("cpu")
 
 
@@ -233,8 +229,8 @@ def choose_precision(kind: str) -> str:
     return "bfloat16" if modern else "float32"
 
 
-def check_hosts(backend: str, variables: os._Environ | dict[str, str]) -> None:
-    """Raise `BackendError` where several hosts are asked for in a way that Keras cannot do.
+def check_hosts(backend: str, variables: Mapping[str, str]) -> None:
+    """Raise `ValueError` where several hosts are asked for in a way that Keras cannot do.
 
     Only JAX trains on several: Keras 3 does not work with TensorFlow's strategy for it
     (keras-team/keras#20585). A TF_CONFIG of one worker, as some clouds set it, is no mistake.
@@ -244,12 +240,12 @@ def check_hosts(backend: str, variables: os._Environ | dict[str, str]) -> None:
     except ValueError:
         cluster = {}
     if sum(map(len, cluster.values())) > 1:
-        raise BackendError(
+        raise ValueError(
             "TF_CONFIG asks for several machines, which Keras 3 cannot do on TensorFlow: unset "
             f"it, and set KERAS_BACKEND=jax and {', '.join(HOST_VARIABLES)} on each machine."
         )
     if variables.get(HOSTS) and backend != "jax":
-        raise BackendError(
+        raise ValueError(
             f"{HOSTS} asks for several machines, and {BACKENDS[backend]} trains on one: set "
             "KERAS_BACKEND=jax."
         )
@@ -408,14 +404,10 @@ def _connect_tensorflow() -> tuple[str, int]:
 
 
 def _connect_torch() -> tuple[str, int]:
-    device = _torch_device()
-    return {"cpu": "CPU", "cuda": _gpu_name()}.get(device, device.upper()), 1
-
-
-def _torch_device() -> str:
     import keras
 
-    return str(keras.ops.zeros(1).device).split(":")[0]
+    device = keras.ops.zeros(1).device.type
+    return {"cpu": "CPU", "cuda": _gpu_name()}.get(device, device.upper()), 1
 
 
 def _gpu_name() -> str:

@@ -86,8 +86,7 @@ def save_arrays(arrays: Mapping[str, Array], file: Path) -> None:
     from safetensors.numpy import save
 
     plain = {name: array.values for name, array in arrays.items()}
-    scales = {name: array.scale for name, array in arrays.items() if array.scale is not None}
-    plain |= {f"{name}{SCALE}": scale for name, scale in scales.items()}
+    plain |= {f"{name}{SCALE}": a.scale for name, a in arrays.items() if a.scale is not None}
     content = save({name: np.ascontiguousarray(array) for name, array in plain.items()})
     # Written by Python: the library has an error of its own for a full disk, and its files are
     # readable by their owner alone.
@@ -133,11 +132,11 @@ def _join_scales(found: dict[str, np.ndarray]) -> dict[str, Array]:
                 raise ModelError(f"{name} belongs to no array")
             continue
         scale = found.get(f"{name}{SCALE}")
-        if (values.dtype == np.int8) != (scale is not None):
-            raise ModelError(f"{name} and its scale do not fit each other")
-        if scale is not None:
+        fits = (values.dtype == np.int8) == (scale is not None)
+        if fits and scale is not None:
             fits = scale.ndim == values.ndim and scale.dtype != np.int8
-            if not fits or any(v % s for v, s in zip(values.shape, scale.shape, strict=True)):
-                raise ModelError(f"{name} and its scale do not fit each other")
+            fits = fits and not any(v % s for v, s in zip(values.shape, scale.shape, strict=True))
+        if not fits:
+            raise ModelError(f"{name} and its scale do not fit each other")
         arrays[name] = Array(values, scale)
     return arrays

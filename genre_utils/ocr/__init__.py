@@ -5,10 +5,10 @@ from genre_utils.support.lazy import lazy_names
 __getattr__ = lazy_names(
     __name__,
     {
-        "line": ("WORDS_FILE", "ReadingError", "Line"),
-        "spaces": ("segment_words",),
-        "cache": ("WordCache", "import_readings", "hash_file"),
-        "reader": ("Reader",),
-        "reading": ("Readings", "read_posters", "decide", "workers"),
+        "line": "WORDS_FILE ReadingError Line",
+        "spaces": "segment_words",
+        "cache": "WordCache import_readings hash_file",
+        "reader": "Reader",
+        "reading": "Readings read_posters decide workers",
     },
 )

@@ -45,7 +45,7 @@ def read_posters(
     `read_all` reads `{hash: path}` elsewhere instead, and returns `{hash: reason}` of what failed.
     With `anew` also those are read that were read with other settings than today's.
 
-    Stopped at any moment, it goes on where it was. What cannot be read is in the answer's
+    When it is stopped and run again, it resumes. What cannot be read is in the answer's
     `unreadable`. Raises `ReadingError` if a poster is left to read and RapidOCR is missing.
     """
     hashes, unreadable = _hash_all(paths)

@@ -58,7 +58,7 @@ class Run:
     history_file = _file("history.csv", "The CSV with one row an epoch of fine-tuning.")
     best_file = _file("checkpoints/best.keras", "The network after its best epoch on validation.")
     head_file = _file("head.safetensors", "The weights of the head, when its fit is done.")
-    network_file = _file("network.safetensors", "Those after the best epoch, when all are done.")
+    network_file = _file("network.safetensors", "The weights of the best epoch, when all are done.")
     metrics_file = _file("metrics.json", "The figures, which a finished training has.")
     figures = _file("figures", "The folder of the figures.")
 
@@ -106,7 +106,7 @@ class Run:
         return len(scores) > 0 and len(scores) - 1 - int(scores.argmax()) >= patience
 
     def part(self, name: str) -> Run:
-        """One network's training, of `PARTS`, in a folder below; one begins all."""
+        """Return the run of one of the networks `PARTS`, in a folder below this one's."""
         return Run(self.folder / name, self.settings)
 
     @property
@@ -118,7 +118,7 @@ class Run:
         """Claim the folder for these settings; until then, a mistake leaves no trace in it.
 
         `networks` are those of the picture. Raises `ValueError` where the training that was begun
-        here had other layers under the same names: their weights and scores are not these ones'.
+        here had other layers under the same names, whose weights and scores these cannot use.
         """
         layers = [architecture(network) for network in networks]
         if self.begun.get(NETWORKS, layers) != layers:
@@ -135,7 +135,7 @@ class Run:
         write_json(self.metrics_file, metrics)
         for run in self.all_parts:
             shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
-            with suppress(OSError):  # a training that was has left its history
+            with suppress(OSError):  # it is not empty: this part was trained, and has a history
                 run.folder.rmdir()
         _unlock(self.folder)
 
@@ -239,10 +239,10 @@ def _epochs_of(checkpoint: Path) -> int:
 def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False) -> Run:
     """Open an output folder for a training with these settings.
 
-    A folder in which the same training was begun is gone on with; a new one is only looked at
-    until `Run.begin`. Raises `ValueError` when the folder holds a training with other settings,
-    unless `restart`, which throws that one away, when it cannot be written, and when another
-    process trains into it.
+    Where the same training was begun, it goes on. Into a new folder, nothing but the lock is
+    written until `Run.begin`. Raises `ValueError` when another process trains into the folder, or
+    when it holds a training with other settings, which `restart` throws away; and `OSError` when
+    it cannot be written.
     """
     run = Run(Path(folder), settings)
     check_writable(run.folder)

@@ -1,4 +1,8 @@
-"""Download the public posters, and unpack nothing else."""
+"""Download the public posters, and unpack nothing else.
+
+This is done by hand because pooch sets no limit: it writes to the disk whatever a server sends,
+however long that is, and unpacks an archive without a look at its entries.
+"""
 
 from __future__ import annotations
 
@@ -174,7 +178,6 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _fetch(url: str, path: Path) -> None:
-    # By hand: pooch sets no bound on what a server sends.
     with urllib.request.urlopen(url, timeout=_STALLED_AFTER) as response, path.open("wb") as out:
         expected = response.length  # None where the server does not announce a length
         received = 0

@@ -208,12 +208,9 @@ def _best(paths: list[str], parts: list[str]) -> list[str]:
     """Return those of several pictures whose folders, ending and case agree best with a cell's."""
 
     def agreement(path: str) -> tuple[int, bool]:
-        own, same = path.split(os.sep), 0
-        for ours, wanted in zip(own[-2::-1], parts[-2::-1], strict=False):
-            if ours.lower() != wanted.lower():
-                break
-            same += 1
-        return same, own[-1].startswith(parts[-1])
+        own = path.split(os.sep)
+        upwards = [[folder.lower() for folder in names[-2::-1]] for names in (own, parts)]
+        return len(os.path.commonprefix(upwards)), own[-1].startswith(parts[-1])
 
     best = max(map(agreement, paths))
     return [path for path in paths if agreement(path) == best]

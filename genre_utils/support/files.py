@@ -130,15 +130,9 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     A text or column name that begins like one, as a file's name may, gets a `'` in front (OWASP,
     "CSV injection"). Numbers stay what they are.
     """
-    import pandas as pd
-    from pandas.api.types import is_numeric_dtype
-
-    columns = {
-        harmless(name): column if is_numeric_dtype(column) else column.map(harmless)
-        for name, column in table.items()
-    }
+    texts = table.select_dtypes(exclude="number").map(harmless)
     with replacing(path) as temporary:
-        pd.DataFrame(columns).to_csv(temporary, index=False)
+        table.assign(**texts).rename(columns=harmless).to_csv(temporary, index=False)
 
 
 def printable(text: str) -> str:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def lazy_names(package: str, names: Mapping[str, str | Sequence[str]]) -> Callable[[str], Any]:
+def lazy_names(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     """Return the `__getattr__` of a package (PEP 562) whose modules offer these names.
 
-    `names` is `{module: names}`, a list or words in one text; a module that offers itself is
-    imported by Python anyway. Raises `AttributeError` for any other name.
+    `names` is `{module: names}`, the names in one text with blanks between them. Raises
+    `AttributeError` for any other name.
     """
-    modules = {}
-    for module, offered in names.items():
-        words = offered.split() if isinstance(offered, str) else offered
-        modules |= dict.fromkeys(words, module)
+    modules = {name: module for module, offered in names.items() for name in offered.split()}
 
     def load(name: str) -> Any:
         if name not in modules:
