@@ -145,8 +145,8 @@ def warm(what: str, paths: list[str], options: Any, rounds: int) -> tuple:
 
 
 def one_with_words(paths: list[str], options: Any) -> tuple:
-    """Time one poster after the other, each a call of its own."""
-    predictor = Predictor.load(options.model)
+    """Time one poster after the other, each a call of its own, read by all cores."""
+    predictor = Predictor.load(options.model, threads=0)
     predictor.predict(paths[0])
     seconds = []
     for path in paths[:21]:

@@ -200,7 +200,10 @@ def _predict(options: argparse.Namespace) -> int:
     _check_tables(options, tables)
     _check_posters(options)
     own = catalogue.own_files(tables.values())
-    predictor = Predictor.load(_model(options), not options.no_text)
+    one_poster = not options.list and len(options.paths) == 1 and os.path.isfile(options.paths[0])
+    # Side by side, posters are read fastest on a core each.
+    threads = 0 if one_poster else 1
+    predictor = Predictor.load(_model(options), not options.no_text, threads=threads)
     if predictor.model.card["training"].get("sample"):
         print("This model was trained on drawn posters only, the sample.", file=sys.stderr)
     with _log_file([*tables.values()]) as file:

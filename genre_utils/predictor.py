@@ -68,17 +68,19 @@ class Predictor:
         read_text: bool = True,
         cache: WordCache | None = None,
         runtime: bool = True,
+        threads: int = 1,
     ) -> Predictor:
         """Load the model in `folder`, by default the released one; raises `ModelError`.
 
         Without `read_text` only the picture is used, which is several times faster. The same
         happens where no reader can be loaded, and a line on standard error says so. `runtime`: see
-        `load_model`; Grad-CAM needs a network of Keras, `runtime=False`.
+        `load_model`; Grad-CAM needs a network of Keras, `runtime=False`. `threads` is how many
+        cores may read one poster, 0 for all: 1 where many posters are read side by side.
         """
         with ThreadPoolExecutor(1) as pool:
             # Reader and networks start side by side: each takes most of a second.
             wanted = read_text and reads_text(Path(folder))
-            starting = pool.submit(Reader, threads=1) if wanted else None
+            starting = pool.submit(Reader, threads) if wanted else None
             model = load_model(Path(folder), read_text, runtime)
         if starting is None:
             return cls(model)
