@@ -505,9 +505,13 @@ def _app(options: argparse.Namespace) -> int:
     machine.import_keras()
     from genre_utils.apps import page
     from genre_utils.predictor import Predictor
+    from genre_utils.saved_model import load_model
 
-    predictor = Predictor.load(_model(options), not options.no_text, runtime=False)
-    page.launch(predictor, options.port, options.share, options.host, wait=True)
+    # Scores come from ONNX Runtime: Keras compiles the text network anew for each length of text.
+    predictor = Predictor.load(_model(options), not options.no_text)
+    network = load_model(_model(options), has_text=False).network
+    where = options.port, options.share, options.host
+    page.launch(predictor, *where, wait=True, network=network)
     return PREDICTED
 
 

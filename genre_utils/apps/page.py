@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import gradio as gr
+import keras
 import numpy as np
 from PIL import Image
 from starlette.middleware import Middleware
@@ -130,10 +131,10 @@ class PosterResult(NamedTuple):
 class ExplainedPredictor:
     """Predicts posters for the page; explains the top genres by Grad-CAM on the picture."""
 
-    def __init__(self, predictor: Predictor):
+    def __init__(self, predictor: Predictor, network: keras.Model | None = None):
         self.predictor = predictor
         self.genres = predictor.genres
-        self.cam = grad_cam.GradCam(predictor.model.network)
+        self.cam = grad_cam.GradCam(predictor.model.network if network is None else network)
 
     def __call__(self, paths: Sequence[str]) -> Iterator[PosterResult]:
         """Yield what is known of each poster, in order and as it is done; a bad file's reason.
@@ -213,10 +214,10 @@ def _row(genre: str, one: PosterResult, g: int) -> str:
     )
 
 
-def build_page(predictor: Predictor, folder: Path) -> gr.Blocks:
-    """Lay out the page; everything that it writes and serves is below `folder`."""
+def build_page(predictor: Predictor, folder: Path, network: keras.Model | None = None) -> gr.Blocks:
+    """Lay out the page; everything that it writes and serves is below `folder`. See `launch`."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # Gradio's own is shared by all its pages
-    predict = ExplainedPredictor(predictor)
+    predict = ExplainedPredictor(predictor, network)
     drawn = draw_sample(folder / "examples", posters=6, seed=1) / "Images"
 
     def show(results: list[PosterResult], top: int):
@@ -283,17 +284,19 @@ def launch(
     share: bool = False,
     host: str = HERE,
     wait: bool = False,
+    network: keras.Model | None = None,
 ) -> gr.Blocks:
     """Open the page and say where; with `wait` only Ctrl-C ends it.
 
     `port` is by default the first free one from 7860. The page can be opened on this machine only,
-    unless `host` names another address of it or `share` asks for a public link. Raises `OSError`
-    when the port is taken.
+    unless `host` names another address of it or `share` asks for a public link. `network` is the
+    one that Grad-CAM explains: the predictor's own, computed by Keras, where that is in ONNX
+    Runtime. Raises `OSError` when the port is taken.
     """
     temporary = tempfile.TemporaryDirectory(prefix="poster-genres-page-")
     atexit.register(temporary.cleanup)
     folder = Path(temporary.name).resolve()
-    page = build_page(predictor, folder)
+    page = build_page(predictor, folder, network)
     if share:
         print(SHARED)
     try:

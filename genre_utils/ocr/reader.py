@@ -46,7 +46,8 @@ class Reader:
     """Reads the words on posters with RapidOCR and the models in its wheel; never downloads.
 
     Several threads may share one. `threads` is how many cores one reading may use, 0 for
-    all: 1 where posters are read side by side. Raises `ReadingError` where RapidOCR is missing or broken.
+    all: 1 where posters are read side by side. Raises `ReadingError` where RapidOCR is missing or
+    broken.
     """
 
     def __init__(self, threads: int = 1):

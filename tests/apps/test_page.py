@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from genre_utils.predictor import Predictor
 from genre_utils.sources.sample import draw_poster
 
 gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install -e '.[app]'")
@@ -18,10 +19,11 @@ AT_ONCE = 4
 
 
 @pytest.fixture(scope="module")
-def page(predictor):
+def page(trained, predictor):
     from genre_utils.apps import page as page_module
 
-    page = page_module.launch(predictor)
+    # As the command opens it: scores by ONNX Runtime, Grad-CAM by Keras.
+    page = page_module.launch(Predictor.load(trained), network=predictor.model.network)
     yield page
     page.close()
 
