@@ -438,11 +438,13 @@ def _dense(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Valu
 
 
 def _embedding(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
+    _refuse(x.rank != 2, "an Embedding of tables of words")  # rank 4 stands for pictures
     name = f"{path}/embeddings"
     array = graph.array(name, None, config["output_dim"])
     if array.scale is None:
         found = graph.add("Gather", graph.table(name, array.values.shape), x)
         return Value(found.name, x.rank + 1)
+    _refuse(len(array.scale) != len(array.values), "a table of words without scales a row")
     # Only the rows that are looked up become floats: the whole table would take 47 MB, and time.
     steps, scale = (
         graph.cast(graph.add("Gather", part, x), "float32")

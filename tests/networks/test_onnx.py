@@ -11,6 +11,7 @@ from genre_utils.networks import (
     onnx,
     save_folder_network,
 )
+from genre_utils.networks.arrays import Array
 from genre_utils.networks.onnx_graph import Graph
 
 
@@ -18,7 +19,7 @@ def test_a_table_of_words_in_eight_bits_is_widened_a_row_at_a_time(tmp_path):
     tokens = keras.Input((6,), dtype="int32")
     x = keras.layers.Flatten()(keras.layers.Embedding(500, 32)(tokens))
     network = keras.Model(tokens, keras.layers.Dense(3)(x))
-    network.get_layer("embedding").set_weights([np.random.default_rng(0).normal(size=(500, 32))])
+    network.layers[1].set_weights([np.random.default_rng(0).normal(size=(500, 32))])
     save_folder_network(network, tmp_path / "text.json", int8=True)
 
     some = np.random.default_rng(1).integers(0, 500, (4, 6), np.int32)
@@ -33,6 +34,19 @@ def test_a_table_of_words_in_eight_bits_is_widened_a_row_at_a_time(tmp_path):
     table = next(one for one in graph.tables if one[1] == [500, 32])
     takers = {node[4] for node in graph.nodes if table[8] in node[1]}
     assert takers == {"Gather"}
+
+
+@pytest.mark.parametrize(
+    ("shape", "block", "why"),
+    (((6,), (2, 16), "without scales a row"), ((2, 3), (1, 16), "tables of words")),
+)
+def test_other_tables_of_words_are_left_to_keras(shape, block, why):
+    tokens = keras.Input(shape, dtype="int32")
+    words = keras.layers.Embedding(500, 32, name="words")(tokens)
+    network = keras.Model(tokens, keras.layers.Flatten()(words))
+    table = Array.int8(np.ones((500, 32)), block)
+    with pytest.raises(NotImplementedError, match=why):
+        Graph({"words/embeddings": table}).write(keras_config.to_config(network))
 
 
 @pytest.mark.parametrize("vnni", (True, False))
