@@ -15,7 +15,6 @@ import gzip
 import json
 import random
 import re
-import string
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -32,43 +31,23 @@ from genre_utils.text import join_lines
 SPLITS = Path(genre_utils.__file__).parent / "splits"
 FIRST_YEAR = 1950  # posters are rarely older, and other names stood on them
 FILM_TABLES = {
-    "wikipedia": ("Id", "title", "year", "genres", "cast", "extract"),
+    "wikipedia": ("Id", "title", "year", "genres", "cast"),
     "imdb_titles": ("Id", "title", "year", "genres"),
-    "imdb_5000": ("Id", "title", "year", "genres", "actors", "director", "keywords"),
+    "imdb_5000": ("Id", "title", "year", "genres", "actors", "director"),
 }
 # Genres that Wikipedia's categories do not tell: their loss is left out for its films.
 UNKNOWN_TO_WIKIPEDIA = ("Music", "News", "Reality-TV", "Short")
-# A sentence with one of these tells the genre, or of the making of the film: it is left out.
-TELLING = re.compile(
-    r"\b(action|adventur\w*|animat\w*|anime|cartoon\w*|biograph\w*|biopic\w*|comed\w*|crime|"
-    r"documentar\w*|drama\w*|dramedy|melodrama\w*|famil\w*|fantas\w*|histor\w*|horror\w*|music\w*|"
-    r"myster\w*|news\w*|noir|reality|romanc\w*|romantic\w*|sci-fi|science.fiction|short\w*|sport\w*|"
-    r"thriller\w*|war|western\w*|slasher|superhero|films?|movies?|directed|written|produced|"
-    r"starring|stars|released)\b",
-    re.IGNORECASE,
-)
-NAME_PART = r"(?:[A-Z][\w'-]+|[A-Z]\.)"
-PERSON = rf"({NAME_PART}(?: (?:{NAME_PART}|de|von|van|di)){{1,3}})"
-CREDIT = re.compile(
-    r"\b(?:directed|written|produced|co-written|composed|created|score|story|screenplay)"
-    rf"(?: and [\w-]+)? by {PERSON}(?:,? and {PERSON})?"
-)
 
 
 @dataclass(frozen=True)
 class Film:
-    """A film as a table knows it; `labels` are multi-hot `(24,)`, `known` is 0 where it cannot.
-
-    `names` are of actors and directors, `crew` of others; `story` has sentences of an article.
-    """
+    """A film as a table knows it; `labels` are multi-hot `(24,)`, `known` is 0 where it cannot."""
 
     id: str
     title: str
     names: list[str]
     labels: np.ndarray
     known: np.ndarray
-    crew: list[str]
-    story: list[str]
 
 
 @dataclass(frozen=True)
@@ -175,23 +154,9 @@ def read_films(folder: Path, left_out: set[str], titles_of: set[str]) -> list[Fi
         row["Id"]: [*_split(row["actors"]), *filter(None, [row["director"]])]
         for row in tables["imdb_5000"]
     }
-    articles = {row["Id"]: row["extract"] for row in tables["wikipedia"] if row["Id"]}
-    crew = {poster: read_crew(extract) for poster, extract in articles.items()}
-    story = {poster: read_story(extract) for poster, extract in articles.items()}
-    for row in tables["imdb_5000"]:
-        words = " ".join(word for word in _split(row["keywords"]) if not TELLING.search(word))
-        story[row["Id"]] = [*story.get(row["Id"], []), *filter(None, [words])]
     known = np.array([genre not in UNKNOWN_TO_WIKIPEDIA for genre in IMDB_GENRES], np.float32)
     films = [
-        Film(
-            row["Id"],
-            row["title"],
-            _split(row["cast"]),
-            _labels(row["genres"]),
-            known,
-            read_crew(row["extract"]),
-            read_story(row["extract"]),
-        )
+        Film(row["Id"], row["title"], _split(row["cast"]), _labels(row["genres"]), known)
         for row in tables["wikipedia"]
         if usable(row)
     ]
@@ -203,54 +168,23 @@ def read_films(folder: Path, left_out: set[str], titles_of: set[str]) -> list[Fi
             credits.get(poster) or cast.get(poster) or [],
             _labels(row["genres"]),
             np.ones_like(known),
-            crew.get(poster, []),
-            story.get(poster, []),
         )
         for poster, row in unique.items()
     ]
     return films
 
 
-def read_crew(extract: str) -> list[str]:
-    """Return the names of those who directed, wrote or produced a film, from its article."""
-    names = [name for match in CREDIT.findall(extract) for name in match if name]
-    return list(dict.fromkeys(names))
-
-
-def read_story(extract: str) -> list[str]:
-    """Return the sentences of an article that tell what a film is about, but not its genre."""
-    sentences = re.split(r"(?<=[.!?]) +", extract)
-    return [one for one in sentences if len(one.split()) > 4 and not TELLING.search(one)]
-
-
 def as_on_a_poster(film: Film, rng: random.Random) -> str:
     """Write a film's title and some of its names as they may stand, and be read, on a poster.
 
-    The names come in any order, the title first or last, now and then without. Readers glue a
-    first name to the last one, and misread a letter. A few words of the story stand for a tagline.
+    The names come in any order, the title first or last, now and then without; readers glue a
+    first name to the last one.
     """
     names = rng.sample(film.names, min(len(film.names), rng.randint(0, 5)))
     if names and rng.random() < 0.12:
         names[0] = names[0].replace(" ", "")
-    if film.crew and rng.random() < 0.4:
-        names.insert(rng.randint(0, len(names)), rng.choice(film.crew))
-    if names and rng.random() < 0.1:
-        which = rng.randrange(len(names))
-        names[which] = misread(names[which], rng)
     title = [film.title] if not names or rng.random() < 0.93 else []
-    parts = [*title, *names] if rng.random() < 0.75 else [*names, *title]
-    if film.story and rng.random() < 0.4:
-        words = rng.choice(film.story).split()
-        length = rng.randint(4, 14)
-        start = rng.randint(0, max(0, len(words) - length))
-        parts.insert(rng.randint(0, len(parts)), " ".join(words[start : start + length]))
-    return " ".join(parts)
-
-
-def misread(name: str, rng: random.Random) -> str:
-    """Return a name with one letter lost or taken for another."""
-    at = rng.randrange(len(name))
-    return name[:at] + rng.choice(("", rng.choice(string.ascii_lowercase))) + name[at + 1 :]
+    return " ".join([*title, *names] if rng.random() < 0.75 else [*names, *title])
 
 
 def texts(data: ReleaseData, posters: Iterable[str]) -> list[str]:
