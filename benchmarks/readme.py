@@ -97,7 +97,7 @@ def ablations() -> str:
         return "Not measured yet."
     content = json.loads(file.read_text("utf-8"))
     lines = _table(content["results"], ABLATION_COLUMNS)
-    lines[0] += " the model that lacks nothing is better in |"
+    lines[0] += " the released model is better in |"
     lines[1] += "---|"
     for i, name in enumerate(content["results"], start=2):
         lines[i] += f" {_difference(content['pairs'].get(name))} |"

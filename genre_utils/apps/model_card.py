@@ -32,8 +32,8 @@ FILMS = (
     "Of the picture model one network was fine-tuned on all its posters, the other on the public "
     "training posters alone. The text models learned from the words on posters and from the "
     "titles, names and genres of {films:,} entries "
-    "about films: `README.md` and `NOTICE` name the tables. No film of the public test posters "
-    "was among them, and none of the validation posters while these chose."
+    "about films: `README.md` and `NOTICE` name the tables. No film of the public test posters, "
+    "nor of the validation posters, was among them."
 )
 OWN = "It was trained on posters of its maker's own, of which this is known: {known}."
 USE = """## What it is for
@@ -143,10 +143,7 @@ def _known(card: Mapping[str, Any]) -> str:
 def _last_fit(training: Mapping[str, Any]) -> str:
     if not training.get("last_fit"):
         return ""
-    if training.get("films"):  # the release: more passes made its smaller network worse
-        parts = ["the larger of the picture's networks"]
-    else:
-        parts = ["the picture's networks"] if training.get("epochs") else []
+    parts = ["the picture's networks"] if training.get("epochs") else []
     parts += ["the words' parts"] if training.get("read_text") else []
     return (
         f" After that, {' and '.join(parts)} learned anew from the training and the validation "

@@ -3,9 +3,8 @@
     python tools/release/ablations.py --posters DIR --without "film knowledge=FOLDER" ...
 
 FOLDER holds a model: `model` of another OUT whose stages were run without `--films`, say, or an
-older release after `export --convert`. None of these has learned from the validation posters, so
-neither has `--whole`, the model beside which each is set. All models are scored on the public test
-posters with the same readings of their words; nothing is chosen by what comes out. Writes
+older release after `export --convert`. All models are scored on the public test posters with the
+same readings of their words; nothing is chosen by what comes out. Writes
 `benchmarks/results/ablations.json`, from which `benchmarks/readme.py` makes a table.
 """
 
@@ -28,7 +27,6 @@ from genre_utils.saved_model import RELEASED
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from record import save  # noqa: E402 (its folder is no package)
 
-RELEASE, WHOLE = "released model", "before the last fit"
 SMALL = 182  # pixels across, as the further posters have
 
 
@@ -48,26 +46,25 @@ def main() -> None:
     """Score, compare in pairs, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--posters", type=Path, required=True)
-    parser.add_argument("--whole", type=Path, required=True, help="the model without a last fit")
     parser.add_argument("--without", nargs="*", default=[], metavar="WHAT=FOLDER")
     options = parser.parse_args()
     test = read_test(options.posters)
-    folders = {RELEASE: RELEASED, WHOLE: options.whole}
+    folders = {"released model": RELEASED}
     for one in options.without:
         what, _, folder = one.rpartition("=")
         folders[f"without {what}"] = Path(folder)
     scores = {name: score(folder, test)[0]["both"] for name, folder in folders.items()}
-    shrunk = f"released model, posters shrunk to {SMALL} pixels"
-    scores[shrunk] = shrunk_scores(test)
+    scores[f"released model, posters shrunk to {SMALL} pixels"] = shrunk_scores(test)
+    whole = scores["released model"]
     results = {
         name: evaluation.evaluate(test.labels, one, IMDB_GENRES, None, True)
         for name, one in scores.items()
     }
-    pairs = {}
-    for name, one in scores.items():
-        beside = RELEASE if name in (WHOLE, shrunk) else WHOLE
-        if name != RELEASE:
-            pairs[name] = evaluation.paired_bootstrap(test.labels, scores[beside], one)
+    pairs = {
+        name: evaluation.paired_bootstrap(test.labels, whole, one)
+        for name, one in scores.items()
+        if one is not whole
+    }
     save("ablations", {"results": results, "pairs": pairs})
 
 

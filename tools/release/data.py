@@ -62,19 +62,13 @@ class ReleaseData:
     validation: list[str]
 
 
-def arguments(description: str, fits: bool = True) -> argparse.ArgumentParser:
-    """Return a parser of the options that all stages share; `fits`: the stage fits a part."""
+def arguments(description: str) -> argparse.ArgumentParser:
+    """Return a parser of the options that all stages share."""
     parser = argparse.ArgumentParser(description=description)
     for name in ("posters", "off-limits", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--more", type=Path, help="folder of further posters; none: do without")
     parser.add_argument("--films", type=Path, help="folder of films' tables; none: do without")
-    if fits:
-        parser.add_argument(
-            "--last-fit",
-            action="store_true",
-            help="learn from the validation posters and their films too: no figure chooses then",
-        )
     return parser
 
 
@@ -85,15 +79,14 @@ def read_ids(file: Path) -> set[str]:
     return set(file.read_text("utf-8").split())
 
 
-def load(options: argparse.Namespace, last_fit: bool) -> ReleaseData:
+def load(options: argparse.Namespace) -> ReleaseData:
     """Read all tables; what is off limits, tested or validated on is in no training part.
 
     Films of validation posters are left out by id and by title, so that validation scores what
-    the model makes of films that it does not know. `last_fit` has them learned from, too.
+    the model makes of films that it does not know.
     """
     test, validation = (read_ids(SPLITS / f"imdb_{s}_ids.txt") for s in ("test", "validation"))
     off_limits = read_ids(options.off_limits) | test
-    held_out = set() if last_fit else validation
     labels, pictures, lines = {}, {}, {}
     for folder in filter(None, (options.more, options.posters)):
         lost = []
@@ -112,10 +105,10 @@ def load(options: argparse.Namespace, last_fit: bool) -> ReleaseData:
                 f"{folder}: {len(lost)} labels without a picture, such as {lost[0]}, are left out."
             )
         lines |= read_lines(folder / "poster_text.jsonl.gz")
-    train = [poster for poster in labels if poster not in held_out]
+    train = [poster for poster in labels if poster not in validation]
     films = []
     if options.films:
-        films = read_films(options.films, off_limits | held_out, held_out)
+        films = read_films(options.films, off_limits | validation, validation)
     kept = {poster: found for poster, found in lines.items() if poster in labels}
     return ReleaseData(labels, pictures, kept, films, train, sorted(validation & set(labels)))
 

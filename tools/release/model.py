@@ -4,14 +4,9 @@
 
 OUT holds `picture.npz`, `text.safetensors` with `text_head.npz`, and `ngrams.npz`, as the other
 stages wrote them, and gets the folder `model`. Where there is a `second.npz` too, the logits of
-both picture networks are averaged, scaled alike. The sum is fitted, and the thresholds are tuned,
-on the validation posters, which no part has learned from.
-
-`--last FOLDER` names parts of the same settings that have learned from the validation posters too
-(`--last-fit` of the other stages). They are saved as `FOLDER/model`, with the sum and the
-thresholds of those in OUT. With `--test` the public test posters are scored, once, by the model
-that was saved last, and the figures stand in its `metrics.json`; without it no test poster is
-opened.
+both picture networks are averaged. The sum is fitted, and the thresholds are tuned, on the
+validation posters, which no part has learned from. With `--test` the public test posters are
+scored, once, and the figures stand in `model/metrics.json`; without it no test poster is opened.
 """
 
 from __future__ import annotations
@@ -19,7 +14,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -92,50 +87,26 @@ def learned_ids(data: ReleaseData) -> list[str]:
     return sorted({*data.train, *(film.id for film in data.films if film.id)})
 
 
-def load_pictures(folder: Path) -> list[keras.Model]:
-    """Return the networks of pixels of a folder, one or two."""
-    files = {PICTURE: folder / "picture.npz", SECOND: folder / "second.npz"}
-    return [picture_network(name, file) for name, file in files.items() if file.exists()]
-
-
-def load_words(folder: Path) -> saved_model.WordsModel:
-    """Return what reads the words."""
-    return saved_model.WordsModel(text_network(folder), text.NgramModel.load(folder / "ngrams.npz"))
-
-
-def slope(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return what makes logits calibrated: an asymmetric loss leaves them too close to 0."""
-    return float(fusion.fit_fusion({"picture": logits}, labels).weights["picture"][0])
-
-
-def average(networks: list[keras.Model], factors: list[float]) -> keras.Model:
-    """Return the mean of networks whose logits are multiplied by `factors` first."""
-    for network, factor in zip(networks, factors, strict=True):
-        *body, kernel, bias = network.get_layer("head").get_weights()
-        network.get_layer("head").set_weights([*body, kernel * factor, bias * factor])
-    return models.average_models(*networks)
-
-
 def main() -> None:
     """Fit the sum on validation, save, and with `--test` report."""
-    parser = arguments(__doc__.splitlines()[0], fits=False)
-    parser.add_argument("--last", type=Path, help="folder of the parts of a last fit")
+    parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--test", action="store_true", help="score the public test posters")
     options = parser.parse_args()
-    data = load(options, last_fit=False)
+    data = load(options)
     labels = targets(data, data.validation)
-    networks, words = load_pictures(options.out), load_words(options.out)
+    picture = picture_network(PICTURE, options.out / "picture.npz")
+    second = options.out / "second.npz"
+    if second.exists():
+        picture = models.average_models(picture, picture_network(SECOND, second))
+    network = text_network(options.out)
+    words = saved_model.WordsModel(network, text.NgramModel.load(options.out / "ngrams.npz"))
     some = texts(data, data.validation)
     has_text = np.array([bool(one) for one in some])
-    files = [data.pictures[poster] for poster in data.validation]
-    each = [picture_logits(network, files) for network in networks]
-    slopes = [slope(one, labels) for one in each]
-    factors = [one / slopes[-1] for one in slopes]  # the last network stays as it is
-    picture = average(networks, factors)
-    parts = {"picture": np.mean([f * one for f, one in zip(factors, each, strict=True)], axis=0)}
-    parts |= words.logits(some)
-    for name, part in parts.items():
+    logits = {"picture": picture_logits(picture, [data.pictures[p] for p in data.validation])}
+    of_text = words.logits(some)
+    for name, part in (logits | of_text).items():
         print(f"{name}: {evaluation.macro_average_precision(labels, part):.4f}")
+    parts = logits | of_text
     reached = cross_validated(
         {name: part[has_text] for name, part in parts.items()}, labels[has_text]
     )
@@ -143,39 +114,15 @@ def main() -> None:
     fusions = fusion.fit_fusions(parts, labels, has_text)
     scores, _ = fusion.fuse(fusions, parts, has_text)
     thresholds = evaluation.tune_thresholds(labels, scores)
+    folder = options.out / "model"
+    folder.mkdir(exist_ok=True)
     training = {
         "model": PICTURE,
-        "second_model": SECOND if (options.out / "second.npz").exists() else "",
+        "second_model": SECOND if second.exists() else "",
         "image_size": list(SIZE),
         "read_text": True,
         "sample": False,
-        "last_fit": bool(options.last),
         "validation_macro_map": round(reached, 4),
-    }
-    folder = options.out / "model"
-    save(folder, picture, words, fusions, thresholds, training | {"last_fit": False}, data)
-    what_8_bits_cost(folder, parts, some, data, labels)
-    if options.last:
-        data, folder = load(options, last_fit=True), options.last / "model"
-        picture, words = average(load_pictures(options.last), factors), load_words(options.last)
-        save(folder, picture, words, fusions, thresholds, training, data)
-    if options.test:
-        report(folder, data, read_test(options.posters))
-
-
-def save(
-    folder: Path,
-    picture: keras.Model,
-    words: saved_model.WordsModel,
-    fusions: dict[str, fusion.LogisticFusion],
-    thresholds: np.ndarray,
-    training: dict[str, Any],
-    data: ReleaseData,
-) -> None:
-    """Save a model, and with it what it has learned from."""
-    folder.mkdir(exist_ok=True)
-    files = [data.pictures[poster] for poster in data.train]
-    counts = {
         "posters": len(data.train),
         "with_text": sum(bool(data.lines.get(poster)) for poster in data.train),
         "films": len(data.films),
@@ -188,11 +135,14 @@ def save(
         IMDB_GENRES,
         thresholds,
         learned_ids(data),
-        training | counts,
-        training_pictures=files,
+        training,
+        training_pictures=[data.pictures[poster] for poster in data.train],
         int8=True,
-        calibration=calibration_pixels([str(file) for file in files], SIZE),
+        calibration=calibration_pixels([str(data.pictures[p]) for p in data.train], SIZE),
     )
+    what_8_bits_cost(folder, parts, some, data, labels)
+    if options.test:
+        report(folder, data, read_test(options.posters))
 
 
 def what_8_bits_cost(

@@ -20,7 +20,7 @@ def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--film-weight", type=float, default=0.3)
     options = parser.parse_args()
-    data = load(options, options.last_fit)
+    data = load(options)
     posters = [poster for poster in data.train if data.lines.get(poster)]
     films = data.films if options.film_weight else []
     some = texts(data, posters) + [" ".join([film.title, *film.names]) for film in films]

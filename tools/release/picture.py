@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--loss", choices=LOSSES, default="crossentropy")
     options = parser.parse_args()
     loss_of = LOSSES[options.loss]
-    data = load(options, options.last_fit)
+    data = load(options)
     torch.manual_seed(0)
     name, small_size = FILES[options.network], SMALL[options.network]
     public = [p for p in data.train if data.pictures[p].is_relative_to(options.posters)]

@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--film-epochs", type=int, default=3)
     parser.add_argument("--poster-epochs", type=int, default=3)
     options = parser.parse_args()
-    data = load(options, options.last_fit)
+    data = load(options)
     torch.manual_seed(0)
     tokenizer = Tokenizer.from_file(str(TOKENIZER))
     tokenizer.no_padding()
