@@ -36,7 +36,7 @@ FILES = {"efficientnet_lite2": "picture", "efficientnet_lite0": "second"}
 # Sizes are (height, width). Lite0 costs half of Lite2, so it is shown a little more.
 SMALL, LARGE = {"efficientnet_lite2": (288, 192), "efficientnet_lite0": (320, 216)}, (400, 272)
 FROZEN_BLOCKS = 5
-BATCH, RATE, HEAD_RATE, WARM = 32, 1.5e-4, 3, 60
+BATCH, HEAD_RATE, WARM = 32, 3, 60
 EPSILON = 1e-3
 MARGIN, FOCUS = 0.05, 4  # of the asymmetric loss
 
@@ -214,6 +214,7 @@ def main() -> None:
     parser.add_argument("--small", type=float, default=2.0, help="passes over all posters")
     parser.add_argument("--large", type=float, default=1.0, help="passes of the second stage")
     parser.add_argument("--public", type=float, default=0.0, help="passes over the public posters")
+    parser.add_argument("--rate", type=float, default=1.5e-4, help="the highest learning rate")
     parser.add_argument("--loss", choices=LOSSES, default="crossentropy")
     options = parser.parse_args()
     loss_of = LOSSES[options.loss]
@@ -224,13 +225,14 @@ def main() -> None:
     others = sorted(set(data.train) - set(public))
     # As many of the other posters stay in the second stage, so that small prints are not forgotten.
     mixed = public + np.random.default_rng(0).permutation(others)[: len(public)].tolist()
-    small = decode(data, data.train, small_size, options.out / f"small_{name}.npy")
-    large = decode(data, mixed, LARGE, options.out / "large.npy")
-    stages = [
-        (data.train, small, options.small),
-        (mixed, large, options.large),
-        (public, large, options.public),  # they are the first of `mixed`
-    ]
+    stages = []
+    if options.small:
+        small = decode(data, data.train, small_size, options.out / f"small_{name}.npy")
+        stages += [(data.train, small, options.small)]
+    if options.large or options.public:
+        large = decode(data, mixed, LARGE, options.out / "large.npy")
+        # The public posters are the first of `mixed`.
+        stages += [(mixed, large, options.large), (public, large, options.public)]
     size = enlarged(LARGE)
     shown = decode(data, data.validation, size, options.out / "validation.npy")
     truth = targets(data, data.validation)
@@ -259,7 +261,7 @@ def main() -> None:
         {"params": body, "factor": 1},
         {"params": list(network.head.parameters()), "factor": HEAD_RATE},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=RATE, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(groups, lr=options.rate, weight_decay=1e-2)
     checkpoint, start = options.out / f"{name}.pt", 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=False)
@@ -274,7 +276,7 @@ def main() -> None:
             pixels, labels = following.result()
             following = ahead.submit(batch, min(step + 1, len(plan) - 1))
             cosine = 0.5 * (1 + np.cos(np.pi * step / len(plan)))
-            rate = RATE * min(1, (step + 1) / WARM) * (0.97 * cosine + 0.03)
+            rate = options.rate * min(1, (step + 1) / WARM) * (0.97 * cosine + 0.03)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
             with torch.autocast("cpu", torch.bfloat16):
