@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from genre_utils import __version__, machine
 from genre_utils.ocr import WORDS_FILE
-from genre_utils.support import check_writable, expand_user, only_writer, printable
+from genre_utils.support import check_writable, expand_user, only_writer, printable, share_heap
 
 if TYPE_CHECKING:  # seconds that `predict` need not wait
     import pandas as pd
@@ -502,6 +502,7 @@ def _read(options: argparse.Namespace) -> int:
 def _app(options: argparse.Namespace) -> int:
     if importlib.util.find_spec("gradio") is None:
         raise ValueError("The page needs Gradio: pip install 'poster-genres[app]'.")
+    share_heap()
     machine.import_keras()
     from genre_utils.apps import page
     from genre_utils.predictor import Predictor

@@ -27,7 +27,7 @@ from genre_utils.images import read_poster, resize_poster
 from genre_utils.ocr import workers
 from genre_utils.predictor import Predictor, highest, top_table
 from genre_utils.sources import draw_sample
-from genre_utils.support import write_csv
+from genre_utils.support import trim_heap, write_csv
 from genre_utils.text import join_lines
 
 HERE = "127.0.0.1"
@@ -245,6 +245,7 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
             html += _card(one, predict.genres, top)
             if len(results) < len(kept):
                 yield list(results), status(results, len(kept)), html, without_table
+        trim_heap()
         yield results, *show(results, top)
 
     with gr.Blocks(

@@ -1,4 +1,4 @@
-"""What everything stands on: files that appear whole, and progress bars."""
+"""What everything stands on: files that appear whole, limits, memory, and progress bars."""
 
 from genre_utils.support.lazy import lazy_names
 
@@ -9,6 +9,7 @@ __getattr__ = lazy_names(
             "FULL replacing temporary_file naming_full_disks check_writable make_writable walk "
             "sha256_of write_json write_csv printable harmless"
         ),
+        "heap": "share_heap trim_heap",
         "locks": "lock_file only_writer",
         "limits": (
             "PosterError check_file check_size is_address is_large read_stream shrink "

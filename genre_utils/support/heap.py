@@ -1,0 +1,29 @@
+"""Give freed memory back to the system, where the C library is glibc; elsewhere nothing happens.
+
+glibc lets threads have heaps of their own, which keep what was freed: each visitor of the page is a
+thread, and half a gigabyte would stay (`python benchmarks/page.py`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from contextlib import suppress
+
+ARENA_MAX = -8  # glibc's name for the number of heaps, in malloc.h
+
+
+def share_heap() -> None:
+    """Let all threads that come share one heap; call it before there are any."""
+    _call("mallopt", ARENA_MAX, 1)
+
+
+def trim_heap() -> None:
+    """Give back what is freed."""
+    _call("malloc_trim", 0)
+
+
+def _call(function: str, *arguments: int) -> None:
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library, such as musl
+            getattr(ctypes.CDLL(None), function)(*arguments)
