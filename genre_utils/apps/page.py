@@ -40,7 +40,7 @@ EXPLAINED = 3  # genres a poster that have a Grad-CAM heat map
 SHOWN_HEIGHT = 320  # pixels
 KEPT = 3600  # seconds that uploads and tables stay on disk
 # The slider shows answers again without predicting anew; the oldest visitors' are forgotten.
-KEPT_VISITORS = 32
+KEPT_VISITORS = 16
 
 # A browser guesses no types, tells no other page of this one, and gives it no camera. The page may
 # stand in another's frame: notebooks show it so.
