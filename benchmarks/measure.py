@@ -109,6 +109,17 @@ def watch(*arguments: str) -> tuple[float, list[float]]:
     return time.perf_counter() - start, megabytes
 
 
+def commit_of(worktree: Path) -> str:
+    """Return the commit that a worktree stands at; exits for a folder that is none."""
+    git = ["git", "-C", str(worktree), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(git, capture_output=True, text=True)
+    if done.returncode or not (worktree / "genre_utils").is_dir():
+        raise SystemExit(
+            f"{worktree} is no worktree of this project: git worktree add {worktree} 50b5772"
+        )
+    return done.stdout.strip()
+
+
 def in_child(work: Callable[..., Any], *arguments: Any) -> Any:
     """Run `work` in a fresh process; returns its answer."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

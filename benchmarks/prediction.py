@@ -25,7 +25,6 @@ model folder NAME. Watching memory needs psutil.
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -231,7 +230,7 @@ def before(paths: list[str], options: Any) -> tuple:
     """Predict the same folder, then one poster, by this version and by an older one."""
     if options.before is None:
         raise SystemExit("--only before needs --before DIR, a worktree of the older commit.")
-    commit = describe(options.before)
+    commit = measure.commit_of(options.before)
     folders = {"now": Path.cwd(), "before": options.before}
     with measure.linked(paths, options.catalogue) as links:
         table = links.parent / "table.csv"
@@ -272,17 +271,6 @@ def before(paths: list[str], options: Any) -> tuple:
         ),
     ]
     return figures, rows, f" --before ../before --catalogue {options.catalogue}"
-
-
-def describe(worktree: Path) -> str:
-    """Return the commit that a worktree stands at; exits for a folder that is none."""
-    git = ["git", "-C", str(worktree), "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(git, capture_output=True, text=True)
-    if done.returncode or not (worktree / "genre_utils").is_dir():
-        raise SystemExit(
-            f"{worktree} is no worktree of this project: git worktree add {worktree} 511d911"
-        )
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

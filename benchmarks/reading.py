@@ -1,6 +1,8 @@
 """How fast are posters' words read, in how much memory, and what does the detector's size cost?
 
     python benchmarks/reading.py [--posters 200] [--only command one]
+    git worktree add ../before 50b5772
+    python benchmarks/reading.py --only before --before ../before
 
 - command: whole processes in turn, five times each. `python -m genre_utils read`, whose detector
   sees a poster at a size that follows the poster's own; the same with a detector at 736 pixels,
@@ -9,8 +11,10 @@
 - one: one warm `Reader.read` at a time, on all cores, of posters as they are and of copies three
   times as wide.
 
-Writes `benchmarks/results/reading-command.json` and `reading-one.json`. Watching memory needs
-psutil.
+- before: `read` beside that of another commit, `--before DIR`, a worktree of it with its own code.
+
+Writes `benchmarks/results/reading-command.json`, `reading-one.json` and `reading-before.json`.
+Watching memory needs psutil.
 """
 
 from __future__ import annotations
@@ -57,16 +61,17 @@ LARGER = 3
 def main() -> None:
     """Measure the command, then one poster at a time."""
     parser = measure.options_parser(__doc__, posters=200)
-    parts = {"command": measure_command, "one": measure_one}
-    parser.add_argument("--only", nargs="+", choices=parts, help="parts (default: all)")
+    parts = {"command": measure_command, "one": measure_one, "before": measure_before}
+    parser.add_argument("--only", nargs="+", choices=parts, default=["command", "one"])
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of whole commands")
+    parser.add_argument("--before", type=Path, metavar="DIR", help="worktree of an older commit")
     options = parser.parse_args()
     paths = measure.real_posters(options.posters).posters["path"].tolist()
-    for part in options.only or parts:
-        parts[part](paths, options.rounds)
+    for part in options.only:
+        parts[part](paths, options)
 
 
-def measure_command(paths: Sequence[str], rounds: int) -> None:
+def measure_command(paths: Sequence[str], options: Any) -> None:
     """Time whole processes in turn, and watch the memory of this project's."""
     with tempfile.TemporaryDirectory() as folder:
         data, words = Path(folder) / "data", Path(folder) / "words.jsonl"
@@ -78,7 +83,9 @@ def measure_command(paths: Sequence[str], rounds: int) -> None:
             "fixed": lambda: measure.run("-c", FIXED, *read),
             "one_by_one": lambda: measure.run("-c", ONE_BY_ONE, str(data / "Images")),
         }
-        seconds = measure.alternate(sides, rounds, after=lambda: words.unlink(missing_ok=True))
+        seconds = measure.alternate(
+            sides, options.rounds, after=lambda: words.unlink(missing_ok=True)
+        )
     speeds = {side: round(len(paths) / median(times), 2) for side, times in seconds.items()}
     ratios = {side: measure.ratio(seconds[side], seconds["read"]) for side in sides}
     texts = {
@@ -103,6 +110,32 @@ def measure_command(paths: Sequence[str], rounds: int) -> None:
     record.save("reading-command", figures, [record.Row(*row, command) for row in rows])
 
 
+def measure_before(paths: Sequence[str], options: Any) -> None:
+    """Read the same posters by this version and by an older one, whole processes in turn."""
+    if options.before is None:
+        raise SystemExit("--only before needs --before DIR, a worktree of the older commit.")
+    commit = measure.commit_of(options.before)
+    with tempfile.TemporaryDirectory() as folder:
+        data, words = Path(folder) / "data", Path(folder) / "words.jsonl"
+        copy_data(paths, data)
+        read = ("-m", "genre_utils", "read", "--data", str(data), "--words", str(words))
+        sides = {
+            side: lambda code=code: measure.run(*read, cwd=code)
+            for side, code in (("now", Path.cwd()), ("before", options.before))
+        }
+        seconds = measure.alternate(sides, options.rounds, after=words.unlink)
+    now, before = (len(paths) / median(seconds[side]) for side in sides)
+    ratio = measure.ratio(seconds["before"], seconds["now"])
+    row = record.Row(
+        f"Reading the words on {len(paths)} posters beside the release of {commit}, speed",
+        "≥ 1.7 ×",
+        f"{ratio:.2f} × ({now:.2f} and {before:.2f} posters/s)",
+        "python benchmarks/reading.py --only before --before ../before",
+    )
+    figures = {"commit": commit, "posters": len(paths), "ratio": ratio, "seconds": seconds}
+    record.save("reading-before", figures, [row])
+
+
 def copy_data(paths: Sequence[str], folder: Path) -> None:
     """Make a data set of the posters: copies, and a table, whose genres play no part."""
     (folder / "Images").mkdir(parents=True)
@@ -114,7 +147,7 @@ def copy_data(paths: Sequence[str], folder: Path) -> None:
             table.writerow((path.stem, ("Drama", "Comedy")[i % 2]))
 
 
-def measure_one(paths: Sequence[str], rounds: int) -> None:
+def measure_one(paths: Sequence[str], options: Any) -> None:
     """Time single readings of decoded posters, and of larger copies of them."""
     reader = ocr.Reader(threads=os.cpu_count() or 1)
     posters = [images.read_poster(path) for path in paths[:ONE]]

@@ -17,7 +17,7 @@ RESULTS = FOLDER / "results"
 HEADS = ("what", "goal", "figure", "measured", "command")
 # The result files of each table, in order; with a `*` those that there are.
 TABLES = {
-    "reading": ("reading-command", "reading-one"),
+    "reading": ("reading-command", "reading-before", "reading-one"),
     "prediction": (
         *(f"prediction-{part}" for part in ("cold", "one_with_words", "one", "many", "before")),
         *("prediction-catalogue", "prediction-catalogue-small", "prediction-catalogue_with_words"),

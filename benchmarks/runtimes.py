@@ -6,12 +6,13 @@
 The picture's network of the released model on pixels of its size, one poster at a time and four, on
 all cores, the sides in turn, the median of the rounds:
 
-- int8: as it is released, in 8 bits, beside the same weights in ONNX Runtime as floats;
+- int8: as it is released, in 8 bits, beside the same weights in ONNX Runtime as floats; once more
+  by the arithmetic that ONNX Runtime has for processors without VNNI, the instructions for 8 bits;
 - litert: as floats in ONNX Runtime beside LiteRT, in TensorFlow's own interpreter;
 - loss: the macro mAP of the released model beside that of `--half`, the folder of the same model in
   half precision, on validation posters with the words in `--words`.
 
-The machine in the result files says whether the processor has VNNI, the instructions for 8 bits.
+The machine in the result files says whether the processor has VNNI.
 Writes `benchmarks/results/runtimes-PART.json`.
 """
 
@@ -21,6 +22,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest import mock
 
 import measure
 import numpy as np
@@ -28,6 +30,7 @@ import record
 
 from genre_utils import ocr
 from genre_utils.apps import export
+from genre_utils.networks import onnx
 from genre_utils.predictor import CPU_BATCH
 from genre_utils.saved_model import RELEASED, load_model, save_model
 
@@ -50,18 +53,21 @@ def int8(options: Any) -> None:
     """Time the released picture network beside itself in floats."""
     with tempfile.TemporaryDirectory() as folder:
         floats = load_model(save_floats(Path(folder)), runtime=True).network
-        released = load_model(has_text=False, runtime=True).network
-        figures = in_turn({"int8": released, "float": floats})
+        sides = {"int8": load_model(has_text=False, runtime=True).network}
+        with mock.patch.object(onnx, "has_vnni", lambda: False):
+            sides["int8_without_vnni"] = load_model(has_text=False, runtime=True).network
+        figures = in_turn({**sides, "float": floats})
     size = sum(file.stat().st_size for file in RELEASED.glob("picture.*")) / 1e6
     figures["megabytes"] = round(size, 1)
     rows = [
         record.Row(
-            f"The picture's network in 8 bits beside floats, {posters} at a time, speed",
+            f"The picture's network in 8 bits{without} beside floats, {posters} at a time, speed",
             "≥ 1 ×",
-            f"{1 / figures[posters]['ratio']:.2f} × ({figures[posters]['int8']:.0f} and "
+            f"{1 / figures[posters][f'{side}_ratio']:.2f} × ({figures[posters][side]:.0f} and "
             f"{figures[posters]['float']:.0f} ms a poster; {size:.1f} MB in 8 bits)",
             COMMAND.format("int8"),
         )
+        for side, without in zip(sides, ("", ", VNNI left unused,"), strict=True)
         for posters in (1, CPU_BATCH)
     ]
     record.save("runtimes-int8", figures, rows)
@@ -78,7 +84,7 @@ def litert(options: Any) -> None:
         record.Row(
             f"ONNX beside LiteRT, floats, {posters} at a time, time",
             "—",
-            f"{figures[posters]['ratio']:.2f} × ({figures[posters]['onnx']:.0f} and "
+            f"{figures[posters]['onnx_ratio']:.2f} × ({figures[posters]['onnx']:.0f} and "
             f"{figures[posters]['litert']:.0f} ms a poster)",
             COMMAND.format("litert"),
         )
@@ -97,7 +103,10 @@ def save_floats(folder: Path) -> Path:
 
 
 def in_turn(networks: dict[str, Any], rounds: int = 21) -> dict[int, dict[str, float]]:
-    """Time networks on the same pixels; returns milliseconds a poster and their ratio by batch."""
+    """Time networks on the same pixels; returns milliseconds a poster by batch.
+
+    With them stand the ratios of each side's time to that of the last one.
+    """
     (height, width) = load_model(has_text=False, runtime=True).image_size
     figures = {}
     for posters in (1, CPU_BATCH):
@@ -111,7 +120,9 @@ def in_turn(networks: dict[str, Any], rounds: int = 21) -> dict[int, dict[str, f
         figures[posters] = {
             kind: round(1000 * median(times) / posters, 1) for kind, times in seconds.items()
         }
-        figures[posters]["ratio"] = measure.ratio(*seconds.values())
+        *others, last = networks
+        for kind in others:
+            figures[posters][f"{kind}_ratio"] = measure.ratio(seconds[kind], seconds[last])
     return figures
 
 
