@@ -15,6 +15,7 @@ Films of Wikipedia have a last layer of their own: its genres are other people's
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,14 @@ def batches_of(lengths: list[int], seed: int) -> list[list[int]]:
     return batches
 
 
+def tokens_of(texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of texts, `TOKENS` at most of each."""
+    tokenizer = Tokenizer.from_file(str(TOKENIZER))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(TOKENS)
+    return [encoded.ids for encoded in tokenizer.encode_batch(texts)]
+
+
 def padded(rows: list[list[int]]) -> torch.Tensor:
     """Return token ids as one table, filled up with 0."""
     longest = max(map(len, rows))
@@ -171,6 +180,41 @@ def optimizer_of(network: TextNetwork) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, fused=True)
 
 
+def train_epoch(
+    network: TextNetwork,
+    optimizer: torch.optim.Optimizer,
+    items: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    rate: float,
+    epoch: int,
+    epochs: int,
+) -> None:
+    """Train on texts, their labels and what is known of them; epoch `epoch` of `epochs`.
+
+    The learning rate rises to `rate` and falls along a cosine over all the epochs.
+    """
+    tokens = tokens_of([text for text, _, _ in items])
+    batches = batches_of([len(row) for row in tokens], 100 + epoch)
+    for step, batch in enumerate(batches, start=epoch * len(batches)):
+        share = step / (epochs * len(batches))
+        now = rate * min(1, share / WARM) * (0.49 * (1 + np.cos(np.pi * share)) + 0.02)
+        for group in optimizer.param_groups:
+            group["lr"] = now * group["factor"]
+        labels, known = (torch.tensor(np.stack([items[i][k] for i in batch])) for k in (1, 2))
+        with torch.autocast("cpu", torch.bfloat16):
+            vectors = network.encoder(padded([tokens[i] for i in batch]))
+            # Of a film of Wikipedia something is unknown; of all others nothing.
+            imdb = known.all(dim=1)[:, None]
+            logits = torch.where(imdb, network.head(vectors), network.wikipedia(vectors))
+        losses = F.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
+        loss = (losses * known).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        if step % 100 == 0:
+            print(f"step {step}, loss {float(loss.detach()):.4f}", flush=True)
+
+
 def main() -> None:
     """Train on films, then on posters, and write the last epoch."""
     parser = arguments(__doc__.splitlines()[0])
@@ -179,13 +223,6 @@ def main() -> None:
     options = parser.parse_args()
     data = load(options)
     torch.manual_seed(0)
-    tokenizer = Tokenizer.from_file(str(TOKENIZER))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(TOKENS)
-
-    def tokens_of(some: list[str]) -> list[list[int]]:
-        return [encoded.ids for encoded in tokenizer.encode_batch(some)]
-
     network = TextNetwork(load_file(cached_weights()))
     network.train()
     validation, truth = tokens_of(texts(data, data.validation)), targets(data, data.validation)
@@ -208,27 +245,7 @@ def main() -> None:
         if epoch == 0:  # moments of the other task would point elsewhere
             optimizer = optimizer_of(network)
         items = [item for item in items_of(data, epoch) if item[0]]
-        tokens = tokens_of([text for text, _, _ in items])
-        batches = batches_of([len(row) for row in tokens], 100 + epoch)
-        for step, batch in enumerate(batches, start=epoch * len(batches)):
-            share = step / (epochs * len(batches))
-            now = rate * min(1, share / WARM) * (0.49 * (1 + np.cos(np.pi * share)) + 0.02)
-            for group in optimizer.param_groups:
-                group["lr"] = now * group["factor"]
-            labels, known = (torch.tensor(np.stack([items[i][k] for i in batch])) for k in (1, 2))
-            with torch.autocast("cpu", torch.bfloat16):
-                vectors = network.encoder(padded([tokens[i] for i in batch]))
-                # Of a film of Wikipedia something is unknown; of all others nothing.
-                imdb = known.all(dim=1)[:, None]
-                logits = torch.where(imdb, network.head(vectors), network.wikipedia(vectors))
-            losses = F.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
-            loss = (losses * known).mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            if step % 100 == 0:
-                print(f"step {step}, loss {float(loss.detach()):.4f}", flush=True)
+        train_epoch(network, optimizer, items, rate, epoch, epochs)
         answers = predict(network, validation)
         figure = macro_average_precision(truth, answers)
         print(f"epoch {number + 1}: validation macro mAP {figure:.4f}", flush=True)
