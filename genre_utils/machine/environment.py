@@ -192,8 +192,8 @@ def accelerated() -> bool:
     """Say whether Keras' backend computes on a GPU or TPU."""
     import keras
 
-    if keras.backend.backend() == "torch":  # Keras has no list of devices there
-        return keras.ops.zeros(1).device.type != "cpu"
+    if keras.backend.backend() == "torch":
+        return _torch_device() != "cpu"
     return not keras.distribution.list_devices()[0].startswith("cpu")
 
 
@@ -404,10 +404,15 @@ def _connect_tensorflow() -> tuple[str, int]:
 
 
 def _connect_torch() -> tuple[str, int]:
+    device = _torch_device()
+    return {"cpu": "CPU", "cuda": _gpu_name()}.get(device, device.upper()), 1
+
+
+def _torch_device() -> str:
+    """Return where Keras computes on PyTorch, of whose devices it has no list."""
     import keras
 
-    device = keras.ops.zeros(1).device.type
-    return {"cpu": "CPU", "cuda": _gpu_name()}.get(device, device.upper()), 1
+    return keras.ops.zeros(1).device.type
 
 
 def _gpu_name() -> str:

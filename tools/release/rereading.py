@@ -12,6 +12,7 @@ part.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -45,17 +46,15 @@ def main() -> None:
     if unread:
         raise SystemExit(f"{options.words} has no reading of {len(unread)} posters: {unread[0]}")
     readings = {"before": data.lines, "again": again}
-    folds: dict[str, list[float]] = {f"{r} {m}": [] for r in readings for m in ("words", "n-grams")}
-    for number, (fit, held_out) in enumerate(
-        KFold(FOLDS, shuffle=True, random_state=0).split(posters)
-    ):
-        fit_ids, ids = ([posters[i] for i in part] for part in (fit, held_out))
+    folds = defaultdict(list)
+    for fold in KFold(FOLDS, shuffle=True, random_state=0).split(posters):
+        fit_ids, ids = ([posters[i] for i in part] for part in fold)
         truth = targets(data, ids)
         for reading, lines in readings.items():
             text, ngrams = logits_of(data, lines, fit_ids, ids)
             for model, logits in (("words", text + NGRAM_WEIGHT * ngrams), ("n-grams", ngrams)):
                 folds[f"{reading} {model}"].append(macro_average_precision(truth, logits))
-        print(number, {name: round(figures[-1], 4) for name, figures in folds.items()}, flush=True)
+        print({name: round(figures[-1], 4) for name, figures in folds.items()}, flush=True)
         means = {name: float(np.mean(figures)) for name, figures in folds.items()}
         content = {"posters": len(posters), "folds": folds, "means": means}
         (options.out / "rereading.json").write_text(json.dumps(content, indent=1), "utf-8")
