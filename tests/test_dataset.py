@@ -274,6 +274,15 @@ def test_nothing_outside_the_folder_of_pictures_is_opened(make, tmp_path):
     assert "War" in data.genres and not data.posters["War"].any()
 
 
+def test_a_folder_of_links_that_lead_out_says_so(tmp_path):
+    (tmp_path / "elsewhere.jpg").write_bytes(b"picture")
+    (tmp_path / "Images").mkdir()
+    (tmp_path / "Images" / "p0.jpg").symlink_to("../elsewhere.jpg")
+    (tmp_path / "train.csv").write_text("Id,Genre\n" + "\n".join(ROWS))
+    with pytest.raises(DataError, match=r"no pictures but links .*'p0.jpg'.*copy the pictures"):
+        load_dataset(find_data(str(tmp_path)))
+
+
 def test_ids_and_genres_that_look_like_nothing_stay_text(make):
     rows = "NA,Drama\nnull,NaN|War\nNone,None\n"
     data = make("Id,Genre\n" + rows, {"NA.jpg": 1, "null.jpg": 2, "None.jpg": 3})

@@ -191,6 +191,11 @@ class Pictures:
 
     def refuse(self, table: Table, columns: Sequence[str]) -> NoReturn:
         """Raise the `DataError` for a table none of whose rows has a picture."""
+        if self.outside and not self.files:
+            raise DataError(
+                f"{self.folder} holds no pictures but links that lead out of it, such as "
+                f"{self.outside[0]!r}, and these are not followed: copy the pictures into it."
+            )
         cell = next(iter(table.columns[columns[0]]), "")
         file = self._shown(self.files[0]) if self.files else "none"
         raise DataError(
