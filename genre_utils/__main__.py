@@ -342,7 +342,7 @@ def _predict_on_ray(options: argparse.Namespace) -> int:
 
 
 def _check_ray() -> None:
-    if importlib.util.find_spec("ray") is None:
+    if not all(map(importlib.util.find_spec, ("ray", "pyarrow"))):
         raise ValueError("--ray needs Ray: pip install 'poster-genres[ray]'.")
 
 

@@ -105,10 +105,11 @@ def test_what_is_no_address_is_named_too(address):
         on_ray.start(address)
 
 
-def test_the_core_does_not_know_ray(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("missing", ["ray", "pyarrow"])
+def test_the_core_does_not_know_ray(missing, tmp_path, monkeypatch, capsys):
     known = importlib.util.find_spec
     monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name: None if name == "ray" else known(name)
+        "importlib.util.find_spec", lambda name: None if name == missing else known(name)
     )
     assert main(["predict", str(tmp_path), "--ray", "--parquet", str(tmp_path / "out")]) == 2
     assert "poster-genres[ray]" in capsys.readouterr().err
