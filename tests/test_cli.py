@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from genre_utils import __main__ as command_line
-from genre_utils import saved_model
+from genre_utils import machine, saved_model
 from genre_utils.__main__ import main
 from genre_utils.sources.sample import draw_poster
 
@@ -273,6 +273,20 @@ def test_the_page_names_what_it_needs(monkeypatch, capsys):
     )
     assert main(["app"]) == 2
     assert "poster-genres[app]" in capsys.readouterr().err
+
+
+def test_the_page_shares_a_heap_before_there_are_threads(monkeypatch):
+    pytest.importorskip("gradio")
+    called = []
+    monkeypatch.setattr(command_line, "share_heap", lambda: called.append("share_heap"))
+
+    def stop():
+        called.append("import_keras")
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(machine, "import_keras", stop)
+    assert main(["app"]) == 2
+    assert called == ["share_heap", "import_keras"]
 
 
 def test_names_that_a_spreadsheet_would_compute_are_neutralised(trained, tmp_path):

@@ -277,8 +277,11 @@ def test_nothing_outside_the_folder_of_pictures_is_opened(make, tmp_path):
 def test_a_folder_of_links_that_lead_out_says_so(tmp_path):
     (tmp_path / "elsewhere.jpg").write_bytes(b"picture")
     (tmp_path / "Images").mkdir()
-    (tmp_path / "Images" / "p0.jpg").symlink_to("../elsewhere.jpg")
+    (tmp_path / "Images" / "about.md").symlink_to("../train.csv")
     (tmp_path / "train.csv").write_text("Id,Genre\n" + "\n".join(ROWS))
+    with pytest.raises(DataError, match=r"No row of .* has a picture"):
+        load_dataset(find_data(str(tmp_path)))
+    (tmp_path / "Images" / "p0.jpg").symlink_to("../elsewhere.jpg")
     with pytest.raises(DataError, match=r"no pictures but links .*'p0.jpg'.*copy the pictures"):
         load_dataset(find_data(str(tmp_path)))
 

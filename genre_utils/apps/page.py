@@ -240,13 +240,19 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
         without_table = gr.DownloadButton(visible=False)
         if kept:  # the bar is there before the first answer
             yield results, status(results, len(kept)), "", without_table
-        for one in predict(kept):
-            results.append(one)
-            html += _card(one, predict.genres, top)
-            if len(results) < len(kept):
-                yield list(results), status(results, len(kept)), html, without_table
-        trim_heap()
-        yield results, *show(results, top)
+        try:
+            for one in predict(kept):
+                results.append(one)
+                html += _card(one, predict.genres, top)
+                if len(results) < len(kept):
+                    yield list(results), status(results, len(kept)), html, without_table
+            yield results, *show(results, top)
+        finally:  # of a visitor who has left, too
+            trim_heap()
+
+    def show_again(results: list[PosterResult], top: int):
+        # What the server has forgotten still stands in the browser.
+        return show(results, top) if results else (gr.skip(), gr.skip(), gr.skip())
 
     with gr.Blocks(
         title="Poster Genres", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)
@@ -275,7 +281,7 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
         gr.on([files.upload, files.clear], answer, [files, top], **asked, api_name="predict")
         examples.click(answer, [examples, top], **asked, api_visibility="private")
         again = {"outputs": [told, shown, download], "api_visibility": "private"}
-        top.change(show, [known, top], **again, trigger_mode="always_last")
+        top.change(show_again, [known, top], **again, trigger_mode="always_last")
     return page
 
 

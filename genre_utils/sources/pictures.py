@@ -61,8 +61,12 @@ def walk(folder: str | Path, depth: int = DEEPEST) -> Iterator[os.DirEntry[str]]
 
 def is_picture(file: os.PathLike[str]) -> bool:
     """Say whether a file is a picture by its ending, or without one by its first bytes."""
-    ending = os.path.splitext(file)[1].lower()
-    return ending in SUFFIXES or (not ending and begins_as(file) == "picture")
+    ending = os.path.splitext(file)[1]
+    return _ends_as_picture(file) or (not ending and begins_as(file) == "picture")
+
+
+def _ends_as_picture(file: str | os.PathLike[str]) -> bool:
+    return os.path.splitext(file)[1].lower() in SUFFIXES
 
 
 def begins_as(path: str | os.PathLike) -> str:
@@ -191,10 +195,10 @@ class Pictures:
 
     def refuse(self, table: Table, columns: Sequence[str]) -> NoReturn:
         """Raise the `DataError` for a table none of whose rows has a picture."""
-        if self.outside and not self.files:
+        if not self.files and (links := [name for name in self.outside if _ends_as_picture(name)]):
             raise DataError(
                 f"{self.folder} holds no pictures but links that lead out of it, such as "
-                f"{self.outside[0]!r}, and these are not followed: copy the pictures into it."
+                f"{links[0]!r}, and these are not followed: copy the pictures into it."
             )
         cell = next(iter(table.columns[columns[0]]), "")
         file = self._shown(self.files[0]) if self.files else "none"

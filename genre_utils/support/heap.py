@@ -1,7 +1,7 @@
 """Give freed memory back to the system, where the C library is glibc; elsewhere nothing happens.
 
-glibc lets threads have heaps of their own, which keep what was freed: each visitor of the page is a
-thread, and half a gigabyte would stay (`python benchmarks/page.py`).
+glibc lets threads have heaps of their own, which keep what was freed. The page answers in many
+threads, and would keep hundreds of megabytes (`python benchmarks/page.py` tells its memory).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def share_heap() -> None:
 
 
 def trim_heap() -> None:
-    """Give back what is freed, and what nothing but a circle of its own holds."""
+    """Collect reference cycles, then give back all memory that is free."""
     gc.collect()
     _call("malloc_trim", 0)
 

@@ -216,6 +216,20 @@ def test_the_oldest_visitors_posters_are_forgotten(another_page, poster):
     assert len(another_page.state_holder.session_data) == 1
 
 
+def test_memory_is_given_back_after_each_drop(predict, poster, monkeypatch):
+    from genre_utils.apps import page as page_module
+
+    trimmed = []
+    monkeypatch.setattr(page_module, "trim_heap", lambda: trimmed.append(1))
+    predict(poster)
+    assert trimmed == [1]
+
+
+def test_the_slider_leaves_answers_that_the_server_has_forgotten(page):
+    (again,) = (block.fn for block in page.fns.values() if block.name == "show_again")
+    assert list(again([], 5)) == [gr.skip()] * 3
+
+
 def test_uploads_and_tables_do_not_outlive_the_page(another_page, poster):
     """The same sweep, by age, runs while it is open."""
     visit(another_page)(poster)
