@@ -1,7 +1,7 @@
 """How long does a prediction take, from a cold start and warm, beside what it cannot beat?
 
     python benchmarks/prediction.py [--posters 64] [--model DIR] [--only cold one many]
-    git worktree add ../before 511d911
+    git worktree add ../before 50b5772
     python benchmarks/prediction.py --only before --before ../before
 
 - cold: the whole process `python -m genre_utils predict POSTER`, with and without `--no-text`,

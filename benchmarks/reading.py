@@ -10,7 +10,6 @@
   off in all), one file after the other. The memory is the highest of the first one.
 - one: one warm `Reader.read` at a time, on all cores, of posters as they are and of copies three
   times as wide.
-
 - before: `read` beside that of another commit, `--before DIR`, a worktree of it with its own code.
 
 Writes `benchmarks/results/reading-command.json`, `reading-one.json` and `reading-before.json`.
@@ -59,10 +58,12 @@ LARGER = 3
 
 
 def main() -> None:
-    """Measure the command, then one poster at a time."""
+    """Measure the parts asked for, each into its own file."""
     parser = measure.options_parser(__doc__, posters=200)
     parts = {"command": measure_command, "one": measure_one, "before": measure_before}
-    parser.add_argument("--only", nargs="+", choices=parts, default=["command", "one"])
+    parser.add_argument(
+        "--only", nargs="+", choices=parts, default=["command", "one"], help="parts"
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of whole commands")
     parser.add_argument("--before", type=Path, metavar="DIR", help="worktree of an older commit")
     options = parser.parse_args()
@@ -130,7 +131,7 @@ def measure_before(paths: Sequence[str], options: Any) -> None:
         f"Reading the words on {len(paths)} posters beside the release of {commit}, speed",
         "≥ 1.7 ×",
         f"{ratio:.2f} × ({now:.2f} and {before:.2f} posters/s)",
-        "python benchmarks/reading.py --only before --before ../before",
+        f"python benchmarks/reading.py --only before --before ../before --posters {len(paths)}",
     )
     figures = {"commit": commit, "posters": len(paths), "ratio": ratio, "seconds": seconds}
     record.save("reading-before", figures, [row])
@@ -147,7 +148,7 @@ def copy_data(paths: Sequence[str], folder: Path) -> None:
             table.writerow((path.stem, ("Drama", "Comedy")[i % 2]))
 
 
-def measure_one(paths: Sequence[str], options: Any) -> None:
+def measure_one(paths: Sequence[str], _: Any) -> None:
     """Time single readings of decoded posters, and of larger copies of them."""
     reader = ocr.Reader(threads=os.cpu_count() or 1)
     posters = [images.read_poster(path) for path in paths[:ONE]]

@@ -21,7 +21,7 @@ TABLES = {
     "prediction": (
         *(f"prediction-{part}" for part in ("cold", "one_with_words", "one", "many", "before")),
         *("prediction-catalogue", "prediction-catalogue-small", "prediction-catalogue_with_words"),
-        *("runtimes-litert", "runtimes-int8", "runtimes-loss", "page", "on_ray"),
+        *("runtimes-litert", "runtimes-int8", "page", "on_ray"),
     ),
     "training": (
         *("pipeline-cache", "pipeline-epoch", "pipeline-fine_tuning", "fine_tuning", "start"),

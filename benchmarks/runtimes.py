@@ -1,16 +1,14 @@
 """What do 8 bits save and cost, and which file predicts faster, ONNX or LiteRT?
 
     python benchmarks/runtimes.py [--posters 200] [--only int8 litert]
-    python benchmarks/runtimes.py --only loss --half DIR [--words outputs/words.jsonl]
 
 The picture's network of the released model on pixels of its size, one poster at a time and four, on
 all cores, the sides in turn, the median of the rounds:
 
 - int8: as it is released, in 8 bits, beside the same weights in ONNX Runtime as floats; once more
-  by the arithmetic that ONNX Runtime has for processors without VNNI, the instructions for 8 bits;
-- litert: as floats in ONNX Runtime beside LiteRT, in TensorFlow's own interpreter;
-- loss: the macro mAP of the released model beside that of `--half`, the folder of the same model in
-  half precision, on validation posters with the words in `--words`.
+  by the arithmetic for processors without VNNI, the instructions for 8 bits, on whatever processor
+  this is: one that has no more than AVX2 may be slower;
+- litert: as floats in ONNX Runtime beside LiteRT, in TensorFlow's own interpreter.
 
 The machine in the result files says whether the processor has VNNI.
 Writes `benchmarks/results/runtimes-PART.json`.
@@ -28,7 +26,6 @@ import measure
 import numpy as np
 import record
 
-from genre_utils import ocr
 from genre_utils.apps import export
 from genre_utils.networks import onnx
 from genre_utils.predictor import CPU_BATCH
@@ -40,12 +37,10 @@ COMMAND = "python benchmarks/runtimes.py --only {}"
 def main() -> None:
     """Measure each part, and write its result."""
     parser = measure.options_parser(__doc__, posters=200)
-    parts = {"int8": int8, "litert": litert, "loss": loss}
+    parts = {"int8": int8, "litert": litert}
     parser.add_argument("--only", nargs="+", choices=parts, help="parts (default: all)")
-    parser.add_argument("--words", type=Path, default=ocr.WORDS_FILE)
-    parser.add_argument("--half", type=Path, help="the model in half precision, for `loss`")
     options = parser.parse_args()
-    for part in options.only or [part for part in parts if part != "loss" or options.half]:
+    for part in options.only or parts:
         parts[part](options)
 
 
@@ -67,7 +62,7 @@ def int8(options: Any) -> None:
             f"{figures[posters]['float']:.0f} ms a poster; {size:.1f} MB in 8 bits)",
             COMMAND.format("int8"),
         )
-        for side, without in zip(sides, ("", ", VNNI left unused,"), strict=True)
+        for side, without in zip(sides, ("", " as without VNNI"), strict=True)
         for posters in (1, CPU_BATCH)
     ]
     record.save("runtimes-int8", figures, rows)
@@ -105,7 +100,7 @@ def save_floats(folder: Path) -> Path:
 def in_turn(networks: dict[str, Any], rounds: int = 21) -> dict[int, dict[str, float]]:
     """Time networks on the same pixels; returns milliseconds a poster by batch.
 
-    With them stand the ratios of each side's time to that of the last one.
+    `SIDE_ratio` is that side's time divided by the last side's.
     """
     (height, width) = load_model(has_text=False, runtime=True).image_size
     figures = {}
@@ -124,25 +119,6 @@ def in_turn(networks: dict[str, Any], rounds: int = 21) -> dict[int, dict[str, f
         for kind in others:
             figures[posters][f"{kind}_ratio"] = measure.ratio(seconds[kind], seconds[last])
     return figures
-
-
-def loss(options: Any) -> None:
-    """Score the released model beside the one in half precision."""
-    if options.half is None:
-        raise SystemExit("--only loss needs --half DIR, the model's folder in half precision.")
-    validation = measure.real_posters(0)
-    rows = validation.part("validation").iloc[: options.posters or None]
-    labels, cache = validation.labels(rows), ocr.WordCache(options.words)
-    models = [load_model(folder, runtime=True) for folder in (options.half, RELEASED)]
-    figures = export.compare(*models, rows["path"].tolist(), labels, cache)
-    lost = figures["before"] - figures["after"]
-    text = (
-        f"{lost:.4f} ({figures['before']:.4f} to {figures['after']:.4f}, {figures['posters']} "
-        f"validation posters; two scores differ by {figures['difference']:.3f} at most)"
-    )
-    what = "What the released model loses in 8 bits, macro mAP"
-    row = record.Row(what, "≤ 0.003", text, f"{COMMAND.format('loss')} --half outputs/half")
-    record.save("runtimes-loss", figures, [row])
 
 
 if __name__ == "__main__":

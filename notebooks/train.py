@@ -259,8 +259,8 @@ plots.save_curves(run.curves("head.csv"), "head", run.figures, subtitle)
 # keep what they know. Batch statistics and the first layers stay frozen, because ImageNet has more
 # pictures for them. Each epoch is one `fit`, and its state is saved: a killed run resumes there.
 # Training stops when two epochs have not improved validation. On a CPU `EPOCHS` is 0 unless you set
-# it, and this phase changes nothing. If you set it there, begin with `IMG_SIZE` 192: a CPU trains
-# on twice as many such posters a second (`python benchmarks/fine_tuning.py`). The definition:
+# it, and this phase changes nothing. If you do set it there, set `IMG_SIZE` to 192, too: a CPU
+# trains on twice as many such posters a second (`python benchmarks/fine_tuning.py`). The phase:
 
 
 # %%
