@@ -233,6 +233,8 @@ def main() -> None:
         large = decode(data, mixed, LARGE, options.out / "large.npy")
         # The public posters are the first of `mixed`.
         stages += [(mixed, large, options.large), (public, large, options.public)]
+    if not any(passes for _, _, passes in stages):
+        parser.error("--small, --large and --public are 0: there is nothing to train on.")
     size = enlarged(LARGE)
     shown = decode(data, data.validation, size, options.out / "validation.npy")
     truth = targets(data, data.validation)

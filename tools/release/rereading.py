@@ -5,8 +5,8 @@
 `--words` is what `python -m genre_utils read --data DIR --words words.jsonl` wrote; the readings in
 the folder itself were made by RapidOCR as its manual calls it. MiniLM, as its authors left it, and
 the n-grams are fitted on four fifths of the posters' words and predict the last fifth, five times,
-by either reading. Prints each fold's macro mAP, and writes `rereading.json`. No test poster takes
-part.
+once with each reading. Prints each fold's macro mAP, and writes `rereading.json`. No test poster
+takes part.
 """
 
 from __future__ import annotations
@@ -42,9 +42,13 @@ def main() -> None:
     posters = sorted(data.labels)
     cache = ocr.WordCache(options.words)
     again = {poster: cache.get(ocr.hash_file(data.pictures[poster])) for poster in posters}
-    unread = [poster for poster in posters if again[poster] is None]
-    if unread:
-        raise SystemExit(f"{options.words} has no reading of {len(unread)} posters: {unread[0]}")
+    here = [p for p in posters if "detector" in cache.settings(ocr.hash_file(data.pictures[p]))]
+    if lacking := sorted({*posters} - {*here}):
+        raise SystemExit(
+            f"{options.words} lacks {len(lacking)} posters, such as {lacking[0]}, or has readings "
+            "of them that were made elsewhere: read them with `read --anew`."
+        )
+    options.out.mkdir(parents=True, exist_ok=True)
     readings = {"before": data.lines, "again": again}
     folds = defaultdict(list)
     for fold in KFold(FOLDS, shuffle=True, random_state=0).split(posters):

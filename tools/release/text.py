@@ -142,12 +142,12 @@ def batches_of(lengths: list[int], seed: int) -> list[list[int]]:
     return batches
 
 
-def tokens_of(texts: Sequence[str]) -> list[list[int]]:
+def tokens_of(some: Sequence[str]) -> list[list[int]]:
     """Return the token ids of texts, `TOKENS` at most of each."""
     tokenizer = Tokenizer.from_file(str(TOKENIZER))
     tokenizer.no_padding()
     tokenizer.enable_truncation(TOKENS)
-    return [encoded.ids for encoded in tokenizer.encode_batch(texts)]
+    return [encoded.ids for encoded in tokenizer.encode_batch(some)]
 
 
 def padded(rows: list[list[int]]) -> torch.Tensor:
@@ -188,7 +188,7 @@ def train_epoch(
     epoch: int,
     epochs: int,
 ) -> None:
-    """Train on texts, their labels and what is known of them; epoch `epoch` of `epochs`.
+    """Train on texts, their labels and what is known of them, both `(24,)`; `epoch` is from 0.
 
     The learning rate rises to `rate` and falls along a cosine over all the epochs.
     """
