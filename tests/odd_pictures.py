@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 KINDS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP"}
 
@@ -34,7 +34,10 @@ def make_odd_pictures(folder: Path) -> dict[str, str]:
     for expected, files in (
         (EITHER, {**_cut(), **_flipped(), **_spoilt()}),
         (NAMED, {**_lying(), **_foreign(), **_bombs()}),
-        (PREDICTED, {**_shapes(), **_modes(), **_turned(), **_ways_to_save(), **_names()}),
+        (
+            PREDICTED,
+            {**_shapes(), **_modes(), **_turned(), **_ways_to_save(), **_names(), **_texts()},
+        ),
     ):
         for name, content in files.items():
             (folder / name).write_bytes(content)
@@ -217,6 +220,19 @@ def hidden_passes(side: int, passes: int) -> bytes:
     restart = next(i for i in range(last, len(content)) if content[i : i + 2] == b"\xff\xd0")
     scan = content[last:restart] + b"\xff\x02\xfe\xfe" + content[restart:-2]
     return content[:last] + scan * passes + b"\xff\xd9"
+
+
+def _texts() -> dict[str, bytes]:
+    """Posters full of words: large letters from edge to edge, and 500 words in tiny print."""
+    sides = {"wall of text": ((900, 1350), 44, 9), "tiny print": ((1000, 1500), 17, 20)}
+    files = {}
+    for name, (size, height, words) in sides.items():
+        image = Image.new("RGB", size, "white")
+        lines = ["midnight " * words] * 25
+        font = ImageFont.load_default(height)
+        ImageDraw.Draw(image).multiline_text((5, 5), "\n".join(lines), "black", font)
+        files[f"{name}.png"] = save(image, "PNG")
+    return files
 
 
 def _shapes() -> dict[str, bytes]:
