@@ -49,6 +49,7 @@ def main() -> None:
             speeds[what].append(round(speed, 2))
             print(f"{what}: {speed:.1f} posters/s", flush=True)
     own = speeds["as the notebook does it"]
+    command = f"python benchmarks/fine_tuning.py --rounds {options.rounds} --steps {options.steps}"
     rows = []
     for what, each in speeds.items():
         text = f"{median(each):.1f} posters/s"
@@ -56,7 +57,7 @@ def main() -> None:
             text = f"{measure.ratio(each, own):.2f} × ({median(each):.1f} and {median(own):.1f} "
             text += "posters/s)"
         what = f"Fine-tuning {options.model}, {what}, speed"
-        rows.append(record.Row(what, "—", text, "python benchmarks/fine_tuning.py"))
+        rows.append(record.Row(what, "—", text, command))
     record.save("fine_tuning", {"own": OWN, "posters_a_second": speeds}, rows)
 
 
