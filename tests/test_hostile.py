@@ -105,6 +105,7 @@ def test_the_command_accounts_for_every_file_and_ends_well(odd, trained, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is Linux'")
 def test_words_are_read_on_all_of_them_in_bounded_time_and_memory(odd):
     """In a process of its own, whose memory is its own; at most 10 s of computing a picture.
 
@@ -112,7 +113,7 @@ def test_words_are_read_on_all_of_them_in_bounded_time_and_memory(odd):
     """
     folder, made = odd
     code = """
-import json, resource, sys, time
+import json, sys, time
 from genre_utils.predictor import Predictor
 predictor, told, seconds = Predictor.load(), {}, {}
 read = predictor._read
@@ -125,7 +126,9 @@ predictor._read = timed
 for found in predictor.stream(sys.argv[1]):
     told[found.poster] = found.error
 slowest = max(seconds, key=seconds.get)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+# Not `ru_maxrss`, in which the memory of the process that started this one counts, too.
+peak = next(int(row.split()[1]) for row in open("/proc/self/status") if row.startswith("VmHWM"))
+peak = peak * 1024 / 1e9
 print(json.dumps([told, slowest, seconds[slowest], peak]))
 """
     done = subprocess.run(
