@@ -209,10 +209,10 @@ def command(
 def network_alone(predictor: Predictor) -> float:
     """Return the seconds that the network itself takes for a poster, in batches as `predict`'s."""
     pixels = np.full((BATCH, *predictor.model.image_size, 3), 127, np.uint8)
-    predictor.picture_logits(pixels)
+    predictor.picture_outputs(pixels)
     start = time.perf_counter()
     for _ in range(8):
-        predictor.picture_logits(pixels)
+        predictor.picture_outputs(pixels)
     return (time.perf_counter() - start) / (8 * BATCH)
 
 

@@ -63,7 +63,12 @@ def main() -> None:
 
 def sections() -> dict[str, str]:
     """Return what stands between each pair of markers."""
-    return {"figures": figures(), "ablations": ablations(), "short path": short_path()}
+    return {
+        "figures": figures(),
+        "ablations": ablations("ablations-joint"),
+        "ablations of the networks": ablations("ablations"),
+        "short path": short_path(),
+    }
 
 
 def short_path() -> str:
@@ -90,9 +95,9 @@ def figures() -> str:
     return "\n".join([*_table(rows, COLUMNS), "", _paired()])
 
 
-def ablations() -> str:
+def ablations(name: str) -> str:
     """Return the table of models that lack something, and how sure the difference is."""
-    file = ROOT / "benchmarks/results/ablations.json"
+    file = ROOT / f"benchmarks/results/{name}.json"
     if not file.exists():
         return "Not measured yet."
     content = json.loads(file.read_text("utf-8"))

@@ -63,33 +63,19 @@ def fit_fusions(
     """Return the fusions of a saved model: of `"picture"`, `"words"` and `"both"`.
 
     `logits` has the model `"picture"` and may have models of the text, `(n, genres)` each; without
-    these there is the first fusion only. `labels` are multi-hot `(n, genres)`. `"both"` is fitted
-    on the posters with `has_text`, bool `(n,)`.
+    these there is the first fusion only, and with a `"joint"` head a fourth, `"joint"`. `labels`
+    are multi-hot `(n, genres)`. Picture and text are added on posters with `has_text`, bool `(n,)`.
     """
-    of_text = {name: table for name, table in logits.items() if name != "picture"}
+    of_text = {name: logits[name] for name in logits if name not in ("picture", "joint")}
     fusions = {"picture": fit_fusion({"picture": logits["picture"]}, labels)}
     if of_text:
         fusions["words"] = fit_fusion(of_text, labels)
         beside = {name: table[has_text] for name, table in logits.items()}
+        if "joint" in beside:
+            fusions["joint"] = fit_fusion(beside, labels[has_text])
+            del beside["joint"]
         fusions["both"] = fit_fusion(beside, labels[has_text])
     return fusions
-
-
-def ablations(
-    fusions: Mapping[str, LogisticFusion],
-    logits: Mapping[str, np.ndarray],
-    has_text: np.ndarray,
-    name: str,
-) -> dict[str, np.ndarray]:
-    """Return scores `(n, genres)` of the full model, `"picture alone"` and `"words alone"`.
-
-    `name` is the key of the full model, the only one where there is no text. See `fuse`.
-    """
-    scores = {name: fuse(fusions, logits, has_text)[0]}
-    if len(logits) > 1:
-        scores["picture alone"] = fusions["picture"].scores(logits)
-        scores["words alone"] = fusions["words"].scores(logits)
-    return scores
 
 
 def fuse(
@@ -97,14 +83,16 @@ def fuse(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return posters' scores, 0 to 1, and the effect of the text on them; both `(n, genres)`.
 
-    `fusions` has one of the `"picture"` alone and may have one of `"both"`. `logits` has the
-    picture's, `(n, genres)`, and, where text was read, those of its models; `has_text`, bool
-    `(n,)`, says which posters have any. The others get the score of the picture alone.
+    `fusions` are those of `fit_fusions`. `logits` has the picture's, `(n, genres)`, and, where text
+    was read, those of its models; `has_text`, bool `(n,)`, says which posters have any. The others
+    get the score of the picture alone.
     """
     scores = fusions["picture"].scores(logits)
-    if "both" not in fusions or not set(fusions["both"].weights) <= set(logits):
+    of_text = [fusions[name] for name in ("joint", "both") if name in fusions]
+    known = next((one for one in of_text if one.weights.keys() <= logits.keys()), None)
+    if known is None:
         return scores, np.zeros_like(scores)
-    text_effect = np.where(has_text[:, None], fusions["both"].scores(logits) - scores, 0.0)
+    text_effect = np.where(has_text[:, None], known.scores(logits) - scores, 0.0)
     return scores + text_effect, text_effect
 
 

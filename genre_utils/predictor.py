@@ -16,7 +16,7 @@ import numpy as np
 from genre_utils import machine
 from genre_utils.fusion import fuse
 from genre_utils.images import PosterError, read_poster, resize_poster
-from genre_utils.networks import RuntimeNetwork
+from genre_utils.networks import RuntimeNetwork, with_features
 from genre_utils.ocr import Line, Reader, ReadingError, WordCache, hash_file, workers
 from genre_utils.saved_model import RELEASED, SavedModel, load_model, reads_text
 from genre_utils.sources import list_posters
@@ -60,6 +60,8 @@ class Predictor:
         self.thresholds = model.thresholds
         self.reader = reader
         self.cache = cache
+        joint = model.words and model.words.joint
+        self.network = with_features(model.network) if joint else model.network
 
     @classmethod
     def load(
@@ -139,8 +141,8 @@ class Predictor:
                 lines = [poster.lines for poster in good]
                 scores = effects = ()
                 if good:
-                    logits = self.picture_logits(np.stack([poster.pixels for poster in good]))
-                    scores, effects = self.combine(logits, lines)
+                    outputs = self.picture_outputs(np.stack([poster.pixels for poster in good]))
+                    scores, effects = self.combine(outputs, lines)
                 scored = zip(lines, scores, effects, strict=True)
                 for (name, _), poster in zip(batch, read, strict=True):
                     bar.update()
@@ -154,27 +156,30 @@ class Predictor:
             pool.shutdown(cancel_futures=True)
 
     def combine(
-        self, picture_logits: np.ndarray, lines: Sequence[Sequence[Line]]
+        self, outputs: np.ndarray, lines: Sequence[Sequence[Line]]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return posters' scores, and the effect of their words on these; both `(n, genres)`.
 
-        `picture_logits` is `(n, genres)`, `lines` has the lines read on each poster. See `fuse`.
+        `outputs` are those of `picture_outputs`, `lines` has the lines read on each poster. See
+        `fuse`.
         """
-        texts = [join_lines(found) for found in lines]
-        parts = {"picture": picture_logits}
+        texts, genres = [join_lines(found) for found in lines], len(self.genres)
+        parts = {"picture": outputs[:, :genres]}
         if self.model.words and any(texts):
-            parts |= self.model.words.logits(texts)
+            parts |= self.model.words.logits(texts, outputs[:, genres:])
         return fuse(self.model.fusions, parts, np.array([bool(text) for text in texts], bool))
 
-    def picture_logits(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the picture's logits, float64 `(n, genres)`, of uint8 `(n, *image_size, 3)`."""
-        network = self.model.network
-        on_cpu = isinstance(network, RuntimeNetwork) or not machine.accelerated()
+    def picture_outputs(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the picture's logits, float64 `(n, genres)`, of uint8 `(n, *image_size, 3)`.
+
+        Where the model has a joint head, the features that it takes stand behind them.
+        """
+        on_cpu = isinstance(self.network, RuntimeNetwork) or not machine.accelerated()
         step = CPU_BATCH if on_cpu else BATCH
         batches = [pixels[i : i + step] for i in range(0, len(pixels), step)]
         # Several devices that cannot share a batch repeat it: the first rows are the answer.
-        logits = [network.predict_on_batch(batch)[: len(batch)] for batch in batches]
-        return np.concatenate(logits).astype(np.float64)
+        outputs = [self.network.predict_on_batch(batch)[: len(batch)] for batch in batches]
+        return np.concatenate(outputs).astype(np.float64)
 
     def _read_ahead(
         self, posters: Iterator[tuple[str, Any]], pool: ThreadPoolExecutor

@@ -2,17 +2,18 @@
 
 `picture.json` is the Keras config of the network of pictures, and `picture.safetensors` its
 weights, plain arrays by name. A model that reads text has `text.json` and `text.safetensors`, a
-network on a sentence encoder, its `tokenizer.json`, and `ngrams.npz`, the n-gram model. Keras and
-ONNX Runtime both compute a network from these files.
+network on a sentence encoder, its `tokenizer.json`, and `ngrams.npz`, the n-gram model; it may have
+`joint.json` and `joint.safetensors`, a head on the features of both networks. Keras and ONNX
+Runtime both compute a network from these files.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,9 +35,10 @@ from genre_utils.networks import (
     run_on_words,
     save_folder_network,
     tokenize,
+    with_features,
 )
 from genre_utils.sources import normal_id, spellings
-from genre_utils.support import naming_full_disks, sha256_of, write_json
+from genre_utils.support import naming_full_disks, picture_hash, sha256_of, short_hash, write_json
 from genre_utils.text import NgramModel
 
 if TYPE_CHECKING:  # importing Keras takes seconds, which a prediction can spare
@@ -45,8 +47,9 @@ if TYPE_CHECKING:  # importing Keras takes seconds, which a prediction can spare
 PICTURE_FILES = ("picture.json", "picture.safetensors")
 NGRAMS_FILE, TOKENIZER_FILE = "ngrams.npz", "tokenizer.json"
 TEXT_FILES = ("text.json", "text.safetensors", NGRAMS_FILE, TOKENIZER_FILE)
+JOINT_FILES = ("joint.json", "joint.safetensors")
 # The only files of a folder that are ever opened, whatever its card names.
-KNOWN_FILES = (*PICTURE_FILES, *TEXT_FILES)
+KNOWN_FILES = (*PICTURE_FILES, *TEXT_FILES, *JOINT_FILES)
 RELEASED = Path(__file__).parent / "released"
 TEXTS, RUNTIME_TEXTS = 64, 8  # a batch of the text network, by Keras and by ONNX Runtime
 PICTURES = "training_pictures"
@@ -60,7 +63,8 @@ class Card:
     genres: list[str]  # in the order of every network's outputs
     thresholds: list[float]  # the score from which a genre is assigned, 0 to 1, one a genre
     image_size: list[int]  # height and width in pixels that the picture network takes
-    # By "picture" (alone), "words" (alone), "both": weights by part and a bias, one a genre each.
+    # By "picture" (alone), "words" (alone), "both" and, with a joint head, "joint": weights by part
+    # and a bias, one a genre each.
     sums: dict[str, dict[str, Any]]
     training: dict[str, Any]  # how it was trained, as the notebook wrote it
     metrics: dict[str, dict[str, Any]]  # by system and split, what `evaluate` returned
@@ -72,21 +76,38 @@ class Card:
 
 @dataclass(frozen=True)
 class WordsModel:
-    """The two models of the text: a network on a sentence encoder, and the n-grams."""
+    """The two models of the text: a network on a sentence encoder, and the n-grams.
+
+    `joint`, if there is one, is a head that maps the features of the picture's network and, behind
+    them, of the text's, to logits.
+    """
 
     network: keras.Model | RuntimeNetwork
     ngrams: NgramModel
     tokenizer: Path = TOKENIZER
+    joint: keras.Model | RuntimeNetwork | None = None
 
-    def logits(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return each part's logits, float32 `(n, genres)`, for some posters' texts."""
-        tokens = tokenize(texts, self.tokenizer)
+    @cached_property
+    def wide_network(self) -> keras.Model | RuntimeNetwork:
+        """The network with its features behind the logits, where a joint head needs them."""
+        return with_features(self.network) if self.joint else self.network
+
+    def logits(
+        self, texts: Sequence[str], features: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return each part's logits, float32 `(n, genres)`, for some posters' texts.
+
+        A joint head is asked where the posters' picture `features`, `(n, features)`, are given.
+        """
+        tokens, genres = tokenize(texts, self.tokenizer), len(self.ngrams.bias)
         # Few texts of like length need little padding; but Keras compiles anew for each size.
         batch = RUNTIME_TEXTS if isinstance(self.network, RuntimeNetwork) else TEXTS
-        return {
-            "sentence": run_on_words(self.network, tokens, batch),
-            "ngrams": self.ngrams.logits(texts),
-        }
+        outputs = run_on_words(self.wide_network, tokens, batch)
+        parts = {"sentence": outputs[:, :genres], "ngrams": self.ngrams.logits(texts)}
+        of_both = np.hstack([*([] if features is None else [features]), outputs[:, genres:]])
+        if self.joint and of_both.shape[1] == self.joint.input_shape[1]:
+            parts["joint"] = self.joint.predict_on_batch(of_both)
+        return parts
 
 
 @dataclass(frozen=True)
@@ -95,9 +116,9 @@ class SavedModel:
 
     `network` maps RGB `(n, *image_size, 3)`, 0–255, to logits `(n, len(genres))`; `image_size` is
     (height, width) in pixels. `words` is `None` in a model of the picture alone. `fusions` turn
-    logits into scores: `fusions["picture"]` the picture's alone, `fusions["both"]` those of all
-    parts. `thresholds`, float `(len(genres),)`, are the scores, 0 to 1, from which a genre is
-    assigned. `card` is the content of `model.json`, a `Card` as a dict.
+    logits into scores: `"picture"` the picture's alone, `"both"` those of picture and text, and
+    `"joint"` those of the joint head as well. `thresholds`, float `(len(genres),)`, are the scores,
+    0 to 1, from which a genre is assigned. `card` is the content of `model.json`, as a dict.
     """
 
     network: keras.Model | RuntimeNetwork
@@ -117,8 +138,8 @@ class SavedModel:
         return [
             poster
             for poster, path in zip_longest(ids, paths)
-            if not known.isdisjoint(map(_short_hash, spellings(poster)))
-            or (pictures and path is not None and _picture_hash(path) in pictures)
+            if not known.isdisjoint(map(short_hash, spellings(poster)))
+            or (pictures and path is not None and picture_hash(path) in pictures)
         ]
 
     @property
@@ -155,7 +176,7 @@ def save_model(
     older card, and `load_model` says so.
     """
     training_ids = list(training_ids)
-    pictures = sorted({_picture_hash(picture) for picture in training_pictures})
+    pictures = sorted({picture_hash(picture) for picture in training_pictures})
     aside = folder / ".saving"
     shutil.rmtree(aside, ignore_errors=True)  # what a killed process left
     aside.mkdir(parents=True)
@@ -166,10 +187,12 @@ def save_model(
                 save_folder_network(words.network, aside / TEXT_FILES[0], int8)
                 words.ngrams.save(aside / NGRAMS_FILE)
                 shutil.copyfile(words.tokenizer, aside / TOKENIZER_FILE)
+                if words.joint:
+                    save_folder_network(words.joint, aside / JOINT_FILES[0], int8)
         files = [file.replace(folder / file.name) for file in sorted(aside.iterdir())]
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    hashed = {_short_hash(normal_id(poster)) for poster in training_ids}
+    hashed = {short_hash(normal_id(poster)) for poster in training_ids}
     if started_from:
         hashed |= set(started_from["training_ids"])
         pictures = sorted({*pictures, *started_from[PICTURES]})
@@ -182,7 +205,7 @@ def save_model(
         training=training,
         metrics={},
         sha256={file.name: sha256_of(file) for file in files},
-        training_ids_sha256=_hash("\n".join(sorted(training_ids))),
+        training_ids_sha256=hashlib.sha256("\n".join(sorted(training_ids)).encode()).hexdigest(),
         training_ids=sorted(hashed),
         training_pictures=pictures,
     )
@@ -220,7 +243,8 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
             raise ModelError(f"{folder / 'model.json'} names no {name}; train the model again.")
     if strange := sorted(set(files) - set(KNOWN_FILES)):
         raise ModelError(f"{folder / 'model.json'} names a file that no model has: {strange[0]!r}.")
-    for name in (*PICTURE_FILES, *(TEXT_FILES if has_text else ())):
+    joint = JOINT_FILES if has_text and not set(files).isdisjoint(JOINT_FILES) else ()
+    for name in (*PICTURE_FILES, *(TEXT_FILES if has_text else ()), *joint):
         check_file(folder, name, files)
     check_card(card, [field.name for field in fields(Card)], folder)
     network = load_folder_network(folder / PICTURE_FILES[0], runtime)
@@ -231,6 +255,7 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
                 load_folder_network(folder / TEXT_FILES[0], runtime),
                 NgramModel.load(folder / NGRAMS_FILE),
                 folder / TOKENIZER_FILE,
+                load_folder_network(folder / JOINT_FILES[0], runtime) if joint else None,
             )
             check_tokenizer(words.tokenizer)
         genres, size = tuple(card["genres"]), tuple(card["image_size"])
@@ -238,10 +263,16 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
         outputs = [network.output_shape[-1], len(card["thresholds"])]
         if words:
             outputs += [words.network.output_shape[-1], len(words.ngrams.bias)]
+        if joint:
+            outputs += [words.joint.output_shape[-1]]
         parts = {"picture", *(("sentence", "ngrams") if words else ())}
         agree = set(outputs) == {len(genres)} and tuple(network.input_shape[1:3]) == size
         agree = agree and set(fusions["picture"].weights) == {"picture"}
         agree = agree and (not words or set(fusions["both"].weights) == parts)
+        if joint:
+            agree = agree and set(fusions["joint"].weights) == {*parts, "joint"}
+            width = with_features(network).output_shape[-1] + words.wide_network.output_shape[-1]
+            agree = agree and words.joint.input_shape[-1] == width - 2 * len(genres)
     except ModelError:
         raise
     except Exception as error:  # NumPy, tokenizers and lists each raise their own kinds
@@ -252,17 +283,3 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
     if not agree:
         raise ModelError(f"{folder / 'model.json'} and the files beside it contradict each other.")
     return SavedModel(network, words, fusions, genres, np.asarray(card["thresholds"]), size, card)
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _short_hash(poster: str) -> str:
-    # 48 bits: among 10,000 posters two collide with a chance of 2 in 10 million.
-    return _hash(poster)[:12]
-
-
-def _picture_hash(picture: str | Path) -> str:
-    is_hash = isinstance(picture, str) and re.fullmatch("[0-9a-f]{12,64}", picture)
-    return (picture if is_hash else sha256_of(Path(picture)))[:12]

@@ -455,7 +455,7 @@ scored = {}
 for split in dataset.SPLITS[len(fit_splits) :]:
     predict = partial(logits_of, split, saved.network, [saved.words] * read_text)
     logits = run.kept(f"{split}_logits", predict)
-    systems = fusion.ablations(saved.fusions, logits, has_text[split], name)
+    systems = apps.ablations(saved.fusions, logits, has_text[split], name)
     scored |= {f"{system}, {split}": (split, scores) for system, scores in systems.items()}
 
 # %% [markdown]

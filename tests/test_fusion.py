@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from genre_utils.apps import ablations
 from genre_utils.evaluation import calibration_error, macro_average_precision
-from genre_utils.fusion import ablations, fit_fusion, fit_fusions, from_card, fuse, to_card
+from genre_utils.fusion import fit_fusion, fit_fusions, from_card, fuse, to_card
 
 GENRES = ("a", "b", "c")
 
@@ -39,6 +40,23 @@ def test_a_genre_without_positives_gets_the_shared_weights_and_stays_finite(worl
     fitted = fit_fusion(parts, labels)
     assert np.isfinite(fitted.bias).all() and fitted.bias[2] < fitted.bias[:2].min()
     assert fitted.weights["words"][2] > 0
+
+
+def test_a_joint_head_has_a_fusion_of_its_own_and_the_others_do_without(world):
+    parts, labels = world
+    has_text = np.arange(len(labels)) % 3 > 0
+    joint = parts | {"joint": np.tanh(parts["picture"]) * parts["words"]}
+    fusions, before = (fit_fusions(some, labels, has_text) for some in (joint, parts))
+    assert set(fusions["joint"].weights) == set(joint)
+    for name, one in before.items():
+        np.testing.assert_allclose(fusions[name].bias, one.bias)
+    scores, _ = fuse(fusions, joint, has_text)
+    with_head = fusions["joint"].scores(joint)
+    np.testing.assert_allclose(scores[has_text], with_head[has_text])
+    alone = fusions["picture"].scores(joint)
+    np.testing.assert_allclose(scores[~has_text], alone[~has_text])
+    # Logits of a network that hands out no features, such as an exported one.
+    np.testing.assert_allclose(fuse(fusions, parts, has_text)[0], fuse(before, parts, has_text)[0])
 
 
 def test_fusions_exist_for_what_there_is(world):

@@ -234,7 +234,7 @@ def test_words_move_the_scores_and_can_be_left_out(reading_predictor, trained_on
 
 
 def test_other_words_on_the_same_picture_change_the_answer(reading_predictor, poster):
-    logits = reading_predictor.picture_logits(np.zeros((2, 96, 64, 3), np.uint8))
+    logits = reading_predictor.picture_outputs(np.zeros((2, 96, 64, 3), np.uint8))
     (found,) = reading_predictor.stream(poster)
     (other,) = reading_predictor.stream(draw_poster(["Romance"], np.random.default_rng(3)))
     scores, _ = reading_predictor.combine(logits, [found.lines, other.lines])

@@ -61,15 +61,17 @@ def test_released_run_time_files_give_the_scores_of_keras():
         predictor = Predictor(load_model(runtime=runtime))
         size = predictor.model.image_size
         pixels = np.stack([resize_poster(np.asarray(poster), size) for poster in drawn])
-        scores.append(predictor.combine(predictor.picture_logits(pixels), lines)[0])
-    np.testing.assert_allclose(*scores, atol=1e-2)
+        scores.append(predictor.combine(predictor.picture_outputs(pixels), lines)[0])
+    difference = np.abs(scores[0] - scores[1])
+    # Keras computes with the rounded weights, but leaves feature maps in floats.
+    assert difference.mean() < 0.002 and difference.max() < 0.03
 
 
 @pytest.fixture(scope="module", autouse=True)
 def each_picture_once():
     """Have a network that was asked for the same pixels before answer as it did then."""
     answers: dict[tuple[bytes, type], np.ndarray] = {}
-    compute = Predictor.picture_logits
+    compute = Predictor.picture_outputs
 
     def remember(self, pixels):
         asked = hashlib.sha256(pixels.tobytes()).digest(), type(self.model.network)
@@ -78,7 +80,7 @@ def each_picture_once():
         return answers[asked]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Predictor, "picture_logits", remember)
+        patch.setattr(Predictor, "picture_outputs", remember)
         yield
 
 

@@ -16,7 +16,14 @@ from genre_utils import saved_model
 from genre_utils.fusion import LogisticFusion
 from genre_utils.networks import ModelError, RuntimeNetwork, int8
 from genre_utils.networks.keras_config import to_arrays, to_config
-from genre_utils.saved_model import KNOWN_FILES, PICTURE_FILES, load_model, read_card, save_model
+from genre_utils.saved_model import (
+    JOINT_FILES,
+    KNOWN_FILES,
+    PICTURE_FILES,
+    load_model,
+    read_card,
+    save_model,
+)
 
 CONFIG, WEIGHTS = PICTURE_FILES
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 96, 80, 3), dtype=np.uint8)
@@ -107,7 +114,8 @@ def test_weights_stand_in_a_folder_once_and_are_rounded_to_half_precision(small)
     arrays = load_file(small / "text.safetensors")
     assert {array.dtype for array in arrays.values()} == {np.dtype(np.float16)}
     assert arrays["encoder/layer0_attention/query/kernel"].shape == (384, 12, 32)
-    assert {file.name for file in small.iterdir()} == {*KNOWN_FILES, "model.json"}
+    files = {file.name for file in small.iterdir()}
+    assert files == {*KNOWN_FILES, "model.json"} - {*JOINT_FILES}
 
 
 def test_eight_bits_are_half_of_the_weights_and_close_to_them(small, tmp_path):
@@ -392,7 +400,8 @@ def test_a_folder_of_the_format_before_is_converted(small, tmp_path):
     from genre_utils.__main__ import main
 
     assert main(["export", "--convert", str(folder)]) == 0
-    assert {file.name for file in folder.iterdir()} == {*KNOWN_FILES, "model.json"}
+    files = {file.name for file in folder.iterdir()}
+    assert files == {*KNOWN_FILES, "model.json"} - {*JOINT_FILES}
     np.testing.assert_allclose(scores(load_model(folder)), scores(model), atol=1e-6)
     assert main(["export", "--convert", str(folder)]) == 2  # there is nothing left to convert
 

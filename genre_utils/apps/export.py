@@ -80,7 +80,7 @@ def convert_model(folder: Path) -> None:
         raise ModelError(f"{folder / 'model.json'} names no files; train the model again.")
     parts, kept, written = {"picture": "model.keras"}, (), PICTURE_FILES
     if "words.keras" in files:
-        parts["text"], kept, written = "words.keras", TEXT_FILES[2:], saved_model.KNOWN_FILES
+        parts["text"], kept, written = "words.keras", TEXT_FILES[2:], (*PICTURE_FILES, *TEXT_FILES)
     for name in (*parts.values(), *kept):
         networks.check_file(folder, name, files)
     keys = [field.name for field in fields(saved_model.Card)]

@@ -35,6 +35,10 @@ FILMS = (
     "about films: `README.md` and `NOTICE` name the tables. No film of the public test posters, "
     "nor of the validation posters, was among them."
 )
+JOINT = (
+    " A head on the features of picture and words together, trained on the posters with words, is "
+    "a fourth part of the sum."
+)
 OWN = "It was trained on posters of its maker's own, of which this is known: {known}."
 USE = """## What it is for
 
@@ -117,6 +121,7 @@ def _data(card: Mapping[str, Any]) -> str:
         origin = SAMPLE
     elif training.get("films"):
         origin = f"{PUBLIC} {FILMS.format(films=training['films'])}"
+        origin += JOINT if "joint" in card["sums"] else ""
     else:
         origin = PUBLIC if training.get("public") else OWN.format(known=_known(card))
     posters = [f"{training.get('posters', len(card['training_ids']))} for training"]

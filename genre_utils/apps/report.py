@@ -9,6 +9,7 @@ import pandas as pd
 
 from genre_utils.dataset import Dataset
 from genre_utils.evaluation import FEW_POSITIVES, METRICS, baselines, evaluate, paired_bootstrap
+from genre_utils.fusion import LogisticFusion, fuse
 
 
 def evaluate_systems(
@@ -27,6 +28,23 @@ def evaluate_systems(
     }
     guesses = baselines(labels["train"], labels["test"], data.genres, data.has_missing_column)
     return results | {f"{name}, test": result for name, result in guesses.items()}
+
+
+def ablations(
+    fusions: Mapping[str, LogisticFusion],
+    logits: Mapping[str, np.ndarray],
+    has_text: np.ndarray,
+    name: str,
+) -> dict[str, np.ndarray]:
+    """Return scores `(n, genres)` of the full model, `"picture alone"` and `"words alone"`.
+
+    `name` is the key of the full model, the only one where there is no text. See `fuse`.
+    """
+    scores = {name: fuse(fusions, logits, has_text)[0]}
+    if len(logits) > 1:
+        scores["picture alone"] = fusions["picture"].scores(logits)
+        scores["words alone"] = fusions["words"].scores(logits)
+    return scores
 
 
 def comparison(results: dict[str, dict]) -> pd.DataFrame:

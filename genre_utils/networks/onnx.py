@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,11 @@ class RuntimeNetwork:
         Raises `NotImplementedError` for a network that is left to Keras, and what ONNX Runtime
         raises.
         """
-        graph = Graph(arrays, ranges, file.name).write(config)
+        graph = Graph(arrays, ranges, file.name).write(config, features=True)
         self.session, self.each_run = open_session(graph, folder=file.parent)
         self.name = file.stem
-        (given,), (answer,) = self.session.get_inputs(), self.session.get_outputs()
+        (given,), (answer, *self._features) = self.session.get_inputs(), self.session.get_outputs()
+        self._outputs = [answer.name]
         self.input = given.name
         self.dtype = np.int32 if given.type == "tensor(int32)" else np.float32
         self.input_shape, self.output_shape = (
@@ -92,5 +94,13 @@ class RuntimeNetwork:
     def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
         """Return the logits, float32 `(n, genres)`, of pixels or tokens."""
         given = {self.input: inputs.astype(self.dtype, copy=False)}
-        (answer,) = self.session.run(None, given, self.each_run)
-        return answer
+        answers = self.session.run(self._outputs, given, self.each_run)
+        return answers[0] if len(answers) == 1 else np.hstack(answers)
+
+    def with_features(self) -> RuntimeNetwork:
+        """Return this network with the features that enter its heads behind the logits."""
+        wide = copy(self)
+        for output in self._features:
+            wide._outputs = [*self._outputs, output.name]
+            wide.output_shape = (None, self.output_shape[1] + output.shape[1])
+        return wide

@@ -23,6 +23,7 @@ TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9,
 # Of an attribute, by what it is in Python: the field of its value, and the number of its type.
 ATTRIBUTES = {float: (2, 1), int: (3, 2), str: (4, 3), list: (8, 7)}
 MODELS = ("Functional", "Sequential")
+HEAD = "head"  # the part that turns features into logits
 MASKED = -1e9  # what attention adds to a place that it must not see
 PADDING = {"same": "SAME_UPPER", "valid": "VALID"}
 ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "gelu": "Gelu"}
@@ -78,23 +79,27 @@ class Graph:
         self.step_widths: dict[str, float] = {}  # the width of a rounding step, by tensor
         self.names: dict[str, int] = {}  # how many more tensors wished each name
         self.used: set[str] = set()  # of the arrays
+        self.features: dict[str, int] = {}  # what enters the heads, and its width
         # By a convolution's path: the map that it takes, and the normalisation that follows it.
         self.sources: dict[str, str] = {}
         self.norms: dict[str, str] = {}
 
-    def write(self, config: Mapping[str, Any], observe: bool = False) -> bytes:
+    def write(
+        self, config: Mapping[str, Any], observe: bool = False, features: bool = False
+    ) -> bytes:
         """Return the ONNX model of a `picture.json`; with `observe` each map is an output as well.
 
-        Raises `NotImplementedError` for a layer that is not known here: Keras computes it.
+        With `features` what enters its heads, side by side, is one too. Raises
+        `NotImplementedError` for a layer that is not known here: Keras computes it.
         """
         try:
-            return self._write(config, observe)
+            return self._write(config, observe, features)
         except NotImplementedError:
             raise
         except Exception as error:  # what plain dictionaries and NumPy say of a strange config
             raise NotImplementedError(f"its config has no ONNX form here ({error!r})") from None
 
-    def _write(self, config: Mapping[str, Any], observe: bool) -> bytes:
+    def _write(self, config: Mapping[str, Any], observe: bool, features: bool) -> bytes:
         layers = (layer for _, layer in layers_of(config))
         given = next(one["config"] for one in layers if one["class_name"] == "InputLayer")
         shape, dtype = given["batch_shape"], given["dtype"]
@@ -107,6 +112,9 @@ class Graph:
         self.node("Identity", [answer.name], "logits")
         sides = ["n", *(side or f"side{i}" for i, side in enumerate(shape[1:]))]
         outputs = [_value_info("logits", "float32", ["n", "outputs"])]
+        if features and self.features:
+            self.node("Concat", list(self.features), "features", axis=1)
+            outputs += [_value_info("features", "float32", ["n", sum(self.features.values())])]
         if observe:
             outputs += [_value_info(name, "float32", ["n", "c", "h", "w"]) for name in self.maps]
         graph = {1: self.nodes, 2: "network", 5: self.tables}
@@ -265,6 +273,10 @@ class Graph:
         path = f"{path}{config['name']}"
         if kind in MODELS:
             (given,) = args
+            if config["name"] == HEAD and kind == "Sequential":
+                shape = config["layers"][0]["config"].get("batch_shape", ())
+                if len(shape) == 2:
+                    self.features[self.settle(given).name] = shape[1]
             return self.model(layer, given if isinstance(given, list) else [given], f"{path}/")
         _refuse(kind not in LAYERS, f"the layer {kind}")
         return LAYERS[kind](self, config, path, *args, **kwargs)

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,6 +116,18 @@ def sha256_of(file: str | os.PathLike) -> str:
     """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with open(file, "rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def short_hash(text: str) -> str:
+    """Return the first 12 digits of the SHA-256 of a text, such as a poster's id."""
+    # 48 bits: among 10,000 posters two collide with a chance of 2 in 10 million.
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def picture_hash(picture: str | Path) -> str:
+    """Return the first 12 digits of the SHA-256 of a file, or of such a sum."""
+    is_hash = isinstance(picture, str) and re.fullmatch("[0-9a-f]{12,64}", picture)
+    return (picture if is_hash else sha256_of(Path(picture)))[:12]
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -5,7 +5,8 @@
 FOLDER holds a model: `model` of another OUT whose stages were run without `--films`, say, or an
 older release after `export --convert`. All models are scored on the public test posters with the
 same readings of their words; nothing is chosen by what comes out. Writes
-`benchmarks/results/ablations.json`, from which `benchmarks/readme.py` makes a table.
+`benchmarks/results/NAME.json`, by default `ablations`, of which `benchmarks/readme.py` makes a
+table.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--posters", type=Path, required=True)
     parser.add_argument("--without", nargs="*", default=[], metavar="WHAT=FOLDER")
+    parser.add_argument("--name", default="ablations")
     options = parser.parse_args()
     test = read_test(options.posters)
     folders = {"released model": RELEASED}
@@ -65,7 +67,7 @@ def main() -> None:
         for name, one in scores.items()
         if one is not whole
     }
-    save("ablations", {"results": results, "pairs": pairs})
+    save(options.name, {"results": results, "pairs": pairs})
 
 
 if __name__ == "__main__":

@@ -193,11 +193,11 @@ def score(folder: Path, test: TestPosters) -> tuple[dict[str, np.ndarray], Predi
     """Return the scores `(n, 24)` of the model in a folder: both, picture alone, words alone."""
     predictor = Predictor(saved_model.load_model(folder, runtime=True))
     model = predictor.model
-    logits = picture_logits(model.network, test.files, model.image_size)
+    outputs = picture_logits(predictor.network, test.files, model.image_size)
     words = model.words.logits([text.join_lines(lines) for lines in test.lines])
     return {
-        "both": predictor.combine(logits, test.lines)[0],
-        "picture alone": predictor.combine(logits, [[]] * len(logits))[0],
+        "both": predictor.combine(outputs, test.lines)[0],
+        "picture alone": predictor.combine(outputs, [[]] * len(outputs))[0],
         "words alone": model.fusions["words"].scores(words),
     }, predictor
 
