@@ -60,10 +60,10 @@ def fit_fusion(logits: Mapping[str, np.ndarray], labels: np.ndarray) -> Logistic
 def fit_fusions(
     logits: Mapping[str, np.ndarray], labels: np.ndarray, has_text: np.ndarray
 ) -> dict[str, LogisticFusion]:
-    """Return the fusions of a saved model: of `"picture"`, `"words"` and `"both"`.
+    """Return the fusions of a saved model: of `"picture"`, `"words"`, `"both"` and `"joint"`.
 
-    `logits` has the model `"picture"` and may have models of the text, `(n, genres)` each; without
-    these there is the first fusion only, and with a `"joint"` head a fourth, `"joint"`. `labels`
+    `logits` has the model `"picture"` and may have models of the text, `(n, genres)` each. Without
+    these there is the first fusion only, and without a `"joint"` head there is no fourth. `labels`
     are multi-hot `(n, genres)`. Picture and text are added on posters with `has_text`, bool `(n,)`.
     """
     of_text = {name: logits[name] for name in logits if name not in ("picture", "joint")}

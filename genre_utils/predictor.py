@@ -160,8 +160,7 @@ class Predictor:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return posters' scores, and the effect of their words on these; both `(n, genres)`.
 
-        `outputs` are those of `picture_outputs`, `lines` has the lines read on each poster. See
-        `fuse`.
+        `outputs` are of `picture_outputs`, `lines` has the lines read on each poster. See `fuse`.
         """
         texts, genres = [join_lines(found) for found in lines], len(self.genres)
         parts = {"picture": outputs[:, :genres]}

@@ -63,8 +63,7 @@ class Card:
     genres: list[str]  # in the order of every network's outputs
     thresholds: list[float]  # the score from which a genre is assigned, 0 to 1, one a genre
     image_size: list[int]  # height and width in pixels that the picture network takes
-    # By "picture" (alone), "words" (alone), "both" and, with a joint head, "joint": weights by part
-    # and a bias, one a genre each.
+    # By "picture", "words" (each alone), "both" and "joint": weights by part and a bias, by genre.
     sums: dict[str, dict[str, Any]]
     training: dict[str, Any]  # how it was trained, as the notebook wrote it
     metrics: dict[str, dict[str, Any]]  # by system and split, what `evaluate` returned
@@ -88,7 +87,7 @@ class WordsModel:
     joint: keras.Model | RuntimeNetwork | None = None
 
     @cached_property
-    def wide_network(self) -> keras.Model | RuntimeNetwork:
+    def network_with_features(self) -> keras.Model | RuntimeNetwork:
         """The network with its features behind the logits, where a joint head needs them."""
         return with_features(self.network) if self.joint else self.network
 
@@ -97,16 +96,16 @@ class WordsModel:
     ) -> dict[str, np.ndarray]:
         """Return each part's logits, float32 `(n, genres)`, for some posters' texts.
 
-        A joint head is asked where the posters' picture `features`, `(n, features)`, are given.
+        A joint head is asked where the picture's `features`, `(n, features)`, are given.
         """
         tokens, genres = tokenize(texts, self.tokenizer), len(self.ngrams.bias)
         # Few texts of like length need little padding; but Keras compiles anew for each size.
         batch = RUNTIME_TEXTS if isinstance(self.network, RuntimeNetwork) else TEXTS
-        outputs = run_on_words(self.wide_network, tokens, batch)
+        outputs = run_on_words(self.network_with_features, tokens, batch)
         parts = {"sentence": outputs[:, :genres], "ngrams": self.ngrams.logits(texts)}
-        of_both = np.hstack([*([] if features is None else [features]), outputs[:, genres:]])
-        if self.joint and of_both.shape[1] == self.joint.input_shape[1]:
-            parts["joint"] = self.joint.predict_on_batch(of_both)
+        if self.joint and features is not None and features.shape[1]:  # an exported one has none
+            of_both = np.hstack([features, outputs[:, genres:]])
+            parts["joint"] = np.asarray(self.joint.predict_on_batch(of_both))[: len(texts)]
         return parts
 
 
@@ -269,10 +268,12 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
         agree = set(outputs) == {len(genres)} and tuple(network.input_shape[1:3]) == size
         agree = agree and set(fusions["picture"].weights) == {"picture"}
         agree = agree and (not words or set(fusions["both"].weights) == parts)
+        agree = agree and (not words or bool(joint) == ("joint" in fusions))
         if joint:
             agree = agree and set(fusions["joint"].weights) == {*parts, "joint"}
-            width = with_features(network).output_shape[-1] + words.wide_network.output_shape[-1]
-            agree = agree and words.joint.input_shape[-1] == width - 2 * len(genres)
+            both = with_features(network), words.network_with_features
+            width = sum(one.output_shape[-1] - len(genres) for one in both)
+            agree = agree and words.joint.input_shape[-1] == width
     except ModelError:
         raise
     except Exception as error:  # NumPy, tokenizers and lists each raise their own kinds

@@ -1,4 +1,4 @@
-"""The joint head: one part more, on what the networks of picture and words hand to their heads."""
+"""The joint head: one part more, on the features of the networks of picture and words."""
 
 import json
 from dataclasses import replace
@@ -98,7 +98,7 @@ def test_a_network_that_hands_out_no_features_is_added_up_without_the_head(folde
     model = load_model(folder, runtime=True)
 
     class Exported:
-        """A network in a file for other programs."""
+        """An exported network."""
 
         output_shape = (None, 3)
         predict_on_batch = staticmethod(model.network.predict_on_batch)
@@ -145,3 +145,7 @@ def test_a_joint_head_that_is_missing_or_another_is_refused(small, tmp_path):
     with pytest.raises(ModelError, match="no layer of Keras without code"):
         load_model(tmp_path)
     assert load_model(tmp_path, has_text=False).words is None
+    del card["sha256"][config.name], card["sha256"][weights.name]
+    (tmp_path / "model.json").write_text(json.dumps(card), "utf-8")
+    with pytest.raises(ModelError, match="contradict each other"):
+        load_model(tmp_path)

@@ -104,11 +104,13 @@ def compare(
 
     `labels` are multi-hot `(n, genres)`, `cache` has the posters' words, where they were read.
     Returns the numbers of posters scored and of those with text, both macro mAPs, and the largest
-    difference of two scores.
+    difference of two scores. A joint head, which is not exported to LiteRT, is left out of both.
     """
     from genre_utils.evaluation import macro_average_precision
     from genre_utils.predictor import Predictor
 
+    if isinstance(after.network, LitertNetwork) and before.words:
+        before = replace(before, words=replace(before.words, joint=None))
     scores = []
     for model in (before, after):
         found = list(Predictor(model, None, cache).stream(paths))

@@ -1,4 +1,4 @@
-"""What a network hands to its heads, beside what these make of it."""
+"""The features of a network: the inputs of its heads, beside what these make of them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,32 @@ from genre_utils.networks.onnx_graph import HEAD
 
 
 def with_features(network: Any) -> Any:
-    """Return a network with the features that enter its heads behind its logits.
+    """Return a network with its features behind its logits: `(n, genres + features)`.
 
-    `network` is one of `models`, in Keras or ONNX Runtime, or the mean of two; the answer maps the
-    same inputs to `(n, genres + features)`. A network without a head, and one in a file for other
-    programs, stays as it is.
+    `network` is one of `models`, in Keras or ONNX Runtime, or the mean of two. One without a head
+    on plain features, and an exported one (LiteRT), stays as it is.
     """
     if isinstance(network, RuntimeNetwork):
         return network.with_features()
     layers = getattr(network, "layers", ())
     parts = [layer for layer in layers if layer.name in ("first", "second")] or [network]
-    if any(HEAD not in (layer.name for layer in getattr(part, "layers", ())) for part in parts):
+    if not all(map(_has_head, parts)):
         return network
     import keras
 
-    (given,) = network.inputs
-    features = [keras.Model(part.inputs, part.get_layer(HEAD).input)(given) for part in parts]
-    logits = keras.tree.flatten(network.output)
-    return keras.Model(given, keras.layers.Concatenate(dtype="float32")([*logits, *features]))
+    wide = [
+        keras.Model(part.inputs, [*keras.tree.flatten(part.output), part.get_layer(HEAD).input])
+        for part in parts
+    ]
+    given, (logits, *features) = network.inputs, wide[0].outputs
+    if len(parts) > 1:
+        of_each, features = zip(*(one(given) for one in wide), strict=True)
+        logits = network.get_layer("mean")(list(of_each))
+    return keras.Model(given, keras.layers.Concatenate(dtype="float32")([logits, *features]))
+
+
+def _has_head(network: Any) -> bool:
+    import keras
+
+    heads = [layer for layer in getattr(network, "layers", ()) if layer.name == HEAD]
+    return any(isinstance(one, keras.Sequential) and len(one.input_shape) == 2 for one in heads)

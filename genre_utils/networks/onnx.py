@@ -92,13 +92,16 @@ class RuntimeNetwork:
         )
 
     def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
-        """Return the logits, float32 `(n, genres)`, of pixels or tokens."""
+        """Return the logits, float32 `(n, genres)`, of pixels or tokens, and features behind them.
+
+        These come from a network of `with_features` only.
+        """
         given = {self.input: inputs.astype(self.dtype, copy=False)}
         answers = self.session.run(self._outputs, given, self.each_run)
         return answers[0] if len(answers) == 1 else np.hstack(answers)
 
     def with_features(self) -> RuntimeNetwork:
-        """Return this network with the features that enter its heads behind the logits."""
+        """Return this network with the inputs of its heads behind the logits."""
         wide = copy(self)
         for output in self._features:
             wide._outputs = [*self._outputs, output.name]

@@ -24,6 +24,7 @@ TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9,
 ATTRIBUTES = {float: (2, 1), int: (3, 2), str: (4, 3), list: (8, 7)}
 MODELS = ("Functional", "Sequential")
 HEAD = "head"  # the part that turns features into logits
+HEADS = (HEAD, *(f"{part}/{HEAD}" for part in ("first", "second")))  # where it may stand
 MASKED = -1e9  # what attention adds to a place that it must not see
 PADDING = {"same": "SAME_UPPER", "valid": "VALID"}
 ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "gelu": "Gelu"}
@@ -89,7 +90,7 @@ class Graph:
     ) -> bytes:
         """Return the ONNX model of a `picture.json`; with `observe` each map is an output as well.
 
-        With `features` what enters its heads, side by side, is one too. Raises
+        With `features` the concatenated inputs of its heads are a second output. Raises
         `NotImplementedError` for a layer that is not known here: Keras computes it.
         """
         try:
@@ -113,8 +114,9 @@ class Graph:
         sides = ["n", *(side or f"side{i}" for i, side in enumerate(shape[1:]))]
         outputs = [_value_info("logits", "float32", ["n", "outputs"])]
         if features and self.features:
-            self.node("Concat", list(self.features), "features", axis=1)
-            outputs += [_value_info("features", "float32", ["n", sum(self.features.values())])]
+            name = self.name("features")
+            self.node("Concat", list(self.features), name, axis=1)
+            outputs += [_value_info(name, "float32", ["n", sum(self.features.values())])]
         if observe:
             outputs += [_value_info(name, "float32", ["n", "c", "h", "w"]) for name in self.maps]
         graph = {1: self.nodes, 2: "network", 5: self.tables}
@@ -273,9 +275,9 @@ class Graph:
         path = f"{path}{config['name']}"
         if kind in MODELS:
             (given,) = args
-            if config["name"] == HEAD and kind == "Sequential":
+            if path in HEADS and kind == "Sequential":
                 shape = config["layers"][0]["config"].get("batch_shape", ())
-                if len(shape) == 2:
+                if len(shape) == 2 and shape[1] and given.dtype == "float32":
                     self.features[self.settle(given).name] = shape[1]
             return self.model(layer, given if isinstance(given, list) else [given], f"{path}/")
         _refuse(kind not in LAYERS, f"the layer {kind}")

@@ -2,14 +2,16 @@
 
     python tools/release/joint.py --posters DIR --more DIR --off-limits FILE --out DIR [--model DIR]
 
-The networks of MODEL, by default the released one, stay as they are, to the byte. The head learns
-from the posters with words that they learned from; the sum is fitted, and the thresholds are tuned,
-on the validation posters. OUT gets the folder `model`. With `--test` the public test posters are
-scored, once, and the figures stand in `model/metrics.json`; without it no test poster is opened.
+The networks of MODEL, by default the released one, stay as they are, to the byte; its n-grams are
+packed anew. The head learns from the posters with words that the networks learned from; the sum is
+fitted, and the thresholds are tuned, on the validation posters. OUT gets the folder `joint`. With
+`--test` the public test posters are scored, once, and the figures stand in `joint/metrics.json`;
+without it no test poster is opened.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -21,16 +23,21 @@ from model import cross_validated, picture_logits, read_test, report
 
 from genre_utils import evaluation, fusion, models, networks, saved_model
 from genre_utils.genres import IMDB_GENRES
-from genre_utils.support import sha256_of, write_json
+from genre_utils.support import sha256_of, short_hash, write_json
 
 EPOCHS, BATCH, RATE = 4, 128, 5e-4
-START = 0.4  # of Keras' random weights: where thousands of features are added up, they are large
+KERNEL_SCALE = 0.4  # times Keras' initial weights, which are too large for 3,832 features
 
 
 def outputs(
-    data: ReleaseData, posters: list[str], model: saved_model.SavedModel, file: Path
+    data: ReleaseData, posters: list[str], model: saved_model.SavedModel, folder: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return logits and features `(n, 24 + features)` of the pictures and of the texts."""
+    """Return logits and features `(n, 24 + features)` of the pictures and of the texts.
+
+    They are kept in the folder, under a name that tells models and posters apart.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"outputs-{short_hash(json.dumps([model.card['sha256'], posters]))}.npz"
     if not file.exists():
         tokens = networks.tokenize(texts(data, posters), model.words.tokenizer)
         of_text = networks.run_on_words(
@@ -51,7 +58,7 @@ def fit_head(features: np.ndarray, labels: np.ndarray) -> keras.Model:
     head = models.build_head(features.shape[1], labels.shape[1])
     head.name = "joint"
     kernel, *rest = head.get_weights()
-    head.set_weights([START * kernel, *rest])
+    head.set_weights([KERNEL_SCALE * kernel, *rest])
     steps = EPOCHS * -(-len(features) // BATCH)
     rate = keras.optimizers.schedules.CosineDecay(RATE, steps)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -87,7 +94,7 @@ def main() -> None:
     model = saved_model.load_model(options.model, runtime=True)
     count, genres = len(data.validation), len(IMDB_GENRES)
     posters = data.validation + [poster for poster in data.train if data.lines.get(poster)]
-    picture, text = outputs(data, posters, model, options.out / "outputs.npz")
+    picture, text = outputs(data, posters, model, options.out)
     features = np.hstack([picture[:, genres:], text[:, genres:]])
     head = fit_head(features[count:], targets(data, posters[count:]))
 
@@ -106,7 +113,7 @@ def main() -> None:
 
     fusions = fusion.fit_fusions(logits, labels, has_text)
     scores, _ = fusion.fuse(fusions, logits, has_text)
-    folder = options.out / "model"
+    folder = options.out / "joint"
     shutil.copytree(options.model, folder, dirs_exist_ok=True)
     networks.save_folder_network(head, folder / saved_model.JOINT_FILES[0], int8=True)
     pack_names(folder / saved_model.NGRAMS_FILE)
