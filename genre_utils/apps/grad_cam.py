@@ -16,6 +16,7 @@ from keras import layers, ops
 from PIL import Image
 
 from genre_utils.models import has_backbone
+from genre_utils.networks import averaged_networks
 
 # What turns a feature map, which knows places, into plain features, which do not.
 POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.Flatten)
@@ -32,7 +33,7 @@ class GradCam:
 
     def __init__(self, network: keras.Model):
         """Take apart a network of pixels as `models` builds and averages them."""
-        self._halves = [_halve(part) for part in _parts(network)]
+        self._halves = [_halve(part) for part in averaged_networks(network)]
         self._one_at_a_time = Lock()  # not every backend's network may run in two threads
 
     def heat(self, pixels: np.ndarray, genres: Sequence[int]) -> np.ndarray:
@@ -60,11 +61,6 @@ class _Half(NamedTuple):
 
     feature_extractor: keras.Model
     classifier: keras.Model
-
-
-def _parts(network: keras.Model) -> list[keras.Model]:
-    """Return the networks that one of `models.average_models` consists of; else itself."""
-    return [layer for layer in network.layers if layer.name in ("first", "second")] or [network]
 
 
 def _halve(network: keras.Model) -> _Half:

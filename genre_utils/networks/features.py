@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from genre_utils.networks.onnx import RuntimeNetwork
-from genre_utils.networks.onnx_graph import HEAD
+from genre_utils.networks.onnx_graph import HEAD, PARTS
 
 
 def with_features(network: Any) -> Any:
@@ -16,8 +16,7 @@ def with_features(network: Any) -> Any:
     """
     if isinstance(network, RuntimeNetwork):
         return network.with_features()
-    layers = getattr(network, "layers", ())
-    parts = [layer for layer in layers if layer.name in ("first", "second")] or [network]
+    parts = averaged_networks(network)
     if not all(map(_has_head, parts)):
         return network
     import keras
@@ -31,6 +30,11 @@ def with_features(network: Any) -> Any:
         of_each, features = zip(*(one(given) for one in wide), strict=True)
         logits = network.get_layer("mean")(list(of_each))
     return keras.Model(given, keras.layers.Concatenate(dtype="float32")([logits, *features]))
+
+
+def averaged_networks(network: Any) -> list[Any]:
+    """Return the networks that one of `models.average_models` consists of; else itself."""
+    return [one for one in getattr(network, "layers", ()) if one.name in PARTS] or [network]
 
 
 def _has_head(network: Any) -> bool:
