@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genre_utils.ocr import Line, segment_words
-from genre_utils.support import progress
+from genre_utils.support import progress, write_npz
 
 if TYPE_CHECKING:  # importing it takes two seconds, which a prediction can spare
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -194,7 +194,7 @@ class NgramModel:
         for i, table in enumerate(self.tables):
             arrays[f"names{i}"] = np.frombuffer("\n".join(table.column).encode(), np.uint8)
             arrays[f"idf{i}"] = table.idf
-        np.savez_compressed(file, **arrays)
+        write_npz(file, arrays, by_lzma=arrays.keys() - {"weights", "bias"})
 
     @classmethod
     def load(cls, file: Path) -> NgramModel:

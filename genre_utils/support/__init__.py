@@ -7,7 +7,8 @@ __getattr__ = lazy_names(
     {
         "files": (
             "FULL replacing temporary_file naming_full_disks check_writable make_writable walk "
-            "sha256_of short_hash picture_hash write_json write_csv printable harmless"
+            "sha256_of short_hash picture_hash write_json write_npz write_csv printable "
+            "harmless"
         ),
         "heap": "share_heap trim_heap",
         "locks": "lock_file only_writer",

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import zipfile
 from pathlib import Path
 
 import keras
@@ -71,19 +70,6 @@ def fit_head(features: np.ndarray, labels: np.ndarray) -> keras.Model:
     return head
 
 
-def pack_names(file: Path) -> None:
-    """Pack the names of an `ngrams.npz` by LZMA, and leave the weights, which take long to open."""
-    with np.load(file) as archive:
-        arrays = dict(archive)
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_LZMA) as archive:
-        for name, array in arrays.items():
-            entry = zipfile.ZipInfo(f"{name}.npy")
-            plain = name in ("weights", "bias")
-            entry.compress_type = zipfile.ZIP_DEFLATED if plain else zipfile.ZIP_LZMA
-            with archive.open(entry, "w") as out:
-                np.lib.format.write_array(out, array)
-
-
 def main() -> None:
     """Train, fit the sum on validation, save, and with `--test` report."""
     parser = arguments(__doc__.splitlines()[0])
@@ -116,7 +102,7 @@ def main() -> None:
     folder = options.out / "joint"
     shutil.copytree(options.model, folder, dirs_exist_ok=True)
     networks.save_folder_network(head, folder / saved_model.JOINT_FILES[0], int8=True)
-    pack_names(folder / saved_model.NGRAMS_FILE)
+    model.words.ngrams.save(folder / saved_model.NGRAMS_FILE)
     card = networks.read_card(folder)
     changed = (*saved_model.JOINT_FILES, saved_model.NGRAMS_FILE)
     card["sha256"] |= {name: sha256_of(folder / name) for name in changed}
