@@ -120,7 +120,9 @@ class Predictor:
 
         After three seconds a bar on standard error shows the progress.
         """
-        return self.stream_named(list_posters(images), _count(images))
+        # Counting would use an iterator up.
+        count = None if isinstance(images, Iterator) else sum(1 for _ in list_posters(images))
+        return self.stream_named(list_posters(images), count)
 
     def stream_named(
         self, posters: Iterable[tuple[str, Any]], count: int | None = None
@@ -261,9 +263,11 @@ def top_table(
     """Return `table_rows` as a table with the columns of `Predictor.predict`."""
     import pandas as pd
 
-    columns = ["poster", "rank", "genre", "score", "error"]
-    table = pd.DataFrame(table_rows(found, genres, top), columns=columns)
-    return table.astype({"rank": "Int64", "score": "float64"})
+    rows = list(table_rows(found, genres, top))
+    kinds = {"poster": None, "rank": "Int64", "genre": None, "score": "float64", "error": None}
+    lists = {name: [row[name] for row in rows] for name in kinds}
+    # One poster should not wait for `astype`, which takes longer than all the rest.
+    return pd.DataFrame({name: pd.Series(lists[name], dtype=kind) for name, kind in kinds.items()})
 
 
 def prediction_table(found: Iterable[Prediction], genres: Sequence[str], top: int) -> pd.DataFrame:
@@ -278,8 +282,3 @@ def prediction_table(found: Iterable[Prediction], genres: Sequence[str], top: in
     table = top_table([(one.poster, one.scores, one.error) for one in found], genres, top)
     table.insert(table.columns.get_loc("error"), "by words", effects)
     return table
-
-
-def _count(images: Any) -> int | None:
-    """Count the posters; `None` for an iterator, which counting would use up."""
-    return None if isinstance(images, Iterator) else sum(1 for _ in list_posters(images))
