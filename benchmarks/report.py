@@ -21,9 +21,10 @@ TABLES = {
     "prediction": (
         *(f"prediction-{part}" for part in ("cold", "one_with_words", "one", "many", "before")),
         *("prediction-catalogue", "prediction-catalogue-small", "prediction-catalogue_with_words"),
-        *("runtimes-litert", "runtimes-int8", "page", "on_ray"),
+        *("runtimes-litert", "runtimes-int8", "runtimes-avx2", "page", "on_ray"),
     ),
     "training": (
+        "finished",
         *("pipeline-cache", "pipeline-epoch", "pipeline-fine_tuning", "fine_tuning", "start"),
         *("pipeline-epoch-jax", "pipeline-epoch-torch", "memory", "memory-jax"),
         *("memory-torch", "memory-head", "memory-head-jax", "memory-head-torch"),

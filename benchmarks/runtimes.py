@@ -1,13 +1,14 @@
 """What do 8 bits save and cost, and which file predicts faster, ONNX or LiteRT?
 
     python benchmarks/runtimes.py [--posters 200] [--only int8 litert]
+    gdb -batch -x benchmarks/hide_avx512.py --args python benchmarks/runtimes.py --only avx2
 
 The picture's network of the released model on pixels of its size, one poster at a time and four, on
 all cores, the sides in turn, the median of the rounds:
 
 - int8: as it is released, in 8 bits, beside the same weights in ONNX Runtime as floats; once more
-  by the arithmetic for processors without VNNI, the instructions for 8 bits, on whatever processor
-  this is: one that has no more than AVX2 may be slower;
+  by the arithmetic for processors without VNNI, the instructions for 8 bits;
+- avx2: the same two, and gdb hides from ONNX Runtime what is newer than AVX2;
 - litert: as floats in ONNX Runtime beside LiteRT, in TensorFlow's own interpreter.
 
 The machine in the result files says whether the processor has VNNI.
@@ -16,6 +17,7 @@ Writes `benchmarks/results/runtimes-PART.json`.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -27,20 +29,21 @@ import numpy as np
 import record
 
 from genre_utils.apps import export
-from genre_utils.networks import onnx
+from genre_utils.networks import RuntimeNetwork, onnx
 from genre_utils.predictor import CPU_BATCH
 from genre_utils.saved_model import RELEASED, load_model, save_model
 
 COMMAND = "python benchmarks/runtimes.py --only {}"
+UNDER_GDB = f"gdb -batch -x benchmarks/hide_avx512.py --args {COMMAND}"
 
 
 def main() -> None:
     """Measure each part, and write its result."""
     parser = measure.options_parser(__doc__, posters=200)
-    parts = {"int8": int8, "litert": litert}
-    parser.add_argument("--only", nargs="+", choices=parts, help="parts (default: all)")
+    parts = {"int8": int8, "avx2": avx2, "litert": litert}
+    parser.add_argument("--only", nargs="+", choices=parts, help="parts (default: int8, litert)")
     options = parser.parse_args()
-    for part in options.only or parts:
+    for part in options.only or ("int8", "litert"):
         parts[part](options)
 
 
@@ -48,24 +51,50 @@ def int8(options: Any) -> None:
     """Time the released picture network beside itself in floats."""
     with tempfile.TemporaryDirectory() as folder:
         floats = load_model(save_floats(Path(folder)), runtime=True).network
-        sides = {"int8": load_model(has_text=False, runtime=True).network}
-        with mock.patch.object(onnx, "has_vnni", lambda: False):
-            sides["int8_without_vnni"] = load_model(has_text=False, runtime=True).network
-        figures = in_turn({**sides, "float": floats})
+        eight_bits = load_model(has_text=False, runtime=True).network
+        figures = in_turn({"int8": eight_bits, "int8_without_vnni": no_vnni(), "float": floats})
     size = sum(file.stat().st_size for file in RELEASED.glob("picture.*")) / 1e6
     figures["megabytes"] = round(size, 1)
     rows = [
-        record.Row(
-            f"The picture's network in 8 bits{without} beside floats, {posters} at a time, speed",
-            "≥ 1 ×",
-            f"{1 / figures[posters][f'{side}_ratio']:.2f} × ({figures[posters][side]:.0f} and "
-            f"{figures[posters]['float']:.0f} ms a poster; {size:.1f} MB in 8 bits)",
-            COMMAND.format("int8"),
-        )
-        for side, without in zip(sides, ("", " as without VNNI"), strict=True)
+        beside_floats(figures, posters, side, without, COMMAND.format("int8"))
+        for side, without in (("int8", ""), ("int8_without_vnni", " as without VNNI"))
         for posters in (1, CPU_BATCH)
     ]
     record.save("runtimes-int8", figures, rows)
+
+
+def avx2(options: Any) -> None:
+    """Time the same two as on a processor of AVX2 alone."""
+    if "AVX512_HIDDEN" not in os.environ:
+        raise SystemExit(f"Nothing hides AVX-512: {UNDER_GDB.format('avx2')}")
+    with tempfile.TemporaryDirectory() as folder:
+        floats = load_model(save_floats(Path(folder)), runtime=True).network
+        figures = in_turn({"int8_without_vnni": no_vnni(), "float": floats})
+    command = UNDER_GDB.format("avx2")
+    rows = [
+        beside_floats(figures, posters, "int8_without_vnni", " as with AVX2 alone", command)
+        for posters in (1, CPU_BATCH)
+    ]
+    record.save("runtimes-avx2", figures, rows)
+
+
+def no_vnni() -> RuntimeNetwork:
+    """Load the released picture network as on a processor without VNNI."""
+    with mock.patch.object(onnx, "has_vnni", lambda: False):
+        return load_model(has_text=False, runtime=True).network
+
+
+def beside_floats(
+    figures: dict[Any, Any], posters: int, side: str, which: str, command: str
+) -> record.Row:
+    """Return the row of one side in 8 bits."""
+    of = figures[posters]
+    return record.Row(
+        f"The picture's network in 8 bits{which} beside floats, {posters} at a time, speed",
+        "≥ 1 ×",
+        f"{1 / of[f'{side}_ratio']:.2f} × ({of[side]:.0f} and {of['float']:.0f} ms a poster)",
+        command,
+    )
 
 
 def litert(options: Any) -> None:
