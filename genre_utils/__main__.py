@@ -195,6 +195,7 @@ def _predict(options: argparse.Namespace) -> int:
         return _predict_on_ray(options)
     if options.parquet:
         raise ValueError("--parquet goes with --ray: without it, give --csv or --json.")
+    share_heap()
     tables = {"--csv": options.csv, "--json": options.json}
     tables = {option: file for option, file in tables.items() if file and file != "-"}
     _check_tables(options, tables)

@@ -14,6 +14,7 @@ from PIL import Image
 from genre_utils import __main__ as command_line
 from genre_utils import machine, saved_model
 from genre_utils.__main__ import main
+from genre_utils.predictor import Predictor
 from genre_utils.sources.sample import draw_poster
 
 
@@ -275,18 +276,25 @@ def test_the_page_names_what_it_needs(monkeypatch, capsys):
     assert "poster-genres[app]" in capsys.readouterr().err
 
 
-def test_the_page_shares_a_heap_before_there_are_threads(monkeypatch):
-    pytest.importorskip("gradio")
+@pytest.mark.parametrize(
+    ("command", "owner", "next_step"),
+    [("app", machine, "import_keras"), ("predict", Predictor, "load")],
+)
+def test_threads_share_a_heap_chosen_before_there_are_any(
+    command, owner, next_step, posters, monkeypatch
+):
+    if command == "app":
+        pytest.importorskip("gradio")
     called = []
     monkeypatch.setattr(command_line, "share_heap", lambda: called.append("share_heap"))
 
-    def stop():
-        called.append("import_keras")
+    def stop(*_, **__):
+        called.append(next_step)
         raise ValueError("far enough")
 
-    monkeypatch.setattr(machine, "import_keras", stop)
-    assert main(["app"]) == 2
-    assert called == ["share_heap", "import_keras"]
+    monkeypatch.setattr(owner, next_step, stop)
+    assert main([command, str(posters)] if command == "predict" else [command]) == 2
+    assert called == ["share_heap", next_step]
 
 
 def test_names_that_a_spreadsheet_would_compute_are_neutralised(trained, tmp_path):
