@@ -49,10 +49,8 @@ def main() -> None:
 
 def int8(options: Any) -> None:
     """Time the released picture network beside itself in floats."""
-    with tempfile.TemporaryDirectory() as folder:
-        floats = load_model(save_floats(Path(folder)), runtime=True).network
-        eight_bits = load_model(has_text=False, runtime=True).network
-        figures = in_turn({"int8": eight_bits, "int8_without_vnni": no_vnni(), "float": floats})
+    eight_bits = load_model(has_text=False, runtime=True).network
+    figures = in_turn({"int8": eight_bits, "int8_without_vnni": no_vnni(), "float": floats()})
     size = sum(file.stat().st_size for file in RELEASED.glob("picture.*")) / 1e6
     figures["megabytes"] = round(size, 1)
     rows = [
@@ -67,9 +65,7 @@ def avx2(options: Any) -> None:
     """Time the same two as on a processor of AVX2 alone."""
     if "AVX512_HIDDEN" not in os.environ:
         raise SystemExit(f"Nothing hides AVX-512: {UNDER_GDB.format('avx2')}")
-    with tempfile.TemporaryDirectory() as folder:
-        floats = load_model(save_floats(Path(folder)), runtime=True).network
-        figures = in_turn({"int8_without_vnni": no_vnni(), "float": floats})
+    figures = in_turn({"int8_without_vnni": no_vnni(), "float": floats()})
     command = UNDER_GDB.format("avx2")
     rows = [
         beside_floats(figures, posters, "int8_without_vnni", " as with AVX2 alone", command)
@@ -82,6 +78,12 @@ def no_vnni() -> RuntimeNetwork:
     """Load the released picture network as on a processor without VNNI."""
     with mock.patch.object(onnx, "has_vnni", lambda: False):
         return load_model(has_text=False, runtime=True).network
+
+
+def floats() -> RuntimeNetwork:
+    """Load the released picture network with its weights as floats."""
+    with tempfile.TemporaryDirectory() as folder:
+        return load_model(save_floats(Path(folder)), runtime=True).network
 
 
 def beside_floats(

@@ -30,6 +30,7 @@ from genre_utils.sources import draw_sample
 from genre_utils.support import trim_heap, write_csv
 from genre_utils.text import join_lines
 
+FOLDER = Path(__file__).parent  # of the style sheet and the script
 HERE = "127.0.0.1"
 MAX_FILE = 20 * 1024**2  # bytes; a larger one is refused, and the others of its drop are not
 MAX_UPLOAD = 100 * 1024**2  # bytes; with a larger file the server refuses the whole drop
@@ -59,42 +60,9 @@ INTRODUCTION = """# Which genres does this movie or series have?
 Drop posters: the model predicts from the picture and the words on it. A score of 0.6 should be
 right about 6 times in 10; it is an opinion of a picture, not a fact about a film. Nothing is kept.
 """
-STYLE = """
-.posters {display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 28rem), 1fr));
-          gap: 1rem; align-items: start}
-#progress progress {width: 100%; height: .75rem; accent-color: #0072B2}
-.posters article {border: 1px solid var(--border-color-primary); border-radius: .5rem;
-                  padding: 1rem; overflow-wrap: anywhere}
-.posters h2 {font-size: 1rem; margin: 0 0 .5rem}
-.posters .pictures {display: grid; grid-template-columns: repeat(4, 1fr); gap: .25rem}
-.posters figure {margin: 0}
-.posters figcaption {font-size: .75rem; text-align: center}
-.posters img {width: 100%; height: auto; margin: 0}
-.posters table {width: 100%; margin: .5rem 0; border-collapse: collapse; border: 0}
-.posters table :is(tr, td, th) {border: 0; padding: .1rem .5rem .1rem 0; font-weight: normal;
-                                text-align: left}
-.posters td:first-of-type {width: 100%}
-.posters :is(td.number, th.number) {text-align: right; white-space: nowrap}
-.posters tbody th {white-space: nowrap}
-.posters meter {width: 100%; height: 1.5rem; vertical-align: middle}
-.posters meter::-webkit-meter-optimum-value {background: #0072B2}
-.posters meter::-moz-meter-bar {background: #0072B2}
-@media (max-width: 30rem) {.posters .pictures {grid-template-columns: repeat(2, 1fr)}}
-"""
 # Left open, which browsers close: so the answers to a drop only grow at their end, and Gradio sends
 # what is new instead of all pictures again with every poster.
 CARDS = '<div class="posters">'
-# Names for screen readers of the buttons that Gradio leaves without one.
-LABELS = """() => {
-  const name = () => {
-    document.querySelectorAll("#examples button").forEach(
-      (button, i) => button.setAttribute("aria-label", `Predict drawn example ${i + 1}`));
-    document.querySelectorAll('[aria-label="common.upload"]').forEach(
-      (button) => button.setAttribute("aria-label", "Drop other posters"));
-  };
-  new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
-  name();
-}"""
 
 
 class SafeHeaders:
@@ -318,8 +286,8 @@ def launch(
             run_history=False,
             footer_links=[],
             quiet=True,
-            css=STYLE,
-            js=LABELS,
+            css_paths=FOLDER / "page.css",
+            js=(FOLDER / "page.js").read_text("utf-8"),
             theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         )
     except OSError:
