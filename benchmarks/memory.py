@@ -70,7 +70,7 @@ def pipeline(paths: Sequence[str]) -> None:
             pipeline_mb = fed["anonymous"] - round(median(constant[side]))
             sizes.append({"side": side, "times": times, "pipeline_mb": pipeline_mb, "fed_mb": fed})
             print(sizes[-1], flush=True)
-    command = "python benchmarks/memory.py --only pipeline"
+    command = f"python benchmarks/memory.py --only pipeline --posters {len(paths)}"
     rows = []
     for side in SIDES:
         texts = [f"{r['times']} ×: {r['pipeline_mb']} MB" for r in sizes if r["side"] == side]
