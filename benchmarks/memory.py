@@ -140,7 +140,7 @@ def train_head(side: int, paths: Sequence[str]) -> None:
     model = models.build_model("efficientnet_lite2", side, GENRES)
     backbone, head = model.get_layer("backbone"), model.get_layer("head")
     some = {"train": readable}
-    features = training.frozen_features(backbone, "lite2", cache, some, splits=["train"])["train"]
+    features = training.frozen_features(backbone, cache, some, splits=["train"])["train"]
     head.compile(keras.optimizers.AdamW(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
     head.fit(features, np.zeros((len(readable), len(GENRES))), batch_size=128, epochs=3, verbose=0)
 

@@ -79,7 +79,8 @@ def check_model(name: str, image_size: int | tuple[int, int]) -> None:
     """Raise `ValueError` for a name or size that `build_model` cannot build; builds nothing."""
     if name not in names():
         raise ValueError(
-            f"MODEL is {name!r}: give one of {', '.join(names())}.{did_you_mean(name, names())}"
+            f"MODEL is {name!r}: give one of {', '.join(names())}.{did_you_mean(name, names())} A "
+            "network of your own needs its cell with models.register_network before this one."
         )
     if name == "seed_cnn" and min(_sides(image_size)) < SEED_CNN_SMALLEST:
         raise ValueError(

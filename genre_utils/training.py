@@ -25,18 +25,17 @@ def shown_size(size: tuple[int, int], augmented: bool, epochs: int) -> tuple[int
 
 def frozen_features(
     backbone: keras.Model,
-    name: str,
     cache: PixelCache,
     paths: Mapping[str, Sequence[str]],
     splits: Sequence[str] = ("train", "validation"),
 ) -> dict[str, np.ndarray]:
     """Return the features that a backbone computes of posters, float32 `(n, features)` by split.
 
-    They are computed once and kept beside the pixels, in a file named after the `name` of the
-    backbone and a hash of the posters' paths. `paths` are those of each split. Raises `ValueError`
-    where features are not finite.
+    They are computed once and kept beside the pixels, in a file named after hashes of the backbone
+    and of the posters' paths. `paths` are those of each split. Raises `ValueError` where features
+    are not finite.
     """
-    features = {}
+    features, name = {}, networks.fingerprint(backbone)
     for split in splits:
         digest = hashlib.sha256(os.fsencode("\n".join(paths[split]))).hexdigest()[:12]
         file = cache.file.with_name(f"features-{name}-{digest}-{cache.file.name}")
@@ -159,7 +158,8 @@ class Progress(keras.callbacks.Callback):
         self.bar.update()
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Leave the bar as it is."""
+        """Leave the bar full, also where patience has spared the rest."""
+        self.bar.total = self.bar.n
         self.bar.close()
 
     on_predict_begin = on_train_begin

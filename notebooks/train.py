@@ -58,7 +58,7 @@ IMG_SIZE: int = 272  # width of the network's input, pixels, 64 to 1024
 IMG_SHAPE: str = "portrait"  # "portrait": 1.47 times as high as wide; "square": squeezed
 SECOND_MODEL: str = "efficientnet_lite0"  # second network, averaged with the first; empty: none
 START: str = "imagenet"  # weights to start from; "posters": the released model's
-EPOCHS: int = -1  # epochs of fine-tuning; 0: heads alone; -1: 0 on a CPU, else 8; own network: 20
+EPOCHS: int = -1  # epochs of fine-tuning; 0: heads; -1: 8, on a CPU 0, without ImageNet weights 20
 READ_TEXT: str = "auto"  # read words: "yes"; "no"; "auto": if it takes 10 minutes at most
 WORDS: str = "outputs/words.jsonl"  # file of words read before; new ones are added
 WORD_EPOCHS: int = -1  # epochs of fine-tuning the words' network; -1: 0 on a CPU, else 4
@@ -71,9 +71,8 @@ RESTART: bool = False  # True: delete another training in OUTPUT_DIR
 TENSORBOARD: bool = False  # True: also write TensorBoard logs to OUTPUT_DIR/tensorboard
 
 # %% [markdown]
-# papermill takes any name, and may pass yes and no as text. This cell understands yes and no and
-# replaces `~` by your home folder. It refuses a mistyped name, and any other value, before the long
-# work:
+# papermill takes any name, and may pass yes and no as text. This cell understands yes and no,
+# replaces `~` by your home folder and refuses a mistyped name:
 
 # %%
 from genre_utils.support import as_bool, as_choice, check_names, expand_user
@@ -190,7 +189,7 @@ cache = batches.fill_cache(files, size, Path(OUTPUT_DIR) / "cache")
 run, left_out = runs.settle_pictures(run, files, cache.unreadable)
 data = data.without(left_out)
 data.check_parts()
-data.audit.table()
+data.audit.table().query("count > 0")
 
 # %% [markdown]
 # The split is by poster, not by row: a picture that is in the table twice is in one part only. The
@@ -242,8 +241,7 @@ def fit_head(part: str, head: keras.Model, features: dict[str, np.ndarray]) -> N
 
 # %%
 for part, network in models.with_backbone(pictures).items():
-    backbone, name = network.get_layer("backbone"), f"{names[part]}-{START}"
-    features = training.frozen_features(backbone, name, cache, paths)
+    features = training.frozen_features(network.get_layer("backbone"), cache, paths)
     fit_head(part, network.get_layer("head"), features)
 
 # %% [markdown]

@@ -9,6 +9,7 @@ from pathlib import Path
 import jupytext
 import keras
 import nbformat
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
@@ -16,6 +17,8 @@ from conftest import ROOT
 
 from genre_utils import models
 from genre_utils.genres import IMDB_GENRES
+from genre_utils.networks.arrays import Array
+from genre_utils.networks.keras_config import from_config, to_arrays, to_config
 
 OWN_NETWORK = """
 import keras
@@ -164,6 +167,34 @@ def test_a_second_network_is_left_out_beside_one_without_a_backbone(monkeypatch,
         models.choose_networks("efficientnet_lite2", "mine", 96)
 
 
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        keras.applications.resnet.preprocess_input,
+        lambda x: x[:, 8:-8, ::2] - np.array([[[[1.0, 2.0, 3.0]]]], np.float32),
+    ],
+)
+def test_pixels_may_be_sliced_and_shifted_by_constants(monkeypatch, prepare):
+    monkeypatch.setattr(models, "_registered", {})
+
+    def builder(size, n):
+        pixels = keras.Input((*size, 3))
+        x = keras.layers.Conv2D(4, 5, strides=4)(prepare(pixels))
+        return keras.Model(pixels, keras.layers.Dense(n)(keras.layers.GlobalMaxPooling2D()(x)))
+
+    models.register_network("mine", builder)
+    network = models.build_model("mine", 64, ("a", "b"))
+    loaded = from_config(to_config(network), {n: Array(a) for n, a in to_arrays(network).items()})
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+    logits = [one.predict_on_batch(pixels.astype(np.float32)) for one in (network, loaded)]
+    np.testing.assert_allclose(*logits, rtol=1e-5)
+
+
+def test_an_unknown_network_tells_of_the_cell_that_registers_one():
+    with pytest.raises(ValueError, match="'mine': give one of .*register_network"):
+        models.build_model("mine", 64, ("a", "b"))
+
+
 def test_networks_that_could_not_be_loaded_again_are_refused_before_training(monkeypatch):
     monkeypatch.setattr(models, "_registered", {})
 
@@ -184,8 +215,12 @@ def test_networks_that_could_not_be_loaded_again_are_refused_before_training(mon
         models.register_network(
             "mine", lambda size, n, s=strange: network(s, keras.layers.Dense(n))
         )
-        with pytest.raises(ValueError, match="could be trained, and not be loaded.*Keras' own"):
+        with pytest.raises(
+            ValueError, match="could be trained, and not be loaded.*Keras' own"
+        ) as refused:
             models.build_model("mine", 64, ("a", "b"))
+        reason = "activation function" if strange is lambdas[1] else type(strange).__name__
+        assert reason in str(refused.value)
     models.register_network("mine", lambda size, n: network(keras.layers.Dense(n + 1)))
     with pytest.raises(ValueError, match=r"'mine' turns .* give logits \(None, 2\)"):
         models.build_model("mine", 64, ("a", "b"))

@@ -271,6 +271,14 @@ def test_flags_are_left_out_and_strange_genres_are_named(load):
     assert "SciFi = Sci-Fi" in finding(data, "spellings of genres")
 
 
+def test_a_strange_0_1_column_beside_a_column_of_genres_is_said(load):
+    rows = [f'{c},1,"{"|".join(g)}"' for c, g in zip(ONE_HOT, GENRES, strict=True)]
+    data = load(marks_table(rows, f"Id,{','.join(ALL)},heist,Genre"))
+    assert labels_of(data) == TRUTH
+    assert finding(data, "0/1 columns that are no genre in 'Genre' (not used)") == ["heist"]
+    assert finding(data, "columns not used") == []
+
+
 def test_columns_of_known_genres_win_over_tags(load):
     rows = [f'{c},"war, keyword {i}, based on a novel"' for i, c in enumerate(ONE_HOT)]
     for column in ("tags", "Keywords", "labels"):

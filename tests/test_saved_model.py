@@ -210,6 +210,9 @@ def test_nothing_is_written_that_keras_3_13_refuses(small):
 # Configs
 
 
+LETTER = {"value": ["a"], "dtype": "U100000000"}  # one letter, of which NumPy makes 400 MB
+
+
 def layer(kind: str, module: str = "keras.layers", registered: str | None = None, **config) -> dict:
     config = {"name": "evil", **config}
     return {"class_name": kind, "module": module, "config": config, "registered_name": registered}
@@ -231,6 +234,7 @@ def layer(kind: str, module: str = "keras.layers", registered: str | None = None
         layer("Dense", registered="evil>Dense", units=3),
         layer("Dense", units=3, activation={"class_name": "function", "config": "eval"}),
         layer("Dense", units=3, activation={"class_name": "__tensor__", "config": {}}),
+        layer("Dense", units=3, activation={"class_name": "__numpy__", "config": LETTER}),
         layer("Dense", units=3, kernel_initializer={"class_name": "Lambda", "config": {}}),
     ],
 )

@@ -24,7 +24,7 @@ def test_features_that_are_no_numbers_stop_with_a_sentence(posters):
     broken = keras.Sequential([keras.Input((80, 80, 3)), keras.layers.GlobalAveragePooling2D()])
     broken.add(keras.layers.Rescaling(np.inf))
     with pytest.raises(ValueError, match=r"no numbers for 24 train posters, such as 0\.png"):
-        training.frozen_features(broken, "broken", cache, {"train": paths}, splits=["train"])
+        training.frozen_features(broken, cache, {"train": paths}, splits=["train"])
 
 
 def test_epochs_follow_the_hardware():
@@ -42,7 +42,7 @@ def test_features_are_computed_once_for_these_posters(posters, monkeypatch):
     backbone = keras.Sequential([keras.Input((80, 80, 3)), keras.layers.GlobalAveragePooling2D()])
 
     def features_of(paths):
-        return training.frozen_features(backbone, "mean", cache, {"test": paths}, ["test"])["test"]
+        return training.frozen_features(backbone, cache, {"test": paths}, ["test"])["test"]
 
     features = features_of(paths)
     np.testing.assert_allclose(features, cache.pixels(paths).mean(axis=(1, 2)), rtol=1e-5)
@@ -51,3 +51,19 @@ def test_features_are_computed_once_for_these_posters(posters, monkeypatch):
     monkeypatch.setattr(backbone, "predict", lambda *_, **__: pytest.fail("computed again"))
     again = features_of(paths)
     np.testing.assert_array_equal(again, features)
+
+
+def test_features_of_another_backbone_are_computed_anew(posters):
+    cache, paths, _ = posters
+
+    def features_of(start: float, strides: int) -> np.ndarray:
+        first = keras.initializers.Constant(start)
+        conv = keras.layers.Conv2D(2, 3, strides, "same", kernel_initializer=first)
+        pool = keras.layers.GlobalAveragePooling2D()
+        backbone = keras.Sequential([keras.Input((80, 80, 3)), conv, pool])
+        return training.frozen_features(backbone, cache, {"test": paths}, ["test"])["test"]
+
+    before = features_of(0.1, 1)
+    np.testing.assert_array_equal(features_of(0.1, 1), before)
+    for other in (features_of(0.2, 1), features_of(0.1, 4)):  # other weights, other layers
+        assert np.abs(other - before).min() > 1e-3

@@ -107,8 +107,9 @@ def _what_it_is(card: Mapping[str, Any]) -> str:
     )
 
 
-def _settings(training: Mapping[str, Any]) -> str:
-    names = ["epochs", "word_epochs", "batch_size", "seed"]
+def _settings(training: dict[str, Any]) -> str:
+    training = training | {"loss": training.get("loss", {}).get("name")}
+    names = ["start", "loss", "epochs", "word_epochs", "batch_size", "seed"]
     if not training.get("read_text"):
         names.remove("word_epochs")
     known = {name: training[name] for name in names if training.get(name) is not None}

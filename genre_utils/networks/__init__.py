@@ -15,7 +15,7 @@ __getattr__ = lazy_names(
         "arrays": "MAX_WEIGHTS ModelError",
         "card": "FORMAT read_card read_json check_card check_file",
         "folder": "load_folder_network load_weights save_folder_network save_weights to_onnx",
-        "keras_config": "architecture check_config check_own_network to_config",
+        "keras_config": "architecture fingerprint check_config check_own_network to_config",
         "keras_files": "load_network",
     },
 )

@@ -31,13 +31,16 @@ MODULES = {
 }
 OPERATIONS = "keras.src.ops."
 BESIDE = ("keras.src.applications.convnext", "LayerScale")  # a layer that stands beside its network
-# Layers with code or a file in them, and what Keras writes for values that are none of JSON's.
+# Layers and values with code or a file in them.
 REFUSED = {
-    *("Lambda", "function", "__lambda__", "__typespec__", "__numpy__", "__bytes__", "__tensor__"),
+    *("Lambda", "function", "__lambda__", "__typespec__", "__bytes__"),
     *("TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"),
     *("IndexLookup", "StringLookup", "IntegerLookup", "TextVectorization", "FeatureSpace"),
 }
-PLAIN = {"__tuple__", "__keras_tensor__"}
+# What Keras writes for values that are none of JSON's, among them arrays of these numbers.
+PLAIN = {"__tuple__", "__keras_tensor__", "__ellipsis__", "__slice__"}
+ARRAYS = {"__numpy__", "__tensor__"}
+NUMBERS = {"bool", "uint8", "int32", "int64", "float16", "float32", "float64"}
 
 # Left out of a network's config: the losses and optimizers of its parts, and what Keras writes
 # since 3.14, at its default in all networks of ours; Colab and Kaggle have 3.13, which refuses it.
@@ -66,8 +69,9 @@ def from_config(config: Mapping[str, Any], arrays: Mapping[str, Array]) -> keras
         network = keras.saving.deserialize_keras_object(dict(config), safe_mode=True)
         weights = named_weights(network)
     except Exception as error:  # each layer and each backend has its own
+        reason = str(error).rpartition("Exception encountered: ")[2][:200]  # before it, all of it
         raise ModelError(
-            f"its config cannot be built by Keras {keras.__version__} ({str(error)[:200]})"
+            f"its config cannot be built by Keras {keras.__version__} ({reason})"
         ) from None
     if strange := sorted(set(weights) ^ set(arrays)):
         which = "is missing" if strange[0] in weights else "belongs to no layer"
@@ -174,17 +178,30 @@ def architecture(network: keras.Model) -> str:
     return hashlib.sha256(layers.encode()).hexdigest()[:12]
 
 
+def fingerprint(network: keras.Model) -> str:
+    """Return a hash of a network's layers and weights, 12 hexadecimal digits."""
+    digest = hashlib.sha256(architecture(network).encode())
+    for weights in network.get_weights():
+        digest.update(np.ascontiguousarray(weights, np.float32))
+    return digest.hexdigest()[:12]
+
+
 def _check_part(config: dict[str, Any], modules: Collection[str]) -> None:
-    # Keras names no module for the classes of a notebook, as for what is plain.
-    kind, module = config["class_name"], config.get("module") or "your own"
+    kind, module = config["class_name"], config.get("module")
     # A registered name is looked up among the classes of whoever imports this package.
     registered = config.get("registered_name") or kind
     known = isinstance(module, str) and (module in modules or module.startswith(OPERATIONS))
     known = known or (module, kind) == BESIDE
     if kind in PLAIN:
         known = config.keys() <= {"class_name", "config", "items"}
+    if kind in ARRAYS:
+        known = config["config"].keys() == {"value", "dtype"}
+        known = known and config["config"]["dtype"] in NUMBERS
     if not known or kind in REFUSED or registered != kind:
-        raise ModelError(f"{module}.{registered} is no layer of Keras without code or files")
+        if not module and kind not in REFUSED | ARRAYS:  # a class of a notebook
+            raise ModelError(f"the class {registered} is not Keras', and a model holds no code")
+        named = f"{module}.{registered}" if module else registered
+        raise ModelError(f"{named} is no layer of Keras without code or files")
 
 
 def _leave_out(config: Any) -> Any:

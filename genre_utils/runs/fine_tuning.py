@@ -20,7 +20,7 @@ from genre_utils.batches import Batches, PosterBatches
 from genre_utils.runs import hosts
 from genre_utils.runs.folder import HEAD_CSV, Run
 from genre_utils.runs.steps import SeededDropout, StopWhenNotFinite
-from genre_utils.support import replacing
+from genre_utils.support import progress, replacing
 from genre_utils.training import Progress, ValidationScore, even_rows
 
 # Two checkpoints are kept: should the newest be damaged, the one before still is a whole epoch.
@@ -85,6 +85,8 @@ def epochs(
     patience = patience or (2 if models.is_pretrained(network) else count)
     done = run.resume(network)
     keep = Checkpoints(run, *validation)
+    shown = {"desc": f"fine-tuning {run.folder.name}", "unit": " epochs", "delay": 0}
+    bar = progress.bar(total=count, initial=done, **shown)
     several = hosts.process_count() > 1
     with hosts.MultiHostFit(network) if several else nullcontext(network) as fitted:
         for epoch in range(done, count):
@@ -94,6 +96,10 @@ def epochs(
             own = [SeededDropout(run.settings["seed"]), StopWhenNotFinite(run.best_file, data)]
             when = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False, "verbose": 0}
             yield fitted, data, when | {"callbacks": [*own, keep, *callbacks]}
+            bar.set_postfix({"macro mAP": run.history()["val_macro_map"].iloc[-1]}, refresh=False)
+            bar.update()
+    bar.total = bar.n
+    bar.close()
     network.load_weights(run.best_file)
     run.save(network, run.network_file)
 

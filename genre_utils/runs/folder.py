@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -197,7 +198,10 @@ class Run:
         def load(files: Sequence[Path]) -> int:
             for file in files:
                 try:
-                    network.load_weights(file)
+                    with warnings.catch_warnings():
+                        # A head's optimizer of the first phase, which is over, is in the file too.
+                        warnings.filterwarnings("ignore", "Skipping variable loading")
+                        network.load_weights(file)
                     return _epochs_of(file)
                 except Exception as error:  # what zip, HDF5 and each layer say of damage
                     reason = " ".join(str(error).split())[:200]
@@ -386,7 +390,9 @@ def _listed(names: Iterable[str], what: str) -> list[str]:
 
 def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
     differing = [
-        f"{name} was {old.get(name)!r} and is now {new.get(name)!r}"
+        "the posters, their genres or their splits were others"
+        if name == "data"
+        else f"{name} was {old.get(name)!r} and is now {new.get(name)!r}"
         for name in sorted({*old, *new})
         if old.get(name) != new.get(name)
     ]

@@ -115,7 +115,9 @@ def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
     if by_text:
         # A genre that no row has is one all the same if it has a column.
         genres = {genre_of[name] for name in known}.union(*(names or () for names in lists))
-        used += known
+        unknown = sorted(genre_of.keys() - known)
+        note(f"0/1 columns that are no genre in {text.title!r} (not used)", unknown)
+        used += genre_of
     else:
         _check_columns(table, [name for name in columns if name not in used], genre_of)
         lists = _combine(table, {name: marks[name] for name in genre_of}, genre_of, note)

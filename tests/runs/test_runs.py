@@ -2,6 +2,8 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ from genre_utils import models, runs
 from genre_utils.batches import PosterBatches
 from genre_utils.evaluation import macro_average_precision
 from genre_utils.runs import folder
+from genre_utils.support import progress
 
 GENRES = ("dark", "bright")
 
@@ -74,6 +77,30 @@ def test_interrupted_training_ends_as_the_uninterrupted_one(tmp_path, posters, w
     np.testing.assert_allclose(whole["val_macro_map"], resumed["val_macro_map"], atol=1e-6)
 
 
+def test_going_on_with_a_network_whose_head_was_fitted_first_warns_of_nothing(tmp_path):
+    run = runs.open_run(tmp_path / "run", {"seed": 0})
+    run.begin()
+    rng = np.random.default_rng(0)
+
+    def compiled(epochs: int) -> keras.Model:
+        network = models.build_model("efficientnet_lite0", 64, GENRES)
+        head = network.get_layer("head")
+        head.compile("adam", "mse")
+        head.fit(rng.random((8, head.input_shape[1])), rng.random((8, 2)), epochs=epochs, verbose=0)
+        network.compile("adam", "mse")
+        return network
+
+    first = compiled(epochs=1)
+    first.optimizer.build(first.trainable_variables)
+    first.save(run.best_file.with_name("epoch-001.keras"))
+    again = compiled(epochs=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Skipping variable")
+        assert run.resume(again) == 1
+    for old, new in zip(first.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
 def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, posters, whole, capsys):
     shutil.copytree(whole, tmp_path / "run")
     run = runs.Run(tmp_path / "run", {})
@@ -122,7 +149,31 @@ def test_a_fit_that_is_done_is_not_done_again(tmp_path, posters, monkeypatch):
     fit(tmp_path / "run", posters, epochs=1)
 
 
-def test_a_head_keeps_its_best_epoch_and_is_not_fitted_again(tmp_path):
+class Bar(SimpleNamespace):
+    """What a bar was told."""
+
+    n, closed = 0, False
+
+    def update(self):
+        self.n += 1
+
+    def set_postfix(self, figures, refresh):
+        self.figures = figures
+
+    def close(self):
+        self.closed = True
+
+
+def test_fine_tuning_shows_how_far_it_is(tmp_path, posters, monkeypatch):
+    bars = []
+    monkeypatch.setattr(progress, "bar", lambda **how: bars.append(Bar(**how)) or bars[-1])
+    history = fit(tmp_path / "run", posters, rate=0.0, patience=2)
+    (bar,) = (bar for bar in bars if bar.desc.startswith("fine-tuning"))
+    assert bar.initial == 0 and bar.n == bar.total == 2 and bar.closed
+    assert bar.figures == {"macro mAP": history["val_macro_map"].iloc[-1]}
+
+
+def test_a_head_keeps_its_best_epoch_and_is_not_fitted_again(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     features = {s: rng.normal(size=(200, 20)).astype("float32") for s in ("train", "validation")}
     labels = {s: np.stack([f[:, 0] > 0, f[:, 1] > 0], axis=1) for s, f in features.items()}
@@ -134,7 +185,10 @@ def test_a_head_keeps_its_best_epoch_and_is_not_fitted_again(tmp_path):
         head.fit(**runs.head_fit(run, head, features, labels))
         return head
 
+    bars = []
+    monkeypatch.setattr(progress, "bar", lambda **_: bars.append(Bar()) or bars[-1])
     first = fit_head()
+    assert bars[0].n == bars[0].total < 60 and bars[0].closed  # it does not look torn off
     curve = pd.read_csv(tmp_path / "head.csv")
     logits = np.asarray(first.predict(features["validation"], verbose=0))
     reached = macro_average_precision(labels["validation"], logits)
