@@ -116,7 +116,7 @@ class Run:
         return [self, *map(self.part, PARTS)]
 
     def begin(self, networks: Iterable[keras.Model] = ()) -> None:
-        """Claim the folder for these settings; until then, a mistake leaves no trace in it.
+        """Claim the folder for these settings; until then a mistake leaves only pixels in it.
 
         `networks` are those of the picture. Raises `ValueError` where the training that was begun
         here had other layers under the same names, whose weights and scores these cannot use.

@@ -57,7 +57,8 @@ def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
     if not logits:
         raise ValueError(
             f"loss is {loss!r}: the networks give logits, so take one of keras.losses with "
-            "from_logits=True, such as keras.losses.BinaryFocalCrossentropy(from_logits=True)."
+            "from_logits=True, such as keras.losses.BinaryFocalCrossentropy(from_logits=True), or "
+            "a subclass of keras.losses.Loss that takes logits."
         )
     return loss.get_config()
 
