@@ -276,6 +276,7 @@ def test_a_strange_0_1_column_beside_a_column_of_genres_is_said(load):
     data = load(marks_table(rows, f"Id,{','.join(ALL)},heist,Genre"))
     assert labels_of(data) == TRUTH
     assert finding(data, "0/1 columns that are no genre in 'Genre' (not used)") == ["heist"]
+    assert finding(data, "0/1 columns taken as genres that IMDb") == []
     assert finding(data, "columns not used") == []
 
 

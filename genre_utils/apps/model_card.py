@@ -108,7 +108,8 @@ def _what_it_is(card: Mapping[str, Any]) -> str:
 
 
 def _settings(training: dict[str, Any]) -> str:
-    training = training | {"loss": training.get("loss", {}).get("name")}
+    loss = training.get("loss")
+    training = training | {"loss": loss.get("name") if isinstance(loss, dict) else None}
     names = ["start", "loss", "epochs", "word_epochs", "batch_size", "seed"]
     if not training.get("read_text"):
         names.remove("word_epochs")

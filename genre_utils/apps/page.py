@@ -272,6 +272,7 @@ def launch(
     atexit.register(temporary.cleanup)
     folder = Path(temporary.name).resolve()
     page = build_page(predictor, folder, network)
+    style, script = ((FOLDER / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     if share:
         print(SHARED)
     try:
@@ -286,8 +287,8 @@ def launch(
             run_history=False,
             footer_links=[],
             quiet=True,
-            css_paths=FOLDER / "page.css",
-            js=(FOLDER / "page.js").read_text("utf-8"),
+            css=style,
+            js=script,
             theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         )
     except OSError:

@@ -40,7 +40,8 @@ REFUSED = {
 # What Keras writes for values that are none of JSON's, among them arrays of these numbers.
 PLAIN = {"__tuple__", "__keras_tensor__", "__ellipsis__", "__slice__"}
 ARRAYS = {"__numpy__", "__tensor__"}
-NUMBERS = {"bool", "uint8", "int32", "int64", "float16", "float32", "float64"}
+NUMBERS = {"bool", "float16", "float32", "float64"}
+NUMBERS |= {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 
 # Left out of a network's config: the losses and optimizers of its parts, and what Keras writes
 # since 3.14, at its default in all networks of ours; Colab and Kaggle have 3.13, which refuses it.
@@ -69,7 +70,7 @@ def from_config(config: Mapping[str, Any], arrays: Mapping[str, Array]) -> keras
         network = keras.saving.deserialize_keras_object(dict(config), safe_mode=True)
         weights = named_weights(network)
     except Exception as error:  # each layer and each backend has its own
-        reason = str(error).rpartition("Exception encountered: ")[2][:200]  # before it, all of it
+        reason = str(error).rpartition("Exception encountered: ")[2][:200]
         raise ModelError(
             f"its config cannot be built by Keras {keras.__version__} ({reason})"
         ) from None
@@ -210,4 +211,4 @@ def _leave_out(config: Any) -> Any:
     if isinstance(config, (list, tuple)):
         return [_leave_out(value) for value in config]
     # Trained in half precision on an accelerator, a model computes in full precision anywhere.
-    return "float32" if config == "mixed_bfloat16" else config
+    return "float32" if config in ("mixed_bfloat16", "bfloat16") else config

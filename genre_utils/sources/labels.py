@@ -123,7 +123,8 @@ def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
         lists = _combine(table, {name: marks[name] for name in genre_of}, genre_of, note)
         genres = {*genre_of.values()}
         used += genre_of
-    strange = [name for name in genre_of if name in used and genre_of[name] not in IMDB_GENRES]
+    counted = known if by_text else genre_of
+    strange = [name for name in counted if genre_of[name] not in IMDB_GENRES]
     note("0/1 columns taken as genres that IMDb does not know", strange)
     lists = [None if row in conflicts else names for row, names in enumerate(lists)]
     _check_genres(table, lists, genres, text if by_text else None)
