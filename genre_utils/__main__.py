@@ -81,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.exit(WRONG_USE, "\nposter-genres: give a COMMAND from the list above.\n")
     if warning := machine.outdated():
         print(warning, file=sys.stderr)
+    share_heap()
     try:
         machine.choose_backend()
         return options.run(options)
@@ -195,7 +196,6 @@ def _predict(options: argparse.Namespace) -> int:
         return _predict_on_ray(options)
     if options.parquet:
         raise ValueError("--parquet goes with --ray: without it, give --csv or --json.")
-    share_heap()
     tables = {"--csv": options.csv, "--json": options.json}
     tables = {option: file for option, file in tables.items() if file and file != "-"}
     _check_tables(options, tables)
@@ -503,7 +503,6 @@ def _read(options: argparse.Namespace) -> int:
 def _app(options: argparse.Namespace) -> int:
     if importlib.util.find_spec("gradio") is None:
         raise ValueError("The page needs Gradio: pip install 'poster-genres[app]'.")
-    share_heap()
     machine.import_keras()
     from genre_utils.apps import page
     from genre_utils.predictor import Predictor

@@ -158,9 +158,8 @@ class Progress(keras.callbacks.Callback):
         self.bar.update()
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Leave the bar full, also where patience has spared the rest."""
-        self.bar.total = self.bar.n
-        self.bar.close()
+        """Close the bar."""
+        progress.close(self.bar)
 
     on_predict_begin = on_train_begin
     on_predict_end = on_train_end

@@ -211,6 +211,7 @@ def test_nothing_is_written_that_keras_3_13_refuses(small):
 
 
 LETTER = {"value": ["a"], "dtype": "U100000000"}  # one letter, of which NumPy makes 400 MB
+LISTED = {"value": [1.0], "dtype": ["float32"]}
 
 
 def layer(kind: str, module: str = "keras.layers", registered: str | None = None, **config) -> dict:
@@ -235,6 +236,9 @@ def layer(kind: str, module: str = "keras.layers", registered: str | None = None
         layer("Dense", units=3, activation={"class_name": "function", "config": "eval"}),
         layer("Dense", units=3, activation={"class_name": "__tensor__", "config": {}}),
         layer("Dense", units=3, activation={"class_name": "__numpy__", "config": LETTER}),
+        layer("Dense", units=3, activation={"class_name": "__numpy__", "config": None}),
+        layer("Dense", units=3, activation={"class_name": "__tensor__", "config": LISTED}),
+        layer("Dense", units=3, activation={"class_name": "__slice__", "config": {}, "more": 1}),
         layer("Dense", units=3, kernel_initializer={"class_name": "Lambda", "config": {}}),
     ],
 )

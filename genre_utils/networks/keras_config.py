@@ -40,8 +40,8 @@ REFUSED = {
 # What Keras writes for values that are none of JSON's, among them arrays of these numbers.
 PLAIN = {"__tuple__", "__keras_tensor__", "__ellipsis__", "__slice__"}
 ARRAYS = {"__numpy__", "__tensor__"}
-NUMBERS = {"bool", "float16", "float32", "float64"}
-NUMBERS |= {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+NUMBERS = ["bool", *(f"float{bits}" for bits in (16, 32, 64))]
+NUMBERS += [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 
 # Left out of a network's config: the losses and optimizers of its parts, and what Keras writes
 # since 3.14, at its default in all networks of ours; Colab and Kaggle have 3.13, which refuses it.
@@ -196,10 +196,11 @@ def _check_part(config: dict[str, Any], modules: Collection[str]) -> None:
     if kind in PLAIN:
         known = config.keys() <= {"class_name", "config", "items"}
     if kind in ARRAYS:
-        known = config["config"].keys() == {"value", "dtype"}
-        known = known and config["config"]["dtype"] in NUMBERS
+        inner = config.get("config")
+        known = isinstance(inner, dict) and inner.keys() == {"value", "dtype"}
+        known = known and inner["dtype"] in NUMBERS
     if not known or kind in REFUSED or registered != kind:
-        if not module and kind not in REFUSED | ARRAYS:  # a class of a notebook
+        if not (module or kind in REFUSED | PLAIN | ARRAYS):  # a class of a notebook
             raise ModelError(f"the class {registered} is not Keras', and a model holds no code")
         named = f"{module}.{registered}" if module else registered
         raise ModelError(f"{named} is no layer of Keras without code or files")

@@ -98,8 +98,7 @@ def epochs(
             yield fitted, data, when | {"callbacks": [*own, keep, *callbacks]}
             bar.set_postfix({"macro mAP": run.history()["val_macro_map"].iloc[-1]}, refresh=False)
             bar.update()
-    bar.total = bar.n
-    bar.close()
+    progress.close(bar)
     network.load_weights(run.best_file)
     run.save(network, run.network_file)
 

@@ -117,14 +117,12 @@ def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
         genres = {genre_of[name] for name in known}.union(*(names or () for names in lists))
         unknown = sorted(genre_of.keys() - known)
         note(f"0/1 columns that are no genre in {text.title!r} (not used)", unknown)
-        used += genre_of
     else:
         _check_columns(table, [name for name in columns if name not in used], genre_of)
         lists = _combine(table, {name: marks[name] for name in genre_of}, genre_of, note)
-        genres = {*genre_of.values()}
-        used += genre_of
-    counted = known if by_text else genre_of
-    strange = [name for name in counted if genre_of[name] not in IMDB_GENRES]
+        genres, known = {*genre_of.values()}, [*genre_of]
+    used += genre_of
+    strange = [name for name in known if genre_of[name] not in IMDB_GENRES]
     note("0/1 columns taken as genres that IMDb does not know", strange)
     lists = [None if row in conflicts else names for row, names in enumerate(lists)]
     _check_genres(table, lists, genres, text if by_text else None)

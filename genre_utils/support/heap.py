@@ -1,8 +1,8 @@
 """Give freed memory back to the system, where the C library is glibc; elsewhere nothing happens.
 
-glibc lets threads have heaps of their own, which keep what was freed. The page and `predict` answer
-in many threads, and would keep hundreds of megabytes (`benchmarks/page.py` and `prediction.py`
-tell their memory).
+glibc lets threads have heaps of their own, which keep what was freed. The commands work in many
+threads, and would keep hundreds of megabytes (`benchmarks/page.py` and `prediction.py` tell their
+memory).
 """
 
 from __future__ import annotations

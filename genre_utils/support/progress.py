@@ -27,6 +27,12 @@ class NotebookBar(tqdm):
             self.shown.update(content, raw=True)
 
 
+def close(bar: tqdm) -> None:
+    """Close a bar and leave it full, also where patience has spared the rest."""
+    bar.total = bar.n
+    bar.close()
+
+
 def bar(*args: Any, **options: Any) -> tqdm:
     """Return a bar, used as tqdm is; work of under three seconds stays silent."""
     options = {"delay": 3, "mininterval": 1} | options
