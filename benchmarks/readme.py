@@ -66,7 +66,7 @@ def sections() -> dict[str, str]:
     return {
         "figures": figures(),
         "ablations": ablations("ablations-joint"),
-        "ablations of the networks": ablations("ablations", "release before"),
+        "ablations of the networks": ablations("ablations", "release without a joint head"),
         "short path": short_path(),
     }
 

@@ -29,15 +29,16 @@ PUBLIC = (
     "series from about 1980 to 2015, most of them American."
 )
 FILMS = (
-    "Of the picture model one network was fine-tuned on all its posters, the other on the public "
-    "training posters alone. The text models learned from the words on posters and from the "
-    "titles, names and genres of {films:,} entries "
-    "about films: `README.md` and `NOTICE` name the tables. No film of the public test posters, "
-    "nor of the validation posters, was among them."
+    "Of the picture model one network was fine-tuned on all its posters. The other's backbone and "
+    "first head were fine-tuned on the public training posters alone. The text models learned from "
+    "the words on posters and from the titles, names and genres of {films:,} entries about films: "
+    "`README.md` and `NOTICE` name the tables. No film of the public test posters, nor of the "
+    "validation posters, was among them."
 )
 JOINT = (
-    " A head on the features of picture and words together, trained on the posters with words, is "
-    "a fourth part of the sum."
+    " Each network of the picture has a second head, trained on the features of all posters. A "
+    "head on the features of picture and words together, trained with the text model on the "
+    "posters with words, is a fourth part of the sum."
 )
 OWN = "It was trained on posters of its maker's own, of which this is known: {known}."
 USE = """## What it is for

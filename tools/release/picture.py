@@ -24,6 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from data import ReleaseData, arguments, load, targets
+from losses import asymmetric_loss
 from torch import nn
 from torch.utils.cpp_extension import load as compile_extension
 
@@ -38,7 +39,6 @@ SMALL, LARGE = {"efficientnet_lite2": (288, 192), "efficientnet_lite0": (320, 21
 FROZEN_BLOCKS = 5
 BATCH, HEAD_RATE, WARM = 32, 3, 60
 EPSILON = 1e-3
-MARGIN, FOCUS = 0.05, 4  # of the asymmetric loss
 
 depthwise = compile_extension(
     "depthwise",
@@ -165,15 +165,6 @@ def scale_and_shift(arrays: dict[str, np.ndarray], layer: str) -> tuple[np.ndarr
     gamma, beta, mean, variance = (arrays[f"{layer}_norm/{i}"].astype(np.float32) for i in range(4))
     scale = gamma / np.sqrt(variance + EPSILON)
     return scale, beta - mean * scale
-
-
-def asymmetric_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the mean of a loss in which easy negatives count little (Ridnik et al., ICCV 2021)."""
-    scores = torch.sigmoid(logits)
-    shifted = (scores - MARGIN).clamp(min=0)
-    positives = labels * F.logsigmoid(logits)
-    negatives = (1 - labels) * shifted**FOCUS * torch.log1p(-shifted)
-    return -(positives + negatives).mean()
 
 
 LOSSES = {"crossentropy": F.binary_cross_entropy_with_logits, "asymmetric": asymmetric_loss}
