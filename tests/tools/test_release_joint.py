@@ -24,7 +24,7 @@ def joint(monkeypatch):
 
 
 def logits_of(file, features):
-    """Return the mean of the heads of the networks in a `picture.json`, from their features."""
+    """Return the logits of each network in a `picture.json`, from its features."""
     logits, start = [], 0
     for part in networks.averaged_networks(networks.load_folder_network(file)):
         head = part.get_layer("head")

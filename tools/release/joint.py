@@ -26,6 +26,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -267,7 +268,7 @@ def fine_tune(
     groups = [{"params": body, "factor": 1}, {"params": heads, "factor": HEAD_RATE}]
     optimizer = torch.optim.AdamW(groups, weight_decay=1e-2, fused=True)
     loss_of = F.binary_cross_entropy_with_logits
-    network.train(), head.train()
+    nn.ModuleList([network, head]).train()
     for epoch in range(epochs):
         keys = draw.integers(2**31, size=len(posters.lines))
         varied = (drop_lines(one, int(k)) for one, k in zip(posters.lines, keys, strict=True))
@@ -309,6 +310,71 @@ def mean_of_runs(
     both.eval()
 
 
+def save_words(
+    network: TextNetwork,
+    head: Sequence[np.ndarray],
+    before: saved_model.WordsModel,
+    folder: Path,
+) -> saved_model.WordsModel:
+    """Write text model, joint head and n-grams into a folder; returns them as they were in floats.
+
+    `head` are the joint head's arrays in Keras' order. The n-grams are those of `before`.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        save(network, Path(temporary))
+        of_text = text_network(Path(temporary))
+    joint = models.build_head(len(head[0]), len(IMDB_GENRES))
+    joint.name = "joint"
+    joint.set_weights(head)
+    steps = np.round(before.ngrams.weights.astype(np.float32) / NGRAM_STEP) * NGRAM_STEP
+    ngrams = NgramModel(before.ngrams.tables, steps.astype(np.float16), before.ngrams.bias)
+    networks.save_folder_network(of_text, folder / saved_model.TEXT_FILES[0], int8=True)
+    networks.save_folder_network(joint, folder / saved_model.JOINT_FILES[0], int8=True)
+    ngrams.save(folder / saved_model.NGRAMS_FILE)
+    return saved_model.WordsModel(of_text, ngrams, before.tokenizer, joint)
+
+
+def fit_sum(
+    folder: Path, floats: saved_model.WordsModel, data: ReleaseData, features: np.ndarray
+) -> None:
+    """Fit the sum of the networks in a folder on the validation posters, and write its card.
+
+    `features` are those of the validation posters' pictures. Prints what the parts reach alone and
+    together, and by how much their rounding from `floats` to 8 bits moves the scores.
+    """
+    parts = saved_model.PICTURE_FILES, saved_model.TEXT_FILES, saved_model.JOINT_FILES
+    picture, of_text, joint = (networks.load_folder_network(folder / f[0], True) for f in parts)
+    card, truth = networks.read_card(folder), targets(data, data.validation)
+    some = texts(data, data.validation)
+    has_text = np.array([bool(one) for one in some])
+    pictures = [data.pictures[poster] for poster in data.validation]
+    logits = {"picture": picture_logits(picture, pictures, tuple(card["image_size"]))}
+    logits |= replace(floats, network=of_text, joint=joint).logits(some, features)
+    for name, part in logits.items():
+        print(f"{name}: {evaluation.macro_average_precision(truth, part):.4f}")
+    beside = {name: part[has_text] for name, part in logits.items()}
+    reached = cross_validated(beside, truth[has_text])
+    del beside["joint"]
+    print(f"sum in five folds: {reached:.4f}")
+    print(f"... without the joint head: {cross_validated(beside, truth[has_text]):.4f}")
+
+    fusions = fusion.fit_fusions(logits, truth, has_text)
+    scores, _ = fusion.fuse(fusions, logits, has_text)
+    unrounded, _ = fusion.fuse(fusions, logits | floats.logits(some, features), has_text)
+    difference = np.abs(scores - unrounded)
+    print(
+        f"8 bits of the text model and the joint head: scores differ by {difference.mean():.4f} on "
+        f"average, {difference.max():.4f} at most"
+    )
+    files = {*card["sha256"], *saved_model.JOINT_FILES}
+    card["sha256"] = {name: sha256_of(folder / name) for name in sorted(files)}
+    card["sums"] = {name: fusion.to_card(fitted) for name, fitted in fusions.items()}
+    thresholds = evaluation.tune_thresholds(truth, scores)
+    card |= {"thresholds": [round(float(t), 6) for t in thresholds], "metrics": {}}
+    card["training"]["validation_macro_map"] = round(reached, 4)
+    write_json(folder / "model.json", card)
+
+
 def main() -> None:
     """Train, fit the sum on validation, save, and with `--test` report."""
     parser = arguments(__doc__.splitlines()[0])
@@ -342,53 +408,8 @@ def main() -> None:
     name = short_hash(json.dumps([settings, [(posters[row], some[row]) for row in rows]]))
     mean_of_runs(network, head, training, options.out, name)
 
-    with tempfile.TemporaryDirectory() as temporary:
-        save(network, Path(temporary))
-        keras_network = text_network(Path(temporary))
-    networks.save_folder_network(keras_network, folder / saved_model.TEXT_FILES[0], int8=True)
-    joint = models.build_head(raw.shape[1], len(IMDB_GENRES))
-    joint.name = "joint"
-    joint.set_weights(scale.weights(head))
-    networks.save_folder_network(joint, folder / saved_model.JOINT_FILES[0], int8=True)
-    ngrams = model.words.ngrams
-    steps = np.round(ngrams.weights.astype(np.float32) / NGRAM_STEP) * NGRAM_STEP
-    ngrams = NgramModel(ngrams.tables, steps.astype(np.float16), ngrams.bias)
-    ngrams.save(folder / saved_model.NGRAMS_FILE)
-
-    parts = saved_model.PICTURE_FILES, saved_model.TEXT_FILES, saved_model.JOINT_FILES
-    picture, of_text, rounded = (networks.load_folder_network(folder / f[0], True) for f in parts)
-    truth, of_pictures = labels[:count].numpy(), features[:count].astype(np.float32)
-    has_text = np.array([bool(one) for one in some[:count]])
-    pictures = [data.pictures[poster] for poster in data.validation]
-    logits = {"picture": picture_logits(picture, pictures, model.image_size)}
-    floats = {}
-    for found, each in ((floats, (keras_network, joint)), (logits, (of_text, rounded))):
-        words = saved_model.WordsModel(each[0], ngrams, model.words.tokenizer, each[1])
-        found |= words.logits(some[:count], of_pictures)
-    for name, part in logits.items():
-        print(f"{name}: {evaluation.macro_average_precision(truth, part):.4f}")
-    beside = {name: part[has_text] for name, part in logits.items()}
-    reached = cross_validated(beside, truth[has_text])
-    del beside["joint"]
-    print(f"sum in five folds: {reached:.4f}")
-    print(f"... without the joint head: {cross_validated(beside, truth[has_text]):.4f}")
-
-    fusions = fusion.fit_fusions(logits, truth, has_text)
-    scores, _ = fusion.fuse(fusions, logits, has_text)
-    unrounded, _ = fusion.fuse(fusions, logits | floats, has_text)
-    difference = np.abs(scores - unrounded)
-    print(
-        f"8 bits of the text model and the joint head: scores differ by {difference.mean():.4f} on "
-        f"average, {difference.max():.4f} at most"
-    )
-    card = networks.read_card(folder)
-    files = {*card["sha256"], *saved_model.JOINT_FILES}
-    card["sha256"] = {name: sha256_of(folder / name) for name in sorted(files)}
-    card["sums"] = {name: fusion.to_card(fitted) for name, fitted in fusions.items()}
-    thresholds = evaluation.tune_thresholds(truth, scores)
-    card |= {"thresholds": [round(float(t), 6) for t in thresholds], "metrics": {}}
-    card["training"]["validation_macro_map"] = round(reached, 4)
-    write_json(folder / "model.json", card)
+    floats = save_words(network, scale.weights(head), model.words, folder)
+    fit_sum(folder, floats, data, features[:count].astype(np.float32))
     if options.test:
         report(folder, data, read_test(options.posters))
 
