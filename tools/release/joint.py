@@ -34,6 +34,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from data import ReleaseData, arguments, load, targets, texts
+from heads import UNITS, keras_arrays, new_head
 from losses import asymmetric_loss
 from model import cross_validated, picture_logits, read_test, report, text_network
 from text import BATCH as TEXTS
@@ -51,7 +52,7 @@ from genre_utils.sources import normal_id
 from genre_utils.support import replacing, sha256_of, short_hash, write_json
 from genre_utils.text import NgramModel, drop_lines, join_lines
 
-UNITS, EPOCHS, BATCH, RATE = 512, 4, 128, 5e-4  # of a head on features that do not change
+EPOCHS, BATCH, RATE = 4, 128, 5e-4  # of a head on features that do not change
 # Fine-tuning with the text model: epochs, learning rate, and the weight of the text model's loss.
 RUNS = ((3, 1e-4, 1.0), (2, 5e-5, 0.5), (3, 1e-4, 1.0))
 HEAD_RATE, WARM = 4, 0.06
@@ -83,12 +84,6 @@ def check_posters(model: saved_model.SavedModel, data: ReleaseData) -> None:
     )
     if not train <= known or known & validation:
         sys.exit("MODEL was trained on other posters than these: name the folders that it had.")
-
-
-def new_head(features: int) -> nn.Sequential:
-    """Build a head like those of `models.build_head`."""
-    first, last = nn.Linear(features, UNITS), nn.Linear(UNITS, len(IMDB_GENRES))
-    return nn.Sequential(nn.Dropout(0.3), first, nn.ReLU(), nn.Dropout(0.5), last)
 
 
 def cosine(share: float) -> float:
@@ -129,10 +124,9 @@ class Scale:
 
     def weights(self, head: nn.Sequential) -> list[np.ndarray]:
         """Return the arrays of a head that takes the features as they are, in Keras' order."""
-        first, last = head[1], head[4]
-        kernel = first.weight.detach().numpy().T / self.deviation[:, None]
-        bias = first.bias.detach().numpy() - self.mean @ kernel
-        return [kernel, bias, last.weight.detach().numpy().T, last.bias.detach().numpy()]
+        kernel, bias, *last = keras_arrays(head)
+        kernel = kernel / self.deviation[:, None]
+        return [kernel, bias - self.mean @ kernel, *last]
 
 
 def apply_head(weights: Sequence[np.ndarray], features: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from data import ReleaseData, arguments, load, targets
+from heads import keras_arrays, new_head
 from losses import asymmetric_loss
 from torch import nn
 from torch.utils.cpp_extension import load as compile_extension
@@ -90,10 +91,9 @@ class Lite(nn.Module):
                 pooled = stage in POOLED_STAGES and repeat == repeats - 1
                 self.blocks.append((block, kernel, step, expansion != 1, shortcut, pooled))
                 channels_in = channels
-        first, second = nn.Linear(*arrays["head/0"].shape), nn.Linear(*arrays["head/2"].shape)
-        self.head = nn.Sequential(nn.Dropout(0.3), first, nn.ReLU(), nn.Dropout(0.5), second)
+        self.head = new_head(len(arrays["head/0"]))
         with torch.no_grad():
-            for i, layer in enumerate((first, second)):
+            for i, layer in enumerate((self.head[1], self.head[4])):
                 layer.weight.copy_(torch.tensor(arrays[f"head/{2 * i}"].T))
                 layer.bias.copy_(torch.tensor(arrays[f"head/{2 * i + 1}"]))
 
@@ -154,10 +154,7 @@ class Lite(nn.Module):
             bias = self.weights[f"{layer}_bias"].detach().numpy()
             found[f"{layer}_conv/0"] = kernel
             found[f"{layer}_norm/1"] = bias + arrays[f"{layer}_norm/2"] * scale
-        for i, layer in enumerate((self.head[1], self.head[4])):
-            found[f"head/{2 * i}"] = layer.weight.detach().numpy().T
-            found[f"head/{2 * i + 1}"] = layer.bias.detach().numpy()
-        return found
+        return found | {f"head/{i}": array for i, array in enumerate(keras_arrays(self.head))}
 
 
 def scale_and_shift(arrays: dict[str, np.ndarray], layer: str) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from data import ReleaseData, arguments, as_on_a_poster, load, targets, texts
+from heads import keras_arrays, new_head
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 from torch import nn
@@ -96,13 +97,7 @@ class TextNetwork(nn.Module):
 
 
 def _head() -> nn.Sequential:
-    head = nn.Sequential(
-        nn.Dropout(0.3),
-        nn.Linear(WIDTH, 512),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-        nn.Linear(512, len(IMDB_GENRES)),
-    )
+    head = new_head(WIDTH)
     for layer in (head[1], head[4]):
         nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)
@@ -268,10 +263,7 @@ def save(network: TextNetwork, folder: Path) -> None:
         {name.replace("/", "."): weight.detach().numpy() for name, weight in weights},
         folder / "text.safetensors",
     )
-    arrays = {}
-    for i, layer in enumerate((network.head[1], network.head[4])):
-        arrays[f"head/{2 * i}"] = layer.weight.detach().numpy().T
-        arrays[f"head/{2 * i + 1}"] = layer.bias.detach().numpy()
+    arrays = {f"head/{i}": array for i, array in enumerate(keras_arrays(network.head))}
     np.savez(folder / "text_head.npz", **arrays)
 
 
