@@ -86,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         machine.choose_backend()
         return options.run(options)
     except (ValueError, OSError) as error:  # DataError, ModelError and what a disk says
-        print(f"poster-genres: {error}", file=sys.stderr)
+        lines = map(printable, str(error).splitlines())
+        print("poster-genres:", "\n".join(lines), file=sys.stderr)
         return WRONG_USE
     except KeyboardInterrupt as stop:
         print(f"poster-genres: {stop}" if str(stop) else "poster-genres: stopped.", file=sys.stderr)
@@ -209,7 +210,8 @@ def _predict(options: argparse.Namespace) -> int:
         print("This model was trained on drawn posters only, the sample.", file=sys.stderr)
     with _log_file([*tables.values()]) as file:
         count = None
-        if options.list != "-":
+        # A pipe can be read only once.
+        if not options.list or (options.list != "-" and os.path.isfile(options.list)):
             count = sum(1 for _ in catalogue.list_inputs(_posters(options), own))
         inputs = [os.path.abspath(path) for path in (*options.paths, options.list) if path]
         log = catalogue.ResumableLog(file, predictor, inputs)
@@ -427,7 +429,7 @@ def _score(options: argparse.Namespace) -> int:
     for reason, names in left_out.items():
         if names:
             print(f"{LEFT_OUT[reason]}: {printable(', '.join(names))}", file=sys.stderr)
-    print(UNKNOWN[predictor.model.knows_pictures], file=sys.stderr)
+    print(UNKNOWN[bool(predictor.model.card["training_pictures"])], file=sys.stderr)
     which = "listed in --ids" if options.ids else "of the test set"
     print(
         f"{readable.sum()} of {chosen} posters {which} are scored; the data hold "
@@ -574,7 +576,7 @@ def _check_output(option: str, file: str, inputs: Mapping[str, str]) -> None:
     check_writable(folder, f"{option} {file}", advice)
     what = {os.path.realpath(path): what for path, what in inputs.items()}.get(
         os.path.realpath(file)
-    ) or (is_picture(file) and "which is a picture")
+    ) or (os.path.isfile(file) and is_picture(file) and "which is a picture")
     if what:
         raise ValueError(f"{option} would write over {file}, {what}: give another name.")
 

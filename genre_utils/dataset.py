@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from genre_utils.genres import multi_hot
-from genre_utils.images import FORMATS
+from genre_utils.images import picture_size
 from genre_utils.sources import (
     DataError,
     Pictures,
@@ -105,21 +104,14 @@ class Dataset:
         rows = self.posters[self.posters["split"] == split]
         return rows if split == "test" else rows[~rows["unlabelled"]]
 
-    def require_part(self, split: str) -> pd.DataFrame:
-        """Return the posters of a split; raises `DataError` when there are none."""
-        posters = self.part(split)
-        if not len(posters):
-            raise DataError(f"No {split} poster has a genre: raise LIMIT, or mend the table.")
-        return posters
-
     def labels(self, posters: pd.DataFrame) -> np.ndarray:
         """Return the multi-hot labels of some rows, int8 `(n, len(genres))`."""
         return posters[list(self.genres)].to_numpy(np.int8)
 
-    def check_parts(self) -> None:
-        """Raise `DataError` unless each split has a poster with a genre."""
-        for split in SPLITS:
-            if not len(self.part(split)):
+    def check_parts(self, splits: Iterable[str] = SPLITS) -> None:
+        """Raise `DataError` unless each of the splits has a poster with a genre."""
+        for split in splits:
+            if self.part(split)["unlabelled"].all():
                 why = "give more posters"
                 if broken := self.audit.findings.get(UNREADABLE):
                     why = f"{len(broken)} pictures cannot be read, such as {broken[0]}: mend those"
@@ -281,12 +273,8 @@ def describe(data: Dataset) -> dict[str, Any]:
 
 
 def picture_sizes(paths: Iterable[str]) -> np.ndarray:
-    """Return height and width in pixels, int `(n, 2)`, from pictures' headers; raises `OSError`."""
-    sizes = []
-    for path in paths:
-        with Image.open(path, formats=FORMATS) as image:
-            sizes.append((image.height, image.width))
-    return np.array(sizes)
+    """Return height and width in pixels, int `(n, 2)`; see `images.picture_size`."""
+    return np.array([picture_size(path)[::-1] for path in paths])
 
 
 def _shipped_ids(split: str) -> np.ndarray:

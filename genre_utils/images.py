@@ -59,9 +59,9 @@ def poster_size(img_size: int, img_shape: str) -> tuple[int, int]:
 def enlarged(size: tuple[int, int]) -> tuple[int, int]:
     """Return the size (height, width) at which a network trained on crops is shown whole posters.
 
-    A crop enlarges what is on a poster. At the size of training a whole poster shows it smaller
-    than the network has learned it (Touvron et al., "Fixing the train-test resolution discrepancy",
-    2019). Both sides are multiples of 16.
+    A crop enlarges what is on a poster, so that at the training size whole posters show faces and
+    letters smaller than the crops did (Touvron et al., "Fixing the train-test resolution
+    discrepancy", 2019). Both sides are multiples of 16.
     """
     height, width = (round(ENLARGED * side / 16) * 16 for side in size)
     return height, width
@@ -106,6 +106,16 @@ def resize_poster(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     # Pillow's filter widens as it shrinks (antialias). Keras' resize layers do not by default, and
     # turn fine print into noise, so every pixel of this project is resized here.
     return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def picture_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Return a picture's width and height in pixels, upright, from its header.
+
+    Raises what Pillow raises for a file that is no picture of `FORMATS`.
+    """
+    with Image.open(path, formats=FORMATS) as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return image.size[::-1] if turned else image.size
 
 
 def is_picture(path: str | os.PathLike) -> bool:

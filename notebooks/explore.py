@@ -141,7 +141,8 @@ print(f"All names are in {folder / 'audit.csv'}; {len(data.posters)} posters can
 # The number of posters in each part:
 
 # %%
-train = data.require_part("train")
+data.check_parts(["train"])
+train = data.part("train")
 pd.Series({split: len(data.part(split)) for split in dataset.SPLITS}, name="posters").to_frame()
 
 # %% [markdown]

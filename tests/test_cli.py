@@ -167,12 +167,14 @@ def test_tables_that_would_cost_something_are_refused(posters, tmp_path, capsys)
     assert (horror.read_bytes(), names.read_text()) == before
 
 
-def test_a_list_that_is_none_gets_the_sentence_that_fits(tmp_path, capsys):
+def test_a_list_that_is_none_gets_the_sentence_that_fits(tmp_path, capsys, monkeypatch):
     assert "a folder: give it without --list" in refusal(capsys, "predict", "--list", tmp_path)
     address = "https://example.org/paths.txt"
     assert "an internet address" in refusal(capsys, "predict", "--list", address)
     assert "an internet address" in refusal(capsys, "predict", "--list", address.upper())
     assert "there is no such file" in refusal(capsys, "predict", "--list", tmp_path / "none.txt")
+    monkeypatch.setenv("HOME", str(tmp_path))  # papermill and `--list=~` leave it to us
+    assert f"--list is {tmp_path}/none.txt" in refusal(capsys, "predict", "--list=~/none.txt")
     Image.new("RGB", (9, 9)).save(tmp_path / "poster.jpg")
     said = refusal(capsys, "predict", "--list", tmp_path / "poster.jpg")
     assert "a picture: give it without --list" in said
@@ -380,12 +382,16 @@ def test_evaluate_knows_a_film_by_an_id_beside_its_picture_s_name(films, monkeyp
         for number, genre in (line.split(",") for line in lines)
     ]
     (films / "train.csv").write_text("\n".join([f"poster_path,{column},Genre", *rows]))
-    known = evaluate_films(films, {"training_ids": [short(b"tt0086501")]}, monkeypatch)
+    known = evaluate_films(
+        films, {"training_ids": [short(b"tt0086501")], "training_pictures": []}, monkeypatch
+    )
     assert known["trained_on"] == ["tt0086001.jpg"]
 
 
 def test_evaluate_says_what_it_cannot_know(films, monkeypatch, capsys):
-    known = evaluate_films(films, {"training_ids": [short(b"tt0086001")]}, monkeypatch)
+    known = evaluate_films(
+        films, {"training_ids": [short(b"tt0086001")], "training_pictures": []}, monkeypatch
+    )
     assert known["trained_on"] == ["86001"]
     assert "lists no training pictures" in capsys.readouterr().err
 

@@ -9,7 +9,15 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from genre_utils.dataset import fingerprint, is_public, load_dataset, split_posters, stratify_rare
+from genre_utils.dataset import (
+    fingerprint,
+    is_public,
+    load_dataset,
+    picture_sizes,
+    split_posters,
+    stratify_rare,
+)
+from genre_utils.images import read_poster
 from genre_utils.sources import DataError, find_data
 
 
@@ -215,6 +223,26 @@ def test_a_blank_or_missing_cell_beside_zeros_leaves_its_poster_out(make, row):
 def test_too_few_posters_to_train_and_choose_are_said(make):
     with pytest.raises(DataError, match="too few can be used"):
         make("Id,Genre\np0,Drama\np1,Comedy\n", {"p0.jpg": 1, "p1.jpg": 2}).check_parts()
+
+
+def test_a_test_set_without_a_genre_is_said(make):
+    data = make("Id,Genre\n" + "\n".join(ROWS))
+    data.check_parts()
+    data.posters.loc[data.posters["split"] == "test", "unlabelled"] = True
+    data.check_parts(["train", "validation"])
+    with pytest.raises(DataError, match="No labelled poster is left for test"):
+        data.check_parts()
+
+
+def test_sizes_are_those_of_upright_pictures(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (40, 60)).save(tmp_path / "lying.jpg", exif=turned)
+    Image.new("RGB", (40, 60)).save(tmp_path / "standing.png")
+    paths = [str(tmp_path / name) for name in ("lying.jpg", "standing.png")]
+    sizes = picture_sizes(paths)
+    assert sizes.tolist() == [[40, 60], [60, 40]]
+    assert [read_poster(path).shape[:2] for path in paths] == [(40, 60), (60, 40)]
 
 
 # Tables from strangers

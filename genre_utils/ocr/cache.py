@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from genre_utils.images import FORMATS, PosterError, read_poster
+from genre_utils.images import PosterError, picture_size, read_poster
 from genre_utils.ocr.line import WORDS_FILE, Line, ReadingError, round_corners
 from genre_utils.support import progress, sha256_of
 
@@ -104,12 +103,15 @@ def import_readings(file: str | os.PathLike, paths: Mapping[str, str], cache: Wo
     rows = progress.bar(_rows(Path(file)), desc="taking readings", unit=" posters")
     for name, lines, _ in _understand(rows, "id", "t", damaged):
         understood += 1
-        with suppress(PosterError, OSError):
-            if (path := paths.get(name)) is None or cache.get(hash_file(path)) is not None:
-                continue
-            size = _size(path)
+        if (path := paths.get(name)) is None:
+            continue
+        try:
+            sha256, size = hash_file(path), picture_size(path)
+        except Exception:  # Pillow's plugins raise whatever their parser met
+            continue
+        if cache.get(sha256) is None:
             scaled = [line._replace(corners=round_corners(line.corners, size)) for line in lines]
-            cache.put(hash_file(path), scaled, IMPORTED)
+            cache.put(sha256, scaled, IMPORTED)
             taken += 1
     if not understood:
         raise ReadingError(f"{file} is no file of readings: no line has an id and its words.")
@@ -165,13 +167,6 @@ def _rows(file: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, row
     except (EOFError, zlib.error, gzip.BadGzipFile):
         print(f"{file} is cut or damaged after line {number}.", file=sys.stderr)
-
-
-def _size(path: str) -> tuple[int, int]:
-    """Read a picture's width and height, upright, from its header."""
-    with Image.open(path, formats=FORMATS) as image:
-        turned = image.getexif().get(0x0112, 1) >= 5
-        return image.size[::-1] if turned else image.size
 
 
 def _name_damaged(file: Path, numbers: list[int], what_now: str) -> None:

@@ -88,13 +88,14 @@ def read_table(path: Path) -> Table:
 def read_header(path: Path) -> list[str]:
     """Return a table's column names; none where it cannot be read."""
     try:
-        with _open(path) as file:
+        with _open(path, whole=False) as file:
             return _read_header(file, path)[0]
     except (OSError, UnicodeError, csv.Error, DataError):
         return []
 
 
-def _open(path: Path) -> io.TextIOWrapper:
+def _open(path: Path, whole: bool = True) -> io.TextIOWrapper:
+    """Open a table in its encoding, for which it is read to its end, or to `LONGEST_LINE`."""
     with open(path, "rb") as file:
         start = file.read(4)
     for mark, sentence in _NO_TABLES:
@@ -104,7 +105,7 @@ def _open(path: Path) -> io.TextIOWrapper:
         return open(path, encoding="utf-16", newline="")
     with open(path, encoding="utf-8-sig") as file:
         try:
-            while file.read(LONGEST_LINE):
+            while file.read(LONGEST_LINE) and whole:
                 pass
         except UnicodeError:
             return open(path, encoding="cp1252", newline="")

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -119,6 +120,18 @@ def test_a_list_of_paths_keeps_its_order_and_doubles(posters, model, tmp_path):
     assert "no such file" in rows[3]["error"] and rows[3]["genre"] is None
 
 
+def test_a_pipe_is_a_list_and_a_table(posters, model, tmp_path):
+    for name in ("list", "table"):
+        os.mkfifo(tmp_path / name)
+    given = f"{posters / '0.jpg'}\n{posters / 'none.jpg'}\n"
+    with ThreadPoolExecutor(2) as others:
+        others.submit((tmp_path / "list").write_text, given)
+        table = others.submit((tmp_path / "table").read_text)
+        arguments = ["predict", "--list", str(tmp_path / "list"), "--model", str(model)]
+        assert main([*arguments, "--no-text", "--csv", str(tmp_path / "table")]) == 0
+    assert "0.jpg" in table.result() and "no such file" in table.result()
+
+
 def test_what_a_terminal_would_obey_is_printed_as_codes(model, tmp_path, capsys, monkeypatch):
     draw_poster(["Horror"], np.random.default_rng(0)).save(tmp_path / "good\x1b[2J.jpg")
     (tmp_path / "bad\x1b[2J.jpg").write_text("no picture")
@@ -137,6 +150,11 @@ def test_what_a_terminal_would_obey_is_printed_as_codes(model, tmp_path, capsys,
     told = said.err[said.err.index("not predicted") :].splitlines()[0]
     assert told.startswith("not predicted: bad\\x1b[2J.jpg: not a picture")
     assert told.endswith("\\x1b[2J")
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "\x1b[2J.xlsx").touch()
+    assert main(["evaluate", "--data", str(tmp_path / "only"), "--model", str(model)]) == 2
+    assert "\\x1b[2J.xlsx', which is not read" in (said := capsys.readouterr().err)
+    assert "\x1b" not in said
 
 
 def test_a_genre_is_no_formula_in_the_header_of_a_table(tmp_path):

@@ -2,6 +2,7 @@ import gzip
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -411,6 +412,27 @@ def readings(posters) -> tuple[dict[str, str], list[str]]:
     entries += [{"id": "tt6", "t": []}, {"id": "stranger", "t": []}]
     paths = {f"tt{i}": path for i, path in enumerate(posters)}
     return paths, [json.dumps(entry) for entry in entries]
+
+
+def test_a_bad_picture_stops_no_import_and_a_full_disk_does(readings, tmp_path, monkeypatch):
+    paths, rows = readings
+    file = tmp_path / "readings"
+    file.write_text("\n".join(rows))
+    bomb = (
+        b"BM"
+        + struct.pack("<LLL", 0, 0, 54)
+        + struct.pack("<LllHHLLllLL", 40, *[40_000] * 2, 1, 24, 0, 0, 0, 0, 0, 0)
+    )
+    (tmp_path / "bomb.bmp").write_bytes(bomb)
+    paths["tt2"] = str(tmp_path / "bomb.bmp")
+    assert import_readings(file, paths, WordCache(tmp_path / "words.jsonl")) == 6
+
+    def full(*_):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(WordCache, "put", full)
+    with pytest.raises(OSError, match="the disk is full"):
+        import_readings(file, paths, WordCache(tmp_path / "other.jsonl"))
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
