@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +11,7 @@ import numpy as np
 from genre_utils import images, machine, models, networks
 from genre_utils.batches import PixelCache, PosterBatches
 from genre_utils.evaluation import macro_average_precision
-from genre_utils.support import progress, replacing
+from genre_utils.support import progress
 
 
 def shown_size(size: tuple[int, int], augmented: bool, epochs: int) -> tuple[int, int]:
@@ -31,20 +30,13 @@ def frozen_features(
 ) -> dict[str, np.ndarray]:
     """Return the features that a backbone computes of posters, float32 `(n, features)` by split.
 
-    They are computed once and kept beside the pixels, in a file named after hashes of the backbone
-    and of the posters' paths. `paths` are those of each split. Raises `ValueError` where features
-    are not finite.
+    `paths` are those of each split. Raises `ValueError` where features are not finite.
     """
-    features, name = {}, networks.fingerprint(backbone)
+    features = {}
     for split in splits:
-        digest = hashlib.sha256(os.fsencode("\n".join(paths[split]))).hexdigest()[:12]
-        file = cache.file.with_name(f"features-{name}-{digest}-{cache.file.name}")
-        if not file.exists():
-            posters = PosterBatches(cache, paths[split], np.zeros((len(paths[split]), 1)))
-            table = predict_logits(backbone, posters, f"features of {split}")
-            with replacing(file) as temporary:
-                np.save(temporary, table.astype(np.float32))
-        features[split] = np.load(file)
+        posters = PosterBatches(cache, paths[split], np.zeros((len(paths[split]), 1)))
+        outputs = predict_logits(backbone, posters, f"features of {split}")
+        features[split] = outputs.astype(np.float32)  # an accelerator may give bfloat16
         if broken := np.flatnonzero(~np.isfinite(features[split]).all(axis=1)).tolist():
             raise ValueError(
                 f"The frozen network gives no numbers for {len(broken)} {split} posters, such as "
@@ -125,8 +117,10 @@ def predict_logits(
     if isinstance(inputs, list):
         return networks.run_on_words(network, inputs)
     if isinstance(inputs, PosterBatches):
-        bar = Progress(what, "batches", len(inputs))
-        outputs = network.predict(inputs, callbacks=[bar], verbose=0)
+        bar = progress.bar(total=len(inputs), desc=what, unit=" batches")
+        count = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda *_, **__: bar.update())
+        outputs = network.predict(inputs, callbacks=[count], verbose=0)
+        progress.close(bar)
         return outputs[: len(inputs.paths)]  # the last batch is filled up
     rows, batch = even_rows(len(inputs), 32)
     return network.predict(inputs[rows], batch_size=batch, verbose=0)[: len(inputs)]
@@ -137,33 +131,6 @@ def even_rows(count: int, batch: int) -> tuple[np.ndarray, int]:
 
     The rows are `range(count)`, then as many of the first ones as are missing.
     """
-    devices = machine.replicas() // machine.process_count()
+    devices = machine.replicas() // machine.processes()[1]
     rows = np.resize(np.arange(count), -(-count // devices) * devices)
     return rows, -(-batch // devices) * devices
-
-
-class Progress(keras.callbacks.Callback):
-    """Shows how far the epochs of a `fit` or the batches of a `predict` are."""
-
-    def __init__(self, what: str, unit: str, total: int):
-        super().__init__()
-        self.options = {"desc": what, "unit": f" {unit}", "total": total}
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Show a bar with nothing done."""
-        self.bar = progress.bar(**self.options)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Count an epoch."""
-        self.bar.update()
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Close the bar."""
-        progress.close(self.bar)
-
-    on_predict_begin = on_train_begin
-    on_predict_end = on_train_end
-
-    def on_predict_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Count a batch."""
-        self.bar.update()

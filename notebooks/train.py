@@ -109,7 +109,7 @@ names = models.choose_networks(MODEL, SECOND_MODEL, size)
 runs.check_numbers(BATCH_SIZE, LIMIT, SEED)
 runs.check_writable(OUTPUT_DIR, WORDS)
 epochs = runs.choose_epochs(EPOCHS, MODEL, machine.accelerated())
-word_epochs = runs.choose_word_epochs(WORD_EPOCHS, machine.accelerated())
+word_epochs = runs.choose_epochs(WORD_EPOCHS, None, machine.accelerated())
 plots.use_style()
 
 # %% [markdown]
@@ -185,7 +185,7 @@ print(run.state)
 # The run remembers which pictures it uses:
 
 # %%
-cache = batches.fill_cache(files, size, Path(OUTPUT_DIR) / "cache")
+cache = batches.fill_cache(files, size, runs.own_folder(OUTPUT_DIR) / "cache")
 run, left_out = runs.settle_pictures(run, files, cache.unreadable)
 data = data.without(left_out)
 data.check_parts()
@@ -241,8 +241,8 @@ def fit_head(part: str, head: keras.Model, features: dict[str, np.ndarray]) -> N
 
 # %%
 for part, network in models.with_backbone(pictures).items():
-    features = training.frozen_features(network.get_layer("backbone"), cache, paths)
-    fit_head(part, network.get_layer("head"), features)
+    compute = partial(training.frozen_features, network.get_layer("backbone"), cache, paths)
+    fit_head(part, network.get_layer("head"), run.kept(f"{part}_features", compute))
 
 # %% [markdown]
 # The curves of the heads. The weights of the marked epoch, with the highest macro mAP, are kept:
@@ -262,7 +262,7 @@ plots.save_curves(run.curves("head.csv"), "head", run.figures, subtitle)
 
 
 # %%
-first_weights, logs = {}, runs.tensorboard(run, TENSORBOARD)
+first_weights = {}
 
 
 def fine_tune(networks, batches_of, validated, epochs, batch, splits=("train",), prefix=""):
@@ -273,6 +273,7 @@ def fine_tune(networks, batches_of, validated, epochs, batch, splits=("train",),
         steps = epochs * len(batches_of(splits, 0))
         network.compile(training.choose_optimizer(network, steps, batch), loss)
         stage, data_of = run.part(prefix + part), partial(batches_of, splits)
+        logs = [keras.callbacks.TensorBoard(f"{output}/tensorboard/{prefix}{part}")] * TENSORBOARD
         for model, data, options in runs.epochs(stage, network, data_of, epochs, validation, logs):
             model.fit(data, **options)
 
@@ -328,10 +329,11 @@ tokens = {split: networks.tokenize(texts[split]) for split in texts}
 text_networks = {}
 if read_text:
     keras.utils.set_random_seed(SEED + 1)
-    encoder = runs.load_encoder(START)
+    encoder, about = networks.load_encoder(released=START == "posters")
     text_networks["words"] = models.build_words_model(encoder, data.genres)
     vectors = run.kept("vectors", partial(networks.run_on_splits, encoder, tokens))
     fit_head("words", text_networks["words"].get_layer("head"), vectors)
+    print(about)
 
 # %% [markdown]
 # Then the whole text network is fine-tuned like those of the picture. In each epoch a fifth of the
@@ -418,9 +420,8 @@ print(f"Macro mAP on validation, on which the sum was fitted too: {chosen_at:.3f
 # were fitted. After that no posters are left to validate on:
 
 # %%
-fit_splits = ("train",)
+fit_splits = dataset.SPLITS[: 1 + settings["last_fit"]]
 if settings["last_fit"]:
-    fit_splits = ("train", "validation")
     train_pictures(fit_splits, "last_")
     train_text(fit_splits, "last_")
     picture = models.join_networks(pictures, names, shown_size, data.genres)
@@ -554,7 +555,7 @@ run.save_figure(plots.recall_by_words(by_words, subtitle), "recall_by_words")
 
 # %%
 metrics = {"sample": source.is_sample, "settings": settings, "results": results}
-add_metrics(run.folder, {system: apps.headline(r) for system, r in results.items()})
+add_metrics(run.folder, results)
 run.finish(metrics | {"both against picture alone": paired})
 apps.write_model_card(run.folder)
 print(f"The model is in {run.folder}/; its figures in {run.figures}/. Next: predict.ipynb.")

@@ -35,35 +35,17 @@ def test_epochs_follow_the_hardware():
     for epochs, model in ((-2, "efficientnet_lite2"), (0, "seed_cnn"), (1.5, "seed_cnn")):
         with pytest.raises(ValueError, match="give"):
             runs.choose_epochs(epochs, model, accelerated=False)
+    assert [runs.choose_epochs(-1, None, accelerated) for accelerated in (False, True)] == [0, 4]
+    assert runs.choose_epochs(0, None, accelerated=True) == 0
+    with pytest.raises(ValueError, match="WORD_EPOCHS is -2: give"):
+        runs.choose_epochs(-2, None, accelerated=True)
 
 
-def test_features_are_computed_once_for_these_posters(posters, monkeypatch):
+def test_features_are_the_backbone_s_in_the_order_of_the_posters(posters):
     cache, paths, _ = posters
     backbone = keras.Sequential([keras.Input((80, 80, 3)), keras.layers.GlobalAveragePooling2D()])
-
-    def features_of(paths):
-        return training.frozen_features(backbone, cache, {"test": paths}, ["test"])["test"]
-
-    features = features_of(paths)
-    np.testing.assert_allclose(features, cache.pixels(paths).mean(axis=(1, 2)), rtol=1e-5)
-    some = features_of(paths[5:])
-    np.testing.assert_allclose(some, features[5:], rtol=1e-5)
-    monkeypatch.setattr(backbone, "predict", lambda *_, **__: pytest.fail("computed again"))
-    again = features_of(paths)
-    np.testing.assert_array_equal(again, features)
-
-
-def test_features_of_another_backbone_are_computed_anew(posters):
-    cache, paths, _ = posters
-
-    def features_of(start: float, strides: int) -> np.ndarray:
-        first = keras.initializers.Constant(start)
-        conv = keras.layers.Conv2D(2, 3, strides, "same", kernel_initializer=first)
-        pool = keras.layers.GlobalAveragePooling2D()
-        backbone = keras.Sequential([keras.Input((80, 80, 3)), conv, pool])
-        return training.frozen_features(backbone, cache, {"test": paths}, ["test"])["test"]
-
-    before = features_of(0.1, 1)
-    np.testing.assert_array_equal(features_of(0.1, 1), before)
-    for other in (features_of(0.2, 1), features_of(0.1, 4)):  # other weights, other layers
-        assert np.abs(other - before).min() > 1e-3
+    found = training.frozen_features(backbone, cache, {"a": paths, "b": paths[5:]}, ["a", "b"])
+    expected = cache.pixels(paths).mean(axis=(1, 2))
+    np.testing.assert_allclose(found["a"], expected, rtol=1e-5)
+    np.testing.assert_allclose(found["b"], expected[5:], rtol=1e-5)
+    assert found["a"].dtype == np.float32

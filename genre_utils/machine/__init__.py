@@ -7,8 +7,7 @@ __getattr__ = lazy_names(
     {
         "environment": (
             "DRIVE HOSTS prepare outdated choose_backend import_keras connect replicas "
-            "accelerated posters_at_once check_tensorboard persistent_path upload process_index "
-            "process_count"
+            "accelerated posters_at_once check_tensorboard persistent_path upload processes"
         ),
     },
 )

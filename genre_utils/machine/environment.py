@@ -77,7 +77,7 @@ def prepare() -> str:
 
 
 def outdated() -> str:
-    """Name in one line the installed packages that are older than is safe; empty when none is.
+    """Return one line that names the installed packages with known holes; empty without any.
 
     They are left alone: where one came with the machine, it fits the rest of it.
     """
@@ -198,22 +198,23 @@ def accelerated() -> bool:
 
 
 def posters_at_once() -> int:
-    """Return how many posters a network is to predict in a batch that all devices share.
+    """Return how many posters a network is to predict in a batch that this host's devices share.
 
-    On a CPU more than 4 are no faster, and cost memory: in Keras on PyTorch, which keeps what every
-    layer gives until a batch is done, 350 MB a poster of 400 × 400.
+    On a CPU more than 4 are no faster and cost memory: Keras on PyTorch keeps the output of every
+    layer until a batch is done, 350 MB for a poster of 400 × 400.
     """
-    return (32 if accelerated() else 4) * replicas()
+    return (32 if accelerated() else 4) * replicas() // processes()[1]
 
 
-def process_index() -> int:
-    """Return the number of this process, from 0; several, one a host, train together on JAX."""
-    return _jax_processes()[0]
+def processes() -> tuple[int, int]:
+    """Return this process' number, from 0, and how many there are: one a host, on JAX."""
+    import keras
 
+    if keras.backend.backend() != "jax":
+        return 0, 1
+    import jax
 
-def process_count() -> int:
-    """Return how many processes, one a host, train together."""
-    return _jax_processes()[1]
+    return jax.process_index(), jax.process_count()
 
 
 def choose_precision(kind: str) -> str:
@@ -331,10 +332,10 @@ def _mount_drive() -> str:
 
 
 def upload(folder: Path) -> Path | None:
-    """Let the user of Colab upload files into `folder`; `None` where nothing came.
+    """Let the user of Colab upload files into `folder`, and return it.
 
-    That is every other machine, and a browser that blocks the upload: then a sentence says how to
-    bring the files in by hand.
+    `None` outside Colab, and when nothing was uploaded. If the browser blocks the upload, a
+    sentence says how to bring the files in by hand.
     """
     if not _importable("google.colab"):
         return None
@@ -356,16 +357,6 @@ def upload(folder: Path) -> Path | None:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
-
-
-def _jax_processes() -> tuple[int, int]:
-    import keras
-
-    if keras.backend.backend() != "jax":
-        return 0, 1
-    import jax
-
-    return jax.process_index(), jax.process_count()
 
 
 def _connect_jax() -> tuple[str, int]:

@@ -179,14 +179,6 @@ def architecture(network: keras.Model) -> str:
     return hashlib.sha256(layers.encode()).hexdigest()[:12]
 
 
-def fingerprint(network: keras.Model) -> str:
-    """Return a hash of a network's layers and weights, 12 hexadecimal digits."""
-    digest = hashlib.sha256(architecture(network).encode())
-    for weights in network.get_weights():
-        digest.update(np.ascontiguousarray(weights, np.float32))
-    return digest.hexdigest()[:12]
-
-
 def _check_part(config: dict[str, Any], modules: Collection[str]) -> None:
     kind, module = config["class_name"], config.get("module")
     # A registered name is looked up among the classes of whoever imports this package.

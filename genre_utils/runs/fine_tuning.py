@@ -1,4 +1,4 @@
-"""What a killed training goes on with: the fit of a head, and the epochs of a whole network.
+"""Training that can be resumed: the fit of a head, and the epochs of a whole network.
 
 Both are Keras' `fit`; what stands here are its options. A fit that is done has left its weights,
 and is not done again: there are no epochs left, and the network gets these weights.
@@ -21,7 +21,7 @@ from genre_utils.runs import hosts
 from genre_utils.runs.folder import HEAD_CSV, Run
 from genre_utils.runs.steps import SeededDropout, StopWhenNotFinite
 from genre_utils.support import progress, replacing
-from genre_utils.training import Progress, ValidationScore, even_rows
+from genre_utils.training import ValidationScore, even_rows
 
 # Two checkpoints are kept: should the newest be damaged, the one before still is a whole epoch.
 KEPT_CHECKPOINTS = 2
@@ -45,11 +45,14 @@ def head_fit(
     patience = keras.callbacks.EarlyStopping(
         "val_macro_map", mode="max", patience=HEAD_PATIENCE, restore_best_weights=True
     )
+    bar = progress.bar(total=HEAD_EPOCHS, desc="head", unit=" epochs")
     callbacks = [
         ValidationScore(features["validation"], labels["validation"]),
         patience,
         keras.callbacks.CSVLogger(run.folder / HEAD_CSV),
-        Progress("head", "epochs", HEAD_EPOCHS),
+        keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda *_: bar.update(), on_train_end=lambda _: progress.close(bar)
+        ),
         # After what restores the best weights; the head goes on with what was saved.
         keras.callbacks.LambdaCallback(on_train_end=lambda _: run.save(head, run.head_file)),
     ]
@@ -87,7 +90,7 @@ def epochs(
     keep = Checkpoints(run, *validation)
     shown = {"desc": f"fine-tuning {run.folder.name}", "unit": " epochs", "delay": 0}
     bar = progress.bar(total=count, initial=done, **shown)
-    several = hosts.process_count() > 1
+    several = hosts.processes()[1] > 1
     with hosts.MultiHostFit(network) if several else nullcontext(network) as fitted:
         for epoch in range(done, count):
             if any(hosts.gather(run.patience_is_out(patience))):
@@ -101,11 +104,6 @@ def epochs(
     progress.close(bar)
     network.load_weights(run.best_file)
     run.save(network, run.network_file)
-
-
-def tensorboard(run: Run, wanted: bool) -> list[keras.callbacks.Callback]:
-    """Return the callback that writes TensorBoard's logs into the run's folder, if wanted."""
-    return [keras.callbacks.TensorBoard(run.folder / "tensorboard")] if wanted else []
 
 
 class Checkpoints(ValidationScore):

@@ -222,7 +222,7 @@ class Run:
                     "give RESTART=True on all hosts."
                 )
             done = load(kept)
-        if hosts.process_count() > 1:
+        if hosts.processes()[1] > 1:
             self._forget_after(done)
         return done
 

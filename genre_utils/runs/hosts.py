@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from genre_utils.batches import Batches
-from genre_utils.machine import process_count, process_index
+from genre_utils.machine import processes
 from genre_utils.runs.steps import SeededDropout, StopWhenNotFinite
 
 # What is said when a host has gone; each host knows how many epochs it has finished.
@@ -28,7 +28,7 @@ GONE = (
     "goes on after its last finished epoch."
 )
 
-# How what XLA reports begins, save this host's want of memory and its own mistakes.
+# How XLA's errors begin. This host's own (out of memory, invalid argument) are left out.
 LOST = re.compile("(?!RESOURCE_EXHAUSTED|INVALID_ARGUMENT)[A-Z_]+: ")
 
 # When the first host has gone, JAX ends the others at once, from outside of Python. A process
@@ -38,7 +38,7 @@ WATCHER = "import sys; sys.stdin.read() or print(sys.argv[1], file=sys.stderr)"
 
 def own_folder(folder: str | os.PathLike) -> Path:
     """Return this host's part of an output folder: the folder itself on the first host."""
-    number = process_index()
+    number, _ = processes()
     return Path(folder) / f"host-{number}" if number else Path(folder)
 
 
@@ -47,7 +47,7 @@ def gather(value: int) -> list[int]:
 
     Each host waits here for the others; raises `ValueError` when one has ended.
     """
-    if process_count() == 1:
+    if processes()[1] == 1:
         return [value]
     from jax.experimental import multihost_utils
 
@@ -88,7 +88,7 @@ class MultiHostFit:
         Callbacks that look at each step act on the network that all train; the others, which save
         and score, on `local_model`.
         """
-        batches.share = process_index(), process_count()
+        batches.share = processes()
         each_step = SeededDropout, StopWhenNotFinite
         common = [callback for callback in callbacks if isinstance(callback, each_step)]
         own = [callback for callback in callbacks if callback not in common]

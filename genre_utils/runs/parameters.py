@@ -12,8 +12,7 @@ import numpy as np
 from genre_utils import machine, models
 from genre_utils.training import even_rows
 
-ACCELERATED_EPOCHS = 8
-ACCELERATED_WORD_EPOCHS = 4
+ACCELERATED = {"EPOCHS": 8, "WORD_EPOCHS": 4}
 WHOLE_EPOCHS = 20  # of a network that learns from its first weight, as the published one does
 
 
@@ -28,27 +27,24 @@ def check_numbers(batch_size: int, limit: int, seed: int) -> None:
             raise ValueError(f"{name} is {number!r}: give a whole number of {least} or more.")
 
 
-def choose_epochs(epochs: int, model: str, accelerated: bool) -> int:
-    """Turn the parameter EPOCHS into a number of epochs of fine-tuning.
+def choose_epochs(epochs: int, model: str | None, accelerated: bool) -> int:
+    """Turn EPOCHS, or WORD_EPOCHS where `model` is `None`, into epochs of fine-tuning.
 
-    -1 follows the hardware: on a CPU the head alone, on an accelerator 8. A network without a
-    backbone, which has no head to train alone, gets the 20 that the published one's authors gave
-    it. Raises `ValueError` for other negative numbers and for such a network with 0.
+    -1 follows the hardware: on a CPU the head alone, on an accelerator 8, or 4 of the words. A
+    network without a backbone, which has no head to train alone, gets the 20 that the published
+    one's authors gave it. Raises `ValueError` for other negative numbers and for such a network
+    with 0.
     """
-    if model in models.PRETRAINED:
-        return _or_by_hardware("EPOCHS", epochs, ACCELERATED_EPOCHS if accelerated else 0)
-    if epochs == 0:
+    name = "EPOCHS" if model else "WORD_EPOCHS"
+    whole = model is not None and model not in models.PRETRAINED
+    if whole and epochs == 0:
         raise ValueError(f"{model} has no head to train alone: give EPOCHS of 1 or more.")
-    return _or_by_hardware("EPOCHS", epochs, WHOLE_EPOCHS)
-
-
-def choose_word_epochs(epochs: int, accelerated: bool) -> int:
-    """Turn the parameter WORD_EPOCHS into epochs of fine-tuning the sentence encoder.
-
-    -1 follows the hardware: on a CPU its head alone, on an accelerator 4. Raises `ValueError`
-    for other negative numbers.
-    """
-    return _or_by_hardware("WORD_EPOCHS", epochs, ACCELERATED_WORD_EPOCHS if accelerated else 0)
+    if type(epochs) is not int or epochs < -1:
+        raise ValueError(
+            f"{name} is {epochs!r}: give a whole number of 0 or more, or -1 to follow the hardware."
+        )
+    by_hardware = WHOLE_EPOCHS if whole else ACCELERATED[name] * accelerated
+    return by_hardware if epochs == -1 else epochs
 
 
 def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
@@ -61,14 +57,6 @@ def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
             "a subclass of keras.losses.Loss that takes logits."
         )
     return loss.get_config()
-
-
-def _or_by_hardware(name: str, epochs: int, by_hardware: int) -> int:
-    if type(epochs) is not int or epochs < -1:
-        raise ValueError(
-            f"{name} is {epochs!r}: give a whole number of 0 or more, or -1 to follow the hardware."
-        )
-    return by_hardware if epochs == -1 else epochs
 
 
 def forecast(networks: Iterable[keras.Model], fit: int, held_out: int, epochs: int) -> str:

@@ -12,7 +12,7 @@ from genre_utils.networks import read_card
 from genre_utils.saved_model import RELEASED, load_model
 from genre_utils.support import did_you_mean
 
-STARTS = ("imagenet", "posters")  # what a network can know before it is trained
+STARTS = ("imagenet", "posters")  # the weights that a training may start from
 
 
 def check_start(start: str, data: dataset.Dataset) -> None:
@@ -36,29 +36,14 @@ def start_from(start: str, pictures: Mapping[str, keras.Model], names: Mapping[s
     if start != "posters":
         return
     released = load_model(has_text=False)
-    known = {released.card["training"]["model"]: released.network}
-    if second := released.card["training"].get("second_model"):
-        known = {
-            name: released.network.get_layer(part)
-            for name, part in zip((*known, second), ("first", "second"), strict=True)
-        }
+    models = [released.card["training"].get(key) for key in ("model", "second_model")]
+    known = dict(zip(models, networks.averaged_networks(released.network), strict=False))
     for part, network in pictures.items():
         if names[part] in known:
             backbone = known[names[part]].get_layer("backbone")
             network.get_layer("backbone").set_weights(backbone.get_weights())
         else:
             print(f"The released model has no {names[part]}, which starts at ImageNet.")
-
-
-def load_encoder(start: str) -> keras.Model:
-    """Return the sentence encoder to start from; that of the release, if START is `"posters"`."""
-    encoder, about = networks.load_encoder()
-    if start == "posters":
-        released = load_model().words.network.get_layer("encoder")
-        encoder.set_weights(released.get_weights())
-        about = "The sentence encoder is the released model's."
-    print(about)
-    return encoder
 
 
 def start_card(start: str) -> dict[str, Any] | None:

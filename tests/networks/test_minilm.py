@@ -48,7 +48,15 @@ def test_weights_of_another_file_are_refused(tmp_path):
 def test_without_internet_the_released_encoder_answers_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(minilm, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(minilm, "has_internet", lambda: False)
+    asked = []
+
+    def hub(*_, local_files_only, **__):
+        asked.append(local_files_only)
+        raise OSError("it has no such file")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", hub)
     network, how = minilm.load_encoder()
+    assert asked == [True]  # what the hub keeps of an earlier download is used
     assert network.output_shape[-1] == minilm.WIDTH and "released model" in how
     monkeypatch.setattr(minilm, "RELEASED", tmp_path)
     monkeypatch.setattr(minilm, "RELEASED_TEXT", tmp_path / "text.json")

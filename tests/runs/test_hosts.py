@@ -117,7 +117,7 @@ def test_hosts_go_on_from_the_last_epoch_that_all_have(tmp_path, monkeypatch):
         model.set_weights([np.full((2, 1), epoch), np.zeros(1)])
         model.save(run.folder / "checkpoints" / f"epoch-{epoch:03d}.keras")
     pd.DataFrame({"epoch": range(5), "val_macro_map": 0.5}).to_csv(run.history_file, index=False)
-    monkeypatch.setattr(hosts, "process_count", lambda: 2)
+    monkeypatch.setattr(hosts, "processes", lambda: (0, 2))
     monkeypatch.setattr(hosts, "gather", lambda value: [value, 3])
     assert run.resume(model) == 3 and model.get_weights()[0].max() == 3
     assert run.history()["epoch"].tolist() == [0, 1, 2, 3]

@@ -23,7 +23,7 @@ MOMENTS = {
     "reading more words": 8,
     "reading still more words": 15,
     "decoding": "cache/.pixels-*.partial.npy",
-    "after the frozen features": "cache/features-*.npy",
+    "after the frozen features": "kept/picture_features.npz",
     "after the head": "picture/head.csv",
     "after the second network's head": "second/head.csv",
     "keeping the network before it is tuned": "picture/checkpoints/.best.partial.keras",

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genre_utils import models, runs
+from genre_utils import models, networks, runs
 from genre_utils.dataset import load_dataset
+from genre_utils.networks import minilm
 from genre_utils.saved_model import load_model
 
 SPLITS = Path(models.__file__).parent / "splits"
@@ -30,6 +31,15 @@ def test_start_is_checked_against_the_posters(own_posters):
     data = replace(own_posters, posters=pd.DataFrame({"id": public}))
     with pytest.raises(ValueError, match="START is 'posters', and these are the public posters"):
         runs.check_start("posters", data)
+
+
+def test_the_released_encoder_is_taken_without_looking_for_the_authors(monkeypatch):
+    monkeypatch.setattr(minilm, "_authors_weights", lambda: pytest.fail("looked for"))
+    encoder, about = networks.load_encoder(released=True)
+    assert about == "The sentence encoder is the released model's."
+    theirs = load_model().words.network.get_layer("encoder").get_weights()
+    for ours, weights in zip(encoder.get_weights(), theirs, strict=True):
+        np.testing.assert_array_equal(ours, weights)
 
 
 def test_a_training_can_start_from_the_released_model(capsys):
