@@ -242,18 +242,18 @@ def _decode_all(paths: Sequence[str], size: tuple[int, int], file: Path) -> dict
     block = max(1, BLOCK_BYTES // math.prod(shape[1:]))
     # Pillow releases Python's global lock as it decodes and resizes, so threads use all cores.
     bar = progress.bar(total=len(paths), desc="decoding posters", unit=" posters")
+
+    def decode(row: np.ndarray, path: str) -> None:
+        try:
+            row[:] = resize_poster(read_poster(path), size)
+        except PosterError as error:
+            unreadable[path] = error.reason
+        bar.update()
+
     with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
         for start in range(0, len(paths), block):
             rows = np.load(file, mmap_mode="r+")[start : start + block]
-
-            def decode(i: int, rows: np.ndarray = rows, start: int = start) -> None:
-                try:
-                    rows[i] = resize_poster(read_poster(paths[start + i]), size)
-                except PosterError as error:
-                    unreadable[paths[start + i]] = error.reason
-                bar.update()
-
-            list(pool.map(decode, range(len(rows))))
+            list(pool.map(decode, rows, paths[start : start + block]))
     return unreadable
 
 

@@ -6,7 +6,7 @@ effect of the text on a score is the score with the text minus the score without
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,13 +96,10 @@ def fuse(
     return scores + text_effect, text_effect
 
 
-def from_card(card: Mapping, genres: Sequence[str]) -> LogisticFusion:
-    """Return a fusion of `model.json`; raises `ValueError` when it does not fit the genres."""
+def from_card(card: Mapping) -> LogisticFusion:
+    """Return a fusion of `model.json`, whose shapes `networks.check_card` has checked."""
     weights = {name: np.asarray(values, float) for name, values in card["weights"].items()}
-    bias = np.asarray(card["bias"], float)
-    if any(values.shape != (len(genres),) for values in (bias, *weights.values())):
-        raise ValueError("the weights of the sum do not fit the genres")
-    return LogisticFusion(weights, bias)
+    return LogisticFusion(weights, np.asarray(card["bias"], float))
 
 
 def to_card(fitted: LogisticFusion) -> dict:

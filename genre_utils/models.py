@@ -116,25 +116,13 @@ def build_model(name: str, image_size: int | tuple[int, int], genres: Sequence[s
     if name == "seed_cnn":
         return seed_cnn(_sides(image_size), len(genres))
     if name in _registered:
-        return _build_registered(name, _sides(image_size), len(genres))
+        network = _registered[name](_sides(image_size), len(genres))
+        check_own_network(name, network, _sides(image_size), len(genres))
+        return network
     backbone = _build_backbone(name, _sides(image_size))
     head = build_head(backbone.output_shape[-1], len(genres))
     inputs = keras.Input((*_sides(image_size), 3), name="pixels")
     return keras.Model(inputs, head(backbone(inputs)), name=name.replace("-", "_"))
-
-
-def resize_model(
-    network: keras.Model, name: str, image_size: int | tuple[int, int], genres: Sequence[str]
-) -> keras.Model:
-    """Return a network of `build_model` for pictures of another size, with this one's weights.
-
-    `name` is that of the network. One without a backbone is returned as it is.
-    """
-    if not has_backbone(network):
-        return network
-    resized = build_model(name, image_size, genres)
-    resized.set_weights(network.get_weights())
-    return resized
 
 
 def average_models(*networks: keras.Model) -> keras.Model:
@@ -161,10 +149,14 @@ def join_networks(
 ) -> keras.Model:
     """Return the mean of networks, by part of a training, for pictures of (height, width).
 
-    It has copies of the weights of networks with a backbone; see `resize_model`.
+    Networks with a backbone are built anew, by their `names`, and get the weights of these. Others
+    stay as they are.
     """
-    resized = (resize_model(one, names[part], image_size, genres) for part, one in networks.items())
-    return average_models(*resized)
+    resized = dict(networks)
+    for part, network in with_backbone(networks).items():
+        resized[part] = build_model(names[part], image_size, genres)
+        resized[part].set_weights(network.get_weights())
+    return average_models(*resized.values())
 
 
 def build_words_model(encoder: keras.Model, genres: Sequence[str]) -> keras.Model:
@@ -231,12 +223,6 @@ def freeze_for_fine_tuning(network: keras.Model) -> None:
             layer.trainable = not (early or isinstance(layer, layers.BatchNormalization))
     elif is_pretrained(network):
         network.get_layer("encoder").get_layer("word").trainable = False
-
-
-def _build_registered(name: str, image_size: tuple[int, int], genres: int) -> keras.Model:
-    network = _registered[name](image_size, genres)
-    check_own_network(name, network, image_size, genres)
-    return network
 
 
 def _build_backbone(name: str, image_size: tuple[int, int]) -> keras.Model:

@@ -31,6 +31,7 @@ from genre_utils.networks import (
     check_file,
     check_tokenizer,
     load_folder_network,
+    naming,
     read_card,
     run_on_words,
     save_folder_network,
@@ -96,7 +97,7 @@ class WordsModel:
     ) -> dict[str, np.ndarray]:
         """Return each part's logits, float32 `(n, genres)`, for some posters' texts.
 
-        A joint head is asked where the picture's `features`, `(n, features)`, are given.
+        The joint head predicts where the picture's `features`, `(n, features)`, are given.
         """
         tokens, genres = tokenize(texts, self.tokenizer), len(self.ngrams.bias)
         # Few texts of like length need little padding; but Keras compiles anew for each size.
@@ -131,20 +132,16 @@ class SavedModel:
     def was_trained_on(self, ids: Iterable[str], paths: Iterable[str | Path] = ()) -> list[str]:
         """Return those of the ids that were in the training set, in any spelling.
 
-        With `paths`, one an id, a training picture is known by its bytes, too, if `knows_pictures`.
+        With `paths`, one an id, training pictures are known by their bytes, too, where the
+        card has these.
         """
-        known, pictures = set(self.card["training_ids"]), set(self.card.get(PICTURES, ()))
+        known, pictures = set(self.card["training_ids"]), set(self.card[PICTURES])
         return [
             poster
             for poster, path in zip_longest(ids, paths)
             if not known.isdisjoint(map(short_hash, spellings(poster)))
             or (pictures and path is not None and picture_hash(path) in pictures)
         ]
-
-    @property
-    def knows_pictures(self) -> bool:
-        """Whether the card has hashes of the training pictures, which older models lack."""
-        return bool(self.card.get(PICTURES))
 
 
 def save_model(
@@ -160,6 +157,7 @@ def save_model(
     started_from: Mapping[str, Any] | None = None,
     int8: bool = False,
     calibration: np.ndarray | None = None,
+    kept: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model folder; weights are rounded to half precision, or with `int8` to 8 bits.
 
@@ -168,6 +166,7 @@ def save_model(
     which a poster is recognised under another id. `started_from` is the card of a model whose parts
     this one began with: its training posters count as this one's. With `int8`, `calibration` are
     pixels of some 60 posters `(n, height, width, 3)`; with them convolutions get 8 bits, too.
+    `kept` are entries of the card that stay as they were in an older one.
     Raises `ModelError` for layers that are not of Keras itself, `OSError` when the disk is full.
 
     All files are first written to a folder aside: an older model stays when the disk is full.
@@ -208,19 +207,24 @@ def save_model(
         training_ids=sorted(hashed),
         training_pictures=pictures,
     )
-    write_json(folder / "model.json", asdict(card))
+    write_json(folder / "model.json", asdict(card) | (kept or {}))
 
 
 def add_metrics(folder: Path, metrics: dict[str, Any]) -> None:
-    """Write metrics, by system and split, into the card of a saved model."""
-    card = read_card(folder)
-    write_json(folder / "model.json", {**card, "metrics": metrics})
+    """Write metrics into the card of a saved model, without those of each genre.
+
+    `metrics` has, by system and split, what `evaluate` returned.
+    """
+    short = {
+        system: {key: value for key, value in result.items() if key != "per_genre"}
+        for system, result in metrics.items()
+    }
+    write_json(folder / "model.json", read_card(folder) | {"metrics": short})
 
 
 def reads_text(folder: Path) -> bool:
     """Say whether a model folder's card names the files of a text model; raises `ModelError`."""
-    files = read_card(folder).get("sha256")
-    return isinstance(files, dict) and not set(files).isdisjoint(TEXT_FILES)
+    return not set(read_card(folder)["sha256"]).isdisjoint(TEXT_FILES)
 
 
 def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = False) -> SavedModel:
@@ -232,33 +236,27 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
     """
     folder = Path(folder)
     card = read_card(folder)
-    files = card.get("sha256")
-    if not isinstance(files, dict):
-        raise ModelError(f"{folder / 'model.json'} names no files; train the model again.")
-    needed = (*PICTURE_FILES, *(TEXT_FILES if reads_text(folder) else ()))
-    has_text = has_text and needed != PICTURE_FILES
-    for name in needed:
-        if name not in files:
-            raise ModelError(f"{folder / 'model.json'} names no {name}; train the model again.")
+    files = card["sha256"]
+    has_text = has_text and not set(files).isdisjoint(TEXT_FILES)
     if strange := sorted(set(files) - set(KNOWN_FILES)):
         raise ModelError(f"{folder / 'model.json'} names a file that no model has: {strange[0]!r}.")
     joint = JOINT_FILES if has_text and not set(files).isdisjoint(JOINT_FILES) else ()
     for name in (*PICTURE_FILES, *(TEXT_FILES if has_text else ()), *joint):
         check_file(folder, name, files)
     check_card(card, [field.name for field in fields(Card)], folder)
-    network = load_folder_network(folder / PICTURE_FILES[0], runtime)
-    words = None
-    try:
+    network, words = load_folder_network(folder / PICTURE_FILES[0], runtime), None
+    if has_text:
+        sentence = load_folder_network(folder / TEXT_FILES[0], runtime)
+        head = load_folder_network(folder / JOINT_FILES[0], runtime) if joint else None
+    damage = "holds a model that cannot be understood"
+    # NumPy, tokenizers and lists each raise their own kinds.
+    with naming(folder, damage, "Copy the whole folder again, or train the model again."):
         if has_text:
-            words = WordsModel(
-                load_folder_network(folder / TEXT_FILES[0], runtime),
-                NgramModel.load(folder / NGRAMS_FILE),
-                folder / TOKENIZER_FILE,
-                load_folder_network(folder / JOINT_FILES[0], runtime) if joint else None,
-            )
+            ngrams = NgramModel.load(folder / NGRAMS_FILE)
+            words = WordsModel(sentence, ngrams, folder / TOKENIZER_FILE, head)
             check_tokenizer(words.tokenizer)
         genres, size = tuple(card["genres"]), tuple(card["image_size"])
-        fusions = {key: fusion.from_card(one, genres) for key, one in card["sums"].items()}
+        fusions = {key: fusion.from_card(one) for key, one in card["sums"].items()}
         outputs = [network.output_shape[-1], len(card["thresholds"])]
         if words:
             outputs += [words.network.output_shape[-1], len(words.ngrams.bias)]
@@ -274,13 +272,6 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
             both = with_features(network), words.network_with_features
             width = sum(one.output_shape[-1] - len(genres) for one in both)
             agree = agree and words.joint.input_shape[-1] == width
-    except ModelError:
-        raise
-    except Exception as error:  # NumPy, tokenizers and lists each raise their own kinds
-        raise ModelError(
-            f"{folder} holds a model that cannot be understood ({str(error)[:200]}): copy the "
-            "whole folder again, or train the model again."
-        ) from None
     if not agree:
         raise ModelError(f"{folder / 'model.json'} and the files beside it contradict each other.")
     return SavedModel(network, words, fusions, genres, np.asarray(card["thresholds"]), size, card)

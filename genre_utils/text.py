@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from genre_utils.ocr import Line, segment_words
-from genre_utils.support import progress, write_npz
+from genre_utils.support import progress
 
-if TYPE_CHECKING:  # importing it takes two seconds, which a prediction can spare
-    from sklearn.feature_extraction.text import TfidfVectorizer
+if TYPE_CHECKING:  # a prediction does without SciPy and scikit-learn
+    from scipy import sparse
 
 # Letters of a character n-gram: short ones survive misread letters and missing spaces.
 SHORTEST_NGRAM, LONGEST_NGRAM = 2, 5
@@ -106,15 +106,20 @@ class Tfidf:
         analyzer: Callable[[str], list[str]],
         texts: Sequence[str],
         fewest_texts: int = FEWEST_TEXTS,
-    ) -> Tfidf:
-        """Take the n-grams of at least `fewest_texts` texts; if there are none, of any text."""
-        vectorizer = _vectorizer(analyzer=analyzer, min_df=fewest_texts, **OPTIONS)
+    ) -> tuple[Tfidf, sparse.csr_matrix]:
+        """Take the n-grams of at least `fewest_texts` texts; if there are none, of any text.
+
+        Returns the table, and the weights of its n-grams in the texts, `(texts, n-grams)`.
+        """
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        vectorizer = TfidfVectorizer(analyzer=analyzer, min_df=fewest_texts, **OPTIONS)
         try:
-            vectorizer.fit(texts)
+            weights = vectorizer.fit_transform(texts)
         except ValueError:  # no n-gram is on so many posters
-            vectorizer.set_params(min_df=1).fit([*texts, "poster"])
+            weights = vectorizer.set_params(min_df=1).fit([*texts, "poster"]).transform(texts)
         column = {name: i for i, name in enumerate(vectorizer.get_feature_names_out())}
-        return cls(analyzer, column, vectorizer.idf_.astype(np.float32))
+        return cls(analyzer, column, vectorizer.idf_.astype(np.float32)), weights
 
     def weigh(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """Return columns, int `(k,)`, and weights, float32 `(k,)`, of the n-grams of a text."""
@@ -154,12 +159,9 @@ class NgramModel:
         from sklearn.linear_model import LogisticRegression
 
         kinds = progress.bar(ANALYZERS, desc="counting n-grams")
-        tables = [Tfidf.fit(analyzer, texts, fewest_texts) for analyzer in kinds]
-        cells = [cls._weigh(tables, text) for text in texts]
-        ends = np.cumsum([0, *(len(columns) for columns, _ in cells)])
-        columns, values = (np.concatenate(part) for part in zip(*cells, strict=True))
-        shape = len(texts), sum(len(table.idf) for table in tables)
-        features = sparse.csr_matrix((values, columns, ends), shape)
+        fitted = [Tfidf.fit(analyzer, texts, fewest_texts) for analyzer in kinds]
+        tables, parts = zip(*fitted, strict=True)
+        features = sparse.hstack(parts, "csr")
         counted = np.ones(labels.shape) if weights is None else weights
         frequency = ((labels * counted).sum(axis=0) + 0.5) / (counted.sum(axis=0) + 1)
         bias = np.log(frequency / (1 - frequency)).astype(np.float32)
@@ -175,18 +177,14 @@ class NgramModel:
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Return one logit a genre for each text, float32 `(n, genres)`."""
         logits = np.tile(self.bias.astype(np.float32), (len(texts), 1))
-        for row, text in zip(logits, texts, strict=True):
-            columns, values = self._weigh(self.tables, text)
-            row += values @ self.weights[columns].astype(np.float32)
+        start = 0
+        for table in self.tables:
+            weights = self.weights[start : start + len(table.idf)]
+            for row, text in zip(logits, texts, strict=True):
+                columns, values = table.weigh(text)
+                row += values @ weights[columns].astype(np.float32)
+            start += len(table.idf)
         return logits
-
-    @staticmethod
-    def _weigh(tables: Sequence[Tfidf], text: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return columns and weights of the n-grams of a text in all tables, one after another."""
-        columns, values = zip(*(table.weigh(text) for table in tables), strict=True)
-        starts = np.cumsum([0, *(len(table.idf) for table in tables[:-1])])
-        columns = [found + start for found, start in zip(columns, starts, strict=True)]
-        return np.concatenate(columns), np.concatenate(values)
 
     def save(self, file: Path) -> None:
         """Write an `.npz` file of plain arrays, which is loaded without executing anything."""
@@ -194,7 +192,7 @@ class NgramModel:
         for i, table in enumerate(self.tables):
             arrays[f"names{i}"] = np.frombuffer("\n".join(table.column).encode(), np.uint8)
             arrays[f"idf{i}"] = table.idf
-        write_npz(file, arrays, by_lzma=arrays.keys() - {"weights", "bias"})
+        np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, file: Path) -> NgramModel:
@@ -231,7 +229,9 @@ def typical_words(
     Quinn, "Fightin' Words", 2008), counted in posters. `labels` is multi-hot `(n, genres)`.
     Returns at most `top` words a genre, the most typical first; none for a genre without a poster.
     """
-    vectorizer = _vectorizer(
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(
         binary=True, use_idf=False, norm=None, min_df=5, token_pattern=r"(?u)\b[^\W\d_]{3,}\b"
     )
     try:
@@ -249,9 +249,3 @@ def typical_words(
         best = np.argsort(-odds / spread)[:top]
         found[genre] = [names[i] for i in best if odds[i] > 0 and inside[i]]
     return found
-
-
-def _vectorizer(**options: Any) -> TfidfVectorizer:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    return TfidfVectorizer(**options)

@@ -101,7 +101,7 @@ def test_the_average_of_two_networks_is_the_mean_of_their_logits():
 
 def test_a_resized_network_has_the_weights_of_the_old_one():
     small = models.build_model("efficientnet_lite0", (96, 64), GENRES)
-    large = models.resize_model(small, "efficientnet_lite0", (192, 128), GENRES)
+    large = models.join_networks({"a": small}, {"a": "efficientnet_lite0"}, (192, 128), GENRES)
     assert large.input_shape == (None, 192, 128, 3)
     for old, new in zip(small.get_weights(), large.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)

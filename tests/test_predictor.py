@@ -347,7 +347,6 @@ def test_a_card_lists_training_ids_and_pictures_as_hashes(tmp_path, monkeypatch)
         assert model.was_trained_on(["tt0086001", "0086001", "film", "86002"]) == [
             *("tt0086001", "0086001", "film"),
         ]
-        assert model.knows_pictures == bool(pictures)
     expected = [hashlib.sha256(b"a picture").hexdigest()[:12], sha256[:12]]
     assert card["training_pictures"] == sorted(expected)
     assert model.was_trained_on(["new", "newer"], [tmp_path / "a.jpg", __file__]) == ["new"]

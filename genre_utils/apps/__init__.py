@@ -6,8 +6,6 @@ __getattr__ = lazy_names(
     __name__,
     {
         "model_card": "write_model_card",
-        "report": (
-            "ablations comparison evaluate_systems headline in_words paired_in_words worth_of_words"
-        ),
+        "report": "ablations comparison evaluate_systems in_words paired_in_words worth_of_words",
     },
 )

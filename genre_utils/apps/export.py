@@ -59,11 +59,10 @@ def to_int8(folder: Path, calibration: np.ndarray | None = None) -> None:
     """Round the networks of a saved model to 8 bits, in place; see `save_model`."""
     model = load_model(folder)
     parts = model.network, model.words, model.fusions, model.genres, model.thresholds
-    how, eight_bits = model.card["training"], {"int8": True, "calibration": calibration}
-    saved_model.save_model(folder, *parts, [], how, **eight_bits)
-    card = networks.read_card(folder)
-    kept = ("metrics", "training_ids", "training_ids_sha256", saved_model.PICTURES)
-    write_json(folder / "model.json", card | {key: model.card[key] for key in kept})
+    names = ("metrics", "training_ids", "training_ids_sha256", saved_model.PICTURES)
+    kept, training = {name: model.card[name] for name in names}, model.card["training"]
+    eight_bits = {"int8": True, "calibration": calibration}
+    saved_model.save_model(folder, *parts, [], training, **eight_bits, kept=kept)
 
 
 def convert_model(folder: Path) -> None:

@@ -25,7 +25,7 @@ from genre_utils import plots
 from genre_utils.apps import grad_cam
 from genre_utils.images import read_poster, resize_poster
 from genre_utils.ocr import workers
-from genre_utils.predictor import Predictor, highest, top_table
+from genre_utils.predictor import Prediction, Predictor, highest, top_table
 from genre_utils.sources import draw_sample
 from genre_utils.support import trim_heap, write_csv
 from genre_utils.text import join_lines
@@ -83,17 +83,14 @@ class SafeHeaders:
 
 
 class PosterResult(NamedTuple):
-    """What the page knows of one poster; of a bad file only `name` and `error`.
+    """A prediction of a poster, which is named by its file alone, and the pictures that explain it.
 
-    `pictures` are (caption, description, `data:` address): the poster, then one a top genre.
+    `pictures` are (caption, description, `data:` address): the poster, then one a top genre. A bad
+    file has none.
     """
 
-    name: str
-    scores: np.ndarray | None = None
-    text_effect: np.ndarray | None = None
-    words: str = ""
+    found: Prediction
     pictures: Sequence[tuple[str, str, str]] = ()
-    error: str | None = None
 
 
 class ExplainedPredictor:
@@ -116,17 +113,13 @@ class ExplainedPredictor:
             small = [path for path in group if os.path.getsize(path) <= MAX_FILE]
             answers = self.predictor.stream(small)
             for path in group:
-                name = Path(path).name
-                found = next(answers) if path in small else None
-                if found is None or found.error:
-                    yield PosterResult(name, error=found.error if found else TOO_LARGE)
-                    continue
-                pictures = self._pictures(read_poster(path), highest(found.scores, EXPLAINED), name)
-                yield PosterResult(
-                    name, found.scores, found.text_effect, join_lines(found.lines), pictures
-                )
+                large = Prediction(path, None, [], None, TOO_LARGE)
+                found = next(answers) if path in small else large
+                found = found._replace(poster=Path(path).name)
+                yield PosterResult(found, () if found.error else self._pictures(path, found))
 
-    def _pictures(self, rgb: np.ndarray, best: np.ndarray, name: str) -> list[tuple[str, str, str]]:
+    def _pictures(self, path: str, found: Prediction) -> list[tuple[str, str, str]]:
+        rgb, best, name = read_poster(path), highest(found.scores, EXPLAINED), found.poster
         heat = self.cam.heat(resize_poster(rgb, self.predictor.model.image_size), best)
         height = min(SHOWN_HEIGHT, len(rgb))
         small = resize_poster(rgb, (height, max(1, round(rgb.shape[1] * height / len(rgb)))))
@@ -139,7 +132,7 @@ class ExplainedPredictor:
 
 def status(results: Sequence[PosterResult], total: int) -> str:
     """Write how many of `total` posters are answered as HTML, with a bar until all are."""
-    bad = sum(bool(one.error) for one in results)
+    bad = sum(bool(one.found.error) for one in results)
     told = f"{len(results) - bad} predicted" + (f", {bad} could not be read" if bad else "")
     if len(results) == total:
         return f'<p role="status">Posters: {told}.</p>'
@@ -155,26 +148,29 @@ def cards(results: Sequence[PosterResult], genres: Sequence[str], top: int) -> s
 
 
 def _card(one: PosterResult, genres: Sequence[str], top: int) -> str:
-    title = f"<h2>{escape(one.name)}</h2>"
-    if one.error:
-        return f'<article role="alert">{title}<p>Not predicted: {escape(one.error)}.</p></article>'
+    found, title = one.found, f"<h2>{escape(one.found.poster)}</h2>"
+    if found.error:
+        return (
+            f'<article role="alert">{title}<p>Not predicted: {escape(found.error)}.</p></article>'
+        )
     figures = "".join(
         f'<figure><img src="{address}" alt="{escape(about)}"><figcaption>{escape(caption)}'
         "</figcaption></figure>"
         for caption, about, address in one.pictures[: top + 1]
     )
-    rows = "".join(_row(genres[g], one, g) for g in highest(one.scores, top))
+    text = join_lines(found.lines)
+    effects = [f"{effect:+.2f}" if text else "" for effect in found.text_effect]
+    rows = "".join(_row(genres[g], found.scores[g], effects[g]) for g in highest(found.scores, top))
     head = '<tr><th>genre</th><th>score</th><th></th><th class="number">by words</th></tr>'
-    words = f"Words read: {escape(one.words)}" if one.words else "No words were read."
+    words = f"Words read: {escape(text)}" if text else "No words were read."
     return (
         f'<article>{title}<div class="pictures">{figures}</div>'
-        f'<table aria-label="Scores of {escape(one.name)}"><thead>{head}</thead>'
+        f'<table aria-label="Scores of {escape(found.poster)}"><thead>{head}</thead>'
         f"<tbody>{rows}</tbody></table><p>{words}</p></article>"
     )
 
 
-def _row(genre: str, one: PosterResult, g: int) -> str:
-    score, by_words = one.scores[g], f"{one.text_effect[g]:+.2f}" if one.words else ""
+def _row(genre: str, score: float, by_words: str) -> str:
     return (
         f'<tr><th scope="row">{escape(genre)}</th>'
         f'<td><meter min="0" max="1" value="{score:.3f}" aria-label="{escape(genre)}"></meter></td>'
@@ -192,7 +188,7 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
         if not results:
             return "", "", gr.DownloadButton(visible=False)
         file = Path(tempfile.mkdtemp(dir=folder)) / "genres.csv"
-        found = ((one.name, one.scores, one.error) for one in results)
+        found = ((one.found.poster, one.found.scores, one.found.error) for one in results)
         write_csv(file, top_table(found, predict.genres, top))
         return (
             status(results, len(results)),

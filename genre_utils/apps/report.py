@@ -56,11 +56,6 @@ def comparison(results: dict[str, dict]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").astype(float)
 
 
-def headline(result: dict) -> dict:
-    """Return a result of `evaluate` without `per_genre`, each genre's own figures."""
-    return {key: value for key, value in result.items() if key != "per_genre"}
-
-
 def in_words(result: dict, prior: dict) -> str:
     """Say what a result on test means, beside the genre prior's."""
     if result["macro_map_interval"] is None:

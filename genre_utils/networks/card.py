@@ -44,6 +44,8 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"{file} does not say that it has format {FORMAT}, the one this version reads. "
             "Update poster-genres or train the model again."
         )
+    if not isinstance(card.get("sha256"), dict):
+        raise ModelError(f"{file} names no files; train the model again.")
     return card
 
 

@@ -1,4 +1,4 @@
-"""The features of a network: the inputs of its heads, beside what these make of them."""
+"""A network with its features, the inputs of its heads, behind its logits."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from genre_utils.networks.onnx_graph import HEAD, PARTS
 def with_features(network: Any) -> Any:
     """Return a network with its features behind its logits: `(n, genres + features)`.
 
-    `network` is one of `models`, in Keras or ONNX Runtime, or the mean of two. One without a head
-    on plain features, and an exported one (LiteRT), stays as it is.
+    `network` is one of `models`, in Keras or ONNX Runtime, or the mean of two. An exported one
+    (LiteRT), which hands out no features, stays as it is.
     """
     if isinstance(network, RuntimeNetwork):
         return network.with_features()
-    parts = averaged_networks(network)
-    if not all(map(_has_head, parts)):
+    if not hasattr(network, "layers"):
         return network
     import keras
 
+    parts = averaged_networks(network)
     wide = [
         keras.Model(part.inputs, [*keras.tree.flatten(part.output), part.get_layer(HEAD).input])
         for part in parts
@@ -35,10 +35,3 @@ def with_features(network: Any) -> Any:
 def averaged_networks(network: Any) -> list[Any]:
     """Return the networks that one of `models.average_models` consists of; else itself."""
     return [one for one in getattr(network, "layers", ()) if one.name in PARTS] or [network]
-
-
-def _has_head(network: Any) -> bool:
-    import keras
-
-    heads = [layer for layer in getattr(network, "layers", ()) if layer.name == HEAD]
-    return any(isinstance(one, keras.Sequential) and len(one.input_shape) == 2 for one in heads)

@@ -62,7 +62,7 @@ def load_folder_network(file: Path, runtime: bool = False) -> keras.Model | onnx
     config, ranges = read_config(file)
     weights = file.with_suffix(".safetensors")
     arrays = load_arrays(weights)
-    if runtime and onnx.available():
+    if runtime:
         update = "Update onnxruntime, or copy the model again."
         # A layer that only Keras knows is left to Keras.
         with (

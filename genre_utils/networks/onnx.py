@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
@@ -12,11 +11,6 @@ import numpy as np
 
 from genre_utils.networks.arrays import Array
 from genre_utils.networks.onnx_graph import Graph
-
-
-def available() -> bool:
-    """Say whether ONNX Runtime is installed; without it, Keras computes."""
-    return importlib.util.find_spec("onnxruntime") is not None
 
 
 def open_session(
@@ -36,8 +30,8 @@ def open_session(
     options.intra_op_num_threads = threads
     # Threads that wait for work by spinning would take the cores from those that decode.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Processors without VNNI add two products of 8 bits in 16, which overflows: not with this. The
-    # others add in 32, and this would more than halve their speed.
+    # Processors without VNNI add two products of 8 bits in 16, which overflows; this option keeps
+    # them from it. The others add in 32, and it would more than halve their speed.
     options.add_session_config_entry("session.x64quantprecision", str(int(not has_vnni())))
     if folder is not None:
         where = "session.model_external_initializers_file_folder_path"
@@ -62,7 +56,7 @@ def has_vnni() -> bool:
 
 
 class RuntimeNetwork:
-    """A network at work in ONNX Runtime; it is asked as its Keras twin is, and answers the same.
+    """A network at work in ONNX Runtime, with `predict_on_batch` as its Keras twin has it.
 
     `input_shape` and `output_shape` have `None` where any size goes, such as `(None, 24)`.
     """
@@ -81,7 +75,6 @@ class RuntimeNetwork:
         """
         graph = Graph(arrays, ranges, file.name).write(config, features=True)
         self.session, self.each_run = open_session(graph, folder=file.parent)
-        self.name = file.stem
         (given,), (answer, *self._features) = self.session.get_inputs(), self.session.get_outputs()
         self._outputs = [answer.name]
         self.input = given.name

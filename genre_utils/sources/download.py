@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from genre_utils.images import SUFFIXES
 from genre_utils.sources.layouts import find_layout
 from genre_utils.sources.tables import DataError
-from genre_utils.support import make_writable, progress
+from genre_utils.support import progress
 
 KAGGLE_DATASET = "raman77768/movie-classifier"
 KAGGLE_PAGE = f"https://www.kaggle.com/datasets/{KAGGLE_DATASET}"
@@ -47,14 +47,15 @@ _CHUNK = 1 << 20
 def cache_folder() -> Path:
     """Return the folder for downloads, `poster-genres` in the user's cache; create it if need be.
 
-    Where that cannot be written, a fresh temporary folder, which is not found again.
+    If it cannot be written, return a new temporary folder, which later runs do not find.
     """
     # The XDG standard asks to ignore a path that is not absolute, which not every version of
     # platformdirs does.
     base = os.environ.get("XDG_CACHE_HOME", "")
     try:
         folder = (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "poster-genres"
-        make_writable(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError):  # the latter from Path.home(), for a user without one
         return Path(tempfile.mkdtemp(prefix="poster-genres-"))
     return folder

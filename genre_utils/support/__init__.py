@@ -6,8 +6,8 @@ __getattr__ = lazy_names(
     __name__,
     {
         "files": (
-            "FULL replacing temporary_file naming_full_disks check_writable make_writable walk "
-            "sha256_of short_hash picture_hash write_json write_npz write_csv printable "
+            "FULL replacing temporary_file naming_full_disks check_writable walk "
+            "sha256_of short_hash picture_hash write_json write_csv printable "
             "harmless"
         ),
         "heap": "share_heap trim_heap",

@@ -8,14 +8,12 @@ import json
 import os
 import re
 import tempfile
-import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # seconds that a command without tables need not wait
-    import numpy as np
     import pandas as pd
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
@@ -83,12 +81,6 @@ def check_writable(folder: Path, what: str, advice: str) -> None:
         raise OSError(f"{what} cannot be written ({why}): {advice}") from None
 
 
-def make_writable(folder: Path) -> None:
-    """Create a folder; raises `OSError` unless files can be created in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    check_writable(folder, str(folder), "give another folder.")
-
-
 def walk(folder: str, suffixes: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield the files of a folder and below in order; the names of whole trees are never held.
 
@@ -137,21 +129,6 @@ def write_json(path: Path, content: Any) -> None:
     with replacing(path) as temporary:
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", "utf-8")
-
-
-def write_npz(file: Path, arrays: Mapping[str, np.ndarray], by_lzma: Collection[str]) -> None:
-    """Write arrays as `numpy.load` reads them; LZMA packs those in `by_lzma`, Deflate the others.
-
-    LZMA makes texts much smaller and numbers hardly, and takes longer to unpack.
-    """
-    import numpy as np
-
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            entry = zipfile.ZipInfo(f"{name}.npy")  # without a date: equal arrays, equal files
-            entry.compress_type = zipfile.ZIP_LZMA if name in by_lzma else zipfile.ZIP_DEFLATED
-            with archive.open(entry, "w") as content:
-                np.lib.format.write_array(content, np.asanyarray(array), allow_pickle=False)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

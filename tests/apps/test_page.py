@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genre_utils.predictor import Predictor
+from genre_utils.ocr import Line
+from genre_utils.predictor import Prediction, Predictor
 from genre_utils.sources.sample import draw_poster
 
 gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install -e '.[app]'")
@@ -113,13 +114,14 @@ def test_fifty_at_once_queue_and_are_all_answered(predict, poster, monkeypatch):
 def test_names_and_words_are_text_and_no_markup():
     from genre_utils.apps import page as page_module
 
-    scores = np.array([0.9, 0.1])
-    one = page_module.PosterResult(
-        "<b>.jpg", scores, scores, "<script>x</script>", [("A", "<i>", "data:,")]
-    )
-    html = page_module.cards(
-        [one, page_module.PosterResult("<u>.jpg", error="<s>")], ["<A>", "B"], 2
-    )
+    scores, corners = np.array([0.9, 0.1]), ((0, 0), (1, 0), (1, 1), (0, 1))
+    lines = [Line("<script>x</script>", 0.9, corners)]
+    good = Prediction("<b>.jpg", scores, lines, scores, None)
+    bad = Prediction("<u>.jpg", None, [], None, "<s>")
+    results = [page_module.PosterResult(good, [("A", "<i>", "data:,")])]
+    results.append(page_module.PosterResult(bad))
+    html = page_module.cards(results, ["<A>", "B"], 2)
+    assert "&lt;script&gt;x&lt;/script&gt;" in html and "Not predicted: &lt;s&gt;" in html
     assert not re.search("<(b|i|u|s|A|script)>", html)
 
 

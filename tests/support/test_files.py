@@ -1,12 +1,11 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from genre_utils.__main__ import main
-from genre_utils.support.files import printable, replacing, write_csv, write_npz
+from genre_utils.support.files import printable, replacing, write_csv
 
 
 def test_no_text_in_a_csv_is_a_formula(tmp_path):
@@ -61,19 +60,3 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(tmp_path):
     assert file.read_bytes() == before and os.listdir(tmp_path) == ["table.csv"]
     with pytest.raises(PermissionError), replacing(file):
         raise PermissionError(13, "no")
-
-
-def test_arrays_packed_by_lzma_are_smaller_and_are_read_by_numpy(tmp_path):
-    words = " ".join(f"word{i * 7919 % 10007}" for i in range(10000)).encode()
-    arrays = {"names": np.frombuffer(words, np.uint8), "weights": np.arange(6.0).reshape(2, 3)}
-    np.savez_compressed(tmp_path / "plain.npz", **arrays)
-    for name in ("one.npz", "again.npz"):
-        write_npz(tmp_path / name, arrays, by_lzma=["names"])
-    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "again.npz").read_bytes()
-    sizes = [(tmp_path / name).stat().st_size for name in ("one.npz", "plain.npz")]
-    assert sizes[0] < 0.9 * sizes[1]
-    with np.load(tmp_path / "one.npz", allow_pickle=False) as found:
-        assert set(found) == set(arrays)
-        for name, array in arrays.items():
-            np.testing.assert_array_equal(found[name], array)
-            assert found[name].dtype == array.dtype

@@ -222,9 +222,7 @@ def report(folder: Path, data: ReleaseData, test: TestPosters) -> None:
         test.labels, scores["both"], scores["picture alone"]
     )
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
-    saved_model.add_metrics(
-        folder, {name: apps.headline(result) for name, result in results.items()}
-    )
+    saved_model.add_metrics(folder, results)
     print(apps.comparison(results).round(4).to_string())
 
 
