@@ -114,7 +114,9 @@ def picture_size(path: str | os.PathLike) -> tuple[int, int]:
     Raises what Pillow raises for a file that is no picture of `FORMATS`.
     """
     with Image.open(path, formats=FORMATS) as image:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        turned = False
+        with contextlib.suppress(Exception):  # a damaged EXIF block says nothing about the pixels
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         return image.size[::-1] if turned else image.size
 
 

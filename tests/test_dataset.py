@@ -239,10 +239,11 @@ def test_sizes_are_those_of_upright_pictures(tmp_path):
     turned[0x0112] = 6
     Image.new("RGB", (40, 60)).save(tmp_path / "lying.jpg", exif=turned)
     Image.new("RGB", (40, 60)).save(tmp_path / "standing.png")
-    paths = [str(tmp_path / name) for name in ("lying.jpg", "standing.png")]
+    Image.new("RGB", (40, 60)).save(tmp_path / "damaged.png", exif=b"no header of EXIF")
+    paths = [str(tmp_path / name) for name in ("lying.jpg", "standing.png", "damaged.png")]
     sizes = picture_sizes(paths)
-    assert sizes.tolist() == [[40, 60], [60, 40]]
-    assert [read_poster(path).shape[:2] for path in paths] == [(40, 60), (60, 40)]
+    assert sizes.tolist() == [[40, 60], [60, 40], [60, 40]]
+    assert [read_poster(path).shape[:2] for path in paths] == list(map(tuple, sizes))
 
 
 # Tables from strangers
