@@ -114,10 +114,12 @@ def picture_size(path: str | os.PathLike) -> tuple[int, int]:
     Raises what Pillow raises for a file that is no picture of `FORMATS`.
     """
     with Image.open(path, formats=FORMATS) as image:
-        turned = False
-        with contextlib.suppress(Exception):  # a damaged EXIF block says nothing about the pixels
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-        return image.size[::-1] if turned else image.size
+        orientation = 1
+        # Pillow decodes a PNG to look for an EXIF block behind its pixels: there it is not seen.
+        if image.format != "PNG" or "exif" in image.info:
+            with contextlib.suppress(Exception):  # damage there says nothing about the pixels
+                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
 
 
 def is_picture(path: str | os.PathLike) -> bool:

@@ -67,7 +67,7 @@ class Card:
     # By "picture", "words" (each alone), "both" and "joint": weights by part and a bias, by genre.
     sums: dict[str, dict[str, Any]]
     training: dict[str, Any]  # how it was trained, as the notebook wrote it
-    metrics: dict[str, dict[str, Any]]  # by system and split, what `evaluate` returned
+    metrics: dict[str, dict[str, Any]]  # by system and split, of all genres together
     sha256: dict[str, str]  # of each file beside this one
     training_ids_sha256: str  # of all training posters' ids, sorted, a line each
     training_ids: list[str]  # the first 12 digits of the SHA-256 of each

@@ -101,7 +101,7 @@ class Tfidf:
     idf: np.ndarray
 
     @classmethod
-    def fit(
+    def fit_transform(
         cls,
         analyzer: Callable[[str], list[str]],
         texts: Sequence[str],
@@ -159,7 +159,7 @@ class NgramModel:
         from sklearn.linear_model import LogisticRegression
 
         kinds = progress.bar(ANALYZERS, desc="counting n-grams")
-        fitted = [Tfidf.fit(analyzer, texts, fewest_texts) for analyzer in kinds]
+        fitted = [Tfidf.fit_transform(analyzer, texts, fewest_texts) for analyzer in kinds]
         tables, parts = zip(*fitted, strict=True)
         features = sparse.hstack(parts, "csr")
         counted = np.ones(labels.shape) if weights is None else weights

@@ -330,10 +330,10 @@ text_networks = {}
 if read_text:
     keras.utils.set_random_seed(SEED + 1)
     encoder, about = networks.load_encoder(released=START == "posters")
+    print(about)
     text_networks["words"] = models.build_words_model(encoder, data.genres)
     vectors = run.kept("vectors", partial(networks.run_on_splits, encoder, tokens))
     fit_head("words", text_networks["words"].get_layer("head"), vectors)
-    print(about)
 
 # %% [markdown]
 # Then the whole text network is fine-tuned like those of the picture. In each epoch a fifth of the

@@ -1,5 +1,6 @@
 import ast
 import os
+import struct
 import tracemalloc
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
-from PIL import Image
+from PIL import Image, ImageFile
 
 from genre_utils.dataset import (
     fingerprint,
@@ -234,16 +235,19 @@ def test_a_test_set_without_a_genre_is_said(make):
         data.check_parts()
 
 
-def test_sizes_are_those_of_upright_pictures(tmp_path):
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    Image.new("RGB", (40, 60)).save(tmp_path / "lying.jpg", exif=turned)
-    Image.new("RGB", (40, 60)).save(tmp_path / "standing.png")
-    Image.new("RGB", (40, 60)).save(tmp_path / "damaged.png", exif=b"no header of EXIF")
-    paths = [str(tmp_path / name) for name in ("lying.jpg", "standing.png", "damaged.png")]
-    sizes = picture_sizes(paths)
-    assert sizes.tolist() == [[40, 60], [60, 40], [60, 40]]
-    assert [read_poster(path).shape[:2] for path in paths] == list(map(tuple, sizes))
+def test_sizes_are_those_of_upright_pictures(tmp_path, monkeypatch):
+    text = struct.pack("<2sHLHHHL4sL", b"II", 42, 8, 1, 0x0112, 2, 2, b"6", 0)
+    exifs = {"plain.png": b"", "damaged.png": b"no header of EXIF", "text.jpg": b"Exif\0\0" + text}
+    for name, orientation in (("6.jpg", 6), ("8.png", 8), ("9.jpg", 9)):
+        exifs[name] = Image.Exif()
+        exifs[name][0x0112] = orientation
+    paths = [str(tmp_path / name) for name in exifs]
+    for path, exif in zip(paths, exifs.values(), strict=True):
+        Image.new("RGB", (40, 60)).save(path, exif=exif)
+    expected = [read_poster(path).shape[:2] for path in paths]
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("pixels are decoded"))
+    assert list(map(tuple, picture_sizes(paths))) == expected
+    assert expected == [(60, 40), (60, 40), (60, 40), (40, 60), (40, 60), (60, 40)]
 
 
 # Tables from strangers

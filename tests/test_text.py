@@ -66,7 +66,7 @@ def test_n_grams_are_weighed_as_scikit_learn_weighs_them(analyzer, options):
     ]
     theirs = TfidfVectorizer(**options, sublinear_tf=True, min_df=2, dtype=np.float32)
     theirs.fit(texts[:3] * 2)
-    ours, table = Tfidf.fit(analyzer, texts[:3] * 2)
+    ours, table = Tfidf.fit_transform(analyzer, texts[:3] * 2)
     assert table.shape == (6, len(ours.idf))
     assert list(ours.column) == theirs.get_feature_names_out().tolist()
     for text, row in zip(texts, theirs.transform(texts).toarray(), strict=True):

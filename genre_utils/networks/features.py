@@ -11,8 +11,8 @@ from genre_utils.networks.onnx_graph import HEAD, PARTS
 def with_features(network: Any) -> Any:
     """Return a network with its features behind its logits: `(n, genres + features)`.
 
-    `network` is one of `models`, in Keras or ONNX Runtime, or the mean of two. An exported one
-    (LiteRT), which hands out no features, stays as it is.
+    `network` is one of `models` that has a head, in Keras or ONNX Runtime, or the mean of two. An
+    exported one (LiteRT), which hands out no features, stays as it is.
     """
     if isinstance(network, RuntimeNetwork):
         return network.with_features()

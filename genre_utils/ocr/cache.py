@@ -106,13 +106,14 @@ def import_readings(file: str | os.PathLike, paths: Mapping[str, str], cache: Wo
         if (path := paths.get(name)) is None:
             continue
         try:
-            sha256, size = hash_file(path), picture_size(path)
+            if cache.get(sha256 := hash_file(path)) is not None:
+                continue
+            size = picture_size(path)
         except Exception:  # Pillow's plugins raise whatever their parser met
             continue
-        if cache.get(sha256) is None:
-            scaled = [line._replace(corners=round_corners(line.corners, size)) for line in lines]
-            cache.put(sha256, scaled, IMPORTED)
-            taken += 1
+        scaled = [line._replace(corners=round_corners(line.corners, size)) for line in lines]
+        cache.put(sha256, scaled, IMPORTED)
+        taken += 1
     if not understood:
         raise ReadingError(f"{file} is no file of readings: no line has an id and its words.")
     _name_damaged(Path(file), damaged, "their posters can be read anew")

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from genre_utils.images import SUFFIXES
 from genre_utils.sources.layouts import find_layout
 from genre_utils.sources.tables import DataError
-from genre_utils.support import progress
+from genre_utils.support import check_writable, progress
 
 KAGGLE_DATASET = "raman77768/movie-classifier"
 KAGGLE_PAGE = f"https://www.kaggle.com/datasets/{KAGGLE_DATASET}"
@@ -55,7 +55,7 @@ def cache_folder() -> Path:
     try:
         folder = (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "poster-genres"
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        check_writable(folder, str(folder), "give another folder.")
     except (OSError, RuntimeError):  # the latter from Path.home(), for a user without one
         return Path(tempfile.mkdtemp(prefix="poster-genres-"))
     return folder

@@ -3,7 +3,8 @@
 import csv
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -121,15 +122,20 @@ def test_a_list_of_paths_keeps_its_order_and_doubles(posters, model, tmp_path):
 
 
 def test_a_pipe_is_a_list_and_a_table(posters, model, tmp_path):
-    for name in ("list", "table"):
-        os.mkfifo(tmp_path / name)
-    given = f"{posters / '0.jpg'}\n{posters / 'none.jpg'}\n"
-    with ThreadPoolExecutor(2) as others:
-        others.submit((tmp_path / "list").write_text, given)
-        table = others.submit((tmp_path / "table").read_text)
-        arguments = ["predict", "--list", str(tmp_path / "list"), "--model", str(model)]
-        assert main([*arguments, "--no-text", "--csv", str(tmp_path / "table")]) == 0
-    assert "0.jpg" in table.result() and "no such file" in table.result()
+    names, table = tmp_path / "names", tmp_path / "table"
+    for pipe in (names, table):
+        os.mkfifo(pipe)
+    paths = [str(posters / name) for name in ("0.jpg", "none.jpg")]
+    write = ["sh", "-c", 'printf "%s\\n" "$1" "$2" > "$0"', str(names), *paths]
+    others = [subprocess.Popen(write), subprocess.Popen(["cat", table], stdout=subprocess.PIPE)]
+    command = [sys.executable, "-m", "genre_utils", "predict", "--list", names, "--csv", table]
+    try:
+        subprocess.run([*command, "--model", model, "--no-text"], check=True, timeout=120)
+        written = others[1].communicate(timeout=20)[0].decode()
+    finally:  # without the fix, each waits for the other
+        for other in others:
+            other.kill()
+    assert [row["poster"] for row in csv.DictReader(written.splitlines())][::3] == paths
 
 
 def test_what_a_terminal_would_obey_is_printed_as_codes(model, tmp_path, capsys, monkeypatch):

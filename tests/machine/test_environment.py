@@ -311,3 +311,11 @@ def test_colab_s_keras_loads_the_released_model(tmp_path):
     )
     path = {**os.environ, "PYTHONPATH": os.pathsep.join([target, str(ROOT)])}
     subprocess.run([sys.executable, "-c", code], check=True, env=path, cwd=tmp_path)
+
+
+def test_a_host_predicts_as_many_posters_at_once_as_its_own_devices_take(monkeypatch):
+    monkeypatch.setattr(environment, "replicas", lambda: 8)  # of all hosts
+    monkeypatch.setattr(environment, "processes", lambda: (1, 2))
+    for accelerated, posters in ((False, 16), (True, 128)):
+        monkeypatch.setattr(environment, "accelerated", lambda is_fast=accelerated: is_fast)
+        assert environment.posters_at_once() == posters
