@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import glob
 import importlib.util
 import json
@@ -73,9 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         # A name of any letters can be printed to a terminal of few.
-        stream.reconfigure(errors="backslashreplace")
+        getattr(sys, name).reconfigure(errors="backslashreplace")
     if options.run is None:
         parser.print_help(sys.stderr)
         parser.exit(WRONG_USE, "\nposter-genres: give a COMMAND from the list above.\n")
@@ -160,7 +163,13 @@ def _parser() -> argparse.ArgumentParser:
 def _path(
     command: argparse.ArgumentParser, option: str, what: str, metavar: str = "FILE", **more: Any
 ) -> None:
-    command.add_argument(option, type=expand_user, metavar=metavar, help=what, **more)
+    command.add_argument(option, type=_expand_path, metavar=metavar, help=what, **more)
+
+
+def _expand_path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty, as of a variable that is not set")
+    return expand_user(text)
 
 
 def _flag(command: argparse.ArgumentParser, option: str, what: str) -> None:
@@ -214,6 +223,7 @@ def _predict(options: argparse.Namespace) -> int:
         if not options.list or (options.list != "-" and os.path.isfile(options.list)):
             count = sum(1 for _ in catalogue.list_inputs(_posters(options), own))
         inputs = [os.path.abspath(path) for path in (*options.paths, options.list) if path]
+        inputs += [os.getcwd()] * bool(options.list)  # what its paths are relative to
         log = catalogue.ResumableLog(file, predictor, inputs)
         try:
             for found in log.fill(predictor, _posters(options), count, own):
@@ -225,6 +235,8 @@ def _predict(options: argparse.Namespace) -> int:
             done = sum(1 for _ in log.read())
             again = "; the same command goes on behind them" if tables else ""
             raise KeyboardInterrupt(f"stopped; {done} posters are predicted{again}.") from None
+        if options.list and not any(True for _ in log.read()):
+            print(f"--list {options.list} names no poster: write a path a line.", file=sys.stderr)
         return _write_tables(options, log, predictor.genres)
 
 
@@ -270,7 +282,7 @@ def _check_tables(options: argparse.Namespace, tables: Mapping[str, str]) -> Non
     if options.list and options.list != "-":
         inputs[options.list] = "the list that is read"
     for option, file in tables.items():
-        _check_output(option, file, inputs)
+        _check_output(option, file, inputs | _model_files(options))
     own = [catalogue.own_files([file]) for file in tables.values()]
     if len(own) == 2 and own[0] & own[1]:
         raise ValueError(
@@ -308,8 +320,17 @@ def _posters(options: argparse.Namespace) -> Iterator[str]:
         yield from _matching(path)
     if options.list:
         source = 0 if options.list == "-" else options.list
-        with open(source, encoding="utf-8-sig", errors="surrogateescape") as lines:
+        with open(source, encoding=_encoding(source), errors="surrogateescape") as lines:
             yield from (line.rstrip("\r\n") for line in lines if line.strip())
+
+
+def _encoding(source: str | int) -> str:
+    """Return the encoding of a list: UTF-16, which PowerShell writes, or UTF-8."""
+    start = b""
+    if os.path.isfile(source):
+        with open(source, "rb") as file:
+            start = file.read(2)
+    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def _matching(path: str) -> list[str]:
@@ -392,8 +413,9 @@ def _export(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     if options.json and options.json != "-":
-        inputs = filter(None, (options.data, options.ids, options.words))
-        _check_output("--json", options.json, dict.fromkeys(inputs, "which is read"))
+        words = options.words or str(WORDS_FILE)
+        inputs = dict.fromkeys(filter(None, (options.data, options.ids, words)), "which is read")
+        _check_output("--json", options.json, inputs | _model_files(options))
     with only_writer(options.json) if options.json not in (None, "-") else nullcontext():
         return _score(options)
 
@@ -406,9 +428,13 @@ def _score(options: argparse.Namespace) -> int:
     if options.no_text and options.words:
         raise ValueError("--words names words that --no-text leaves out: give only one of them.")
     if options.ids and not Path(options.ids).is_file():
-        raise ValueError(f"--ids is {options.ids}: there is no such file.")
+        why = "it is no file" if Path(options.ids).exists() else "there is no such file"
+        raise ValueError(f"--ids is {options.ids}: {why}. Give a file with an id a line.")
     cache = None if options.no_text else _known_words(options.words)
-    data = dataset.load_dataset(sources.find_data(options.data))
+    source = sources.find_data(options.data)
+    if options.json and options.json != "-":
+        _check_output("--json", options.json, {str(source.csv): "the table that is read"})
+    data = dataset.load_dataset(source)
     predictor = Predictor.load(_model(options), not options.no_text, cache)
     posters = _chosen(data, options.ids)
     chosen = len(posters)
@@ -533,7 +559,7 @@ def _chosen(data: Any, ids: str | None) -> pd.DataFrame:
 
     if ids is None:
         return data.part("test")
-    lines = Path(ids).read_text("utf-8-sig").splitlines()
+    lines = Path(ids).read_text(_encoding(ids), "backslashreplace").splitlines()
     wanted = {normal_id(line): line.strip() for line in lines if line.strip()}
     ids = data.posters["id"].map(normal_id)
     unknown = sorted(line for poster, line in wanted.items() if poster not in set(ids))
@@ -549,6 +575,14 @@ def _model(options: argparse.Namespace) -> Path:
     return Path(options.model) if options.model else RELEASED
 
 
+def _model_files(options: argparse.Namespace) -> dict[str, str]:
+    """Return the files of the model, and of its training, which no table may replace."""
+    from genre_utils.saved_model import KNOWN_FILES
+
+    names = (*KNOWN_FILES, "model.json", "metrics.json", "settings.json")
+    return {str(_model(options) / name): "a file of the model" for name in names}
+
+
 def _writable_model(options: argparse.Namespace) -> Path:
     """Return the folder of a model into which the command writes; a missing one is named later."""
     folder = _model(options)
@@ -562,9 +596,10 @@ def _check_output(option: str, file: str, inputs: Mapping[str, str]) -> None:
     """Fail before the long work, not after it; the sentence names the option that helps.
 
     `inputs` says of each path that the command reads what it is: nothing is written over them, nor
-    over a picture.
+    over a picture, nor over a table that is not one of predictions.
     """
     from genre_utils.images import is_picture
+    from genre_utils.sources import is_other_table
 
     folder, advice = Path(file).absolute().parent, WRITABLE.format(option=option)
     if Path(file).is_dir():
@@ -574,9 +609,11 @@ def _check_output(option: str, file: str, inputs: Mapping[str, str]) -> None:
             f"{option} {file} cannot be written (there is no folder {folder}): {advice}"
         )
     check_writable(folder, f"{option} {file}", advice)
-    what = {os.path.realpath(path): what for path, what in inputs.items()}.get(
-        os.path.realpath(file)
-    ) or (os.path.isfile(file) and is_picture(file) and "which is a picture")
+    known = {os.path.realpath(path): what for path, what in inputs.items()}
+    what = known.get(os.path.realpath(file))
+    if not what and os.path.isfile(file):
+        what = is_picture(file) and "which is a picture"
+        what = what or (is_other_table(Path(file)) and "which is a table of something else")
     if what:
         raise ValueError(f"{option} would write over {file}, {what}: give another name.")
 

@@ -174,7 +174,13 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
         if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
             image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(_to_uint8(np.asarray(image), name))
+        values, transparent = np.asarray(image), image.info.get("transparency")
+        if values.dtype == np.int32 and values.min() >= 0:  # 16-bit grey, as Pillow may hold it
+            values = np.minimum(values, 65535).astype(np.uint16)
+        grey = _to_uint8(values, name)
+        if isinstance(transparent, int):
+            grey = np.where(values == transparent, np.uint8(255), grey)
+        image = Image.fromarray(grey)
     if image.has_transparency_data:
         image = image if image.mode in ("RGBA", "LA") else image.convert("RGBA")
         image = shrink(image).convert("RGBA")
@@ -193,9 +199,8 @@ def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
         return array
     if array.dtype.kind not in "iuf" or not np.isfinite(array).all() or array.min() < 0:
         raise PosterError(name, "array values must be numbers from 0 to 255")
-    if array.dtype in (np.uint16, np.int32) and array.ndim == 2:
-        # Pillow's modes for 16-bit grey: 65535 is white, and 65535 / 257 is 255.
-        return (np.minimum(array, 65535) // 257).astype(np.uint8)
+    if array.dtype == np.uint16 and array.ndim == 2:
+        return (array // 257).astype(np.uint8)  # 65535 is white, and 65535 / 257 is 255
     if array.max() > 255 or (array.dtype.kind == "f" and 0 < array.max() <= 1):
         raise PosterError(
             name,

@@ -402,3 +402,44 @@ def test_read_says_what_is_wrong_with_the_table(films, monkeypatch, capsys):
     words = str(films / "words.jsonl.gz")
     assert main(["read", "--data", str(films), "--words", words]) == 0
     assert "2 rows without a picture (left out)" in capsys.readouterr().err
+
+
+def test_what_a_command_reads_is_not_written_over(posters, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    horror, model = posters / "Horror.jpg", tmp_path / "model"
+    for file in ("outputs/words.jsonl", "model/model.json", "model/metrics.json"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("{}")
+    (posters / "train.csv").write_text("Id,Genre\nHorror,Horror\nWestern,Western\n")
+    for file in ("model.json", "metrics.json"):
+        given = ["predict", horror, "--json", model / file, "--model", model]
+        assert main([*map(str, given)]) == 2
+        assert "a file of the model: give another name" in capsys.readouterr().err
+    said = refusal(capsys, "predict", posters, "--csv", posters / "train.csv")
+    assert "which is a table of something else" in said
+    said = refusal(capsys, "evaluate", "--data", posters, "--json", "outputs/words.jsonl")
+    assert "words.jsonl, which is read" in said
+    said = refusal(capsys, "evaluate", "--data", posters, "--json", posters / "train.csv")
+    assert "train.csv" in said and "give another name" in said
+    (posters / "train.csv").write_text("poster,Genre\nHorror,Horror\nWestern,Western\n")
+    given = "--no-text", "--data", posters, "--json", posters / "train.csv"
+    said = refusal(capsys, "evaluate", *given)
+    assert "train.csv, the table that is read: give another name" in said
+
+
+def test_an_empty_path_is_refused(capsys):
+    for option in ("--model", "--csv", "--list"):
+        with pytest.raises(SystemExit):
+            main(["predict", "poster.jpg", option, ""])
+        assert f"argument {option}: it is empty" in capsys.readouterr().err
+
+
+def test_a_command_works_with_its_output_closed():
+    for closed in ("1>&-", "2>&-"):
+        command = f"{sys.executable} -m genre_utils card --model nowhere {closed}"
+        assert subprocess.run(command, shell=True, timeout=60).returncode == 2
+
+
+def test_ids_that_are_no_file_are_told_from_missing_ones(films, capsys):
+    for ids, why in ((films, "it is no file"), (films / "no", "there is no such file")):
+        assert why in refusal(capsys, "evaluate", "--data", films, "--ids", ids)

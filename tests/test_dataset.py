@@ -19,7 +19,7 @@ from genre_utils.dataset import (
     stratify_rare,
 )
 from genre_utils.images import read_poster
-from genre_utils.sources import DataError, find_data
+from genre_utils.sources import DataError, find_data, normal_id
 
 
 @pytest.fixture
@@ -382,3 +382,35 @@ def test_the_public_posters_are_known_by_their_ids():
     assert is_public([*test, *(f"tt9{n:06}" for n in range(5000))])
     assert is_public([name.removeprefix("tt").lstrip("0") for name in test])
     assert not is_public([*test[:10], *(f"mine-{n}" for n in range(1000))])
+
+
+@pytest.mark.parametrize(
+    "cell", ["Drama:0|War:1", "Drama:no", "War/0", "-Drama|+War", "{'Drama': 'no', 'War': 'yes'}"]
+)
+def test_a_genre_that_is_answered_in_its_cell_is_not_guessed(make, cell):
+    rows = "\n".join(f'p{i},"{cell}"' for i in range(40))
+    with pytest.raises(DataError, match="cannot be read, such as line 2"):
+        make(f"Id,Genre\n{rows}\n")
+
+
+def test_genres_in_a_column_without_a_name_are_not_lost(make):
+    rows = "\n".join(f"{i},{line},{'War' if i > 30 else ''}" for i, line in enumerate(ROWS))
+    with pytest.raises(DataError, match="line 33: column 4 has no name and holds 'War'"):
+        make(f",Id,Genre,\n{rows}\n")
+    data = make(",Id,Genre\n" + "\n".join(f"{i},{line}" for i, line in enumerate(ROWS)))
+    assert len(data.posters) == 40  # a nameless column of row numbers is no harm
+
+
+def test_two_columns_of_genres_that_contradict_each_other_are_refused(make):
+    rows = "\n".join(f"{line},{'War' if i > 30 else 'Drama'}" for i, line in enumerate(ROWS))
+    with pytest.raises(DataError, match="'Genre' .* and 'MovieGenre' .* contradict each other"):
+        make(f"Id,Genre,MovieGenre\n{rows}\n")
+    rows = "\n".join(f"{line},{line.split(',')[1]}|War" for line in ROWS)
+    assert make(f"Id,Genre,MovieGenre\n{rows}\n").genres == ("Comedy", "Drama", "War")
+
+
+def test_an_accent_is_one_character_or_two(make):
+    names = [f"e\u0301{i}" for i in range(40)]  # as a Mac unpacks them
+    csv = "Id,Genre\n" + "\n".join(f"\xe9{i},{'Drama' if i % 2 else 'War'}" for i in range(40))
+    assert len(make(csv, {f"{name}.jpg": i for i, name in enumerate(names)}).posters) == 40
+    assert normal_id("E\u0301cran.JPG") == normal_id("\xe9cran")

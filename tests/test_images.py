@@ -235,3 +235,29 @@ def test_unusable_sizes_are_refused(size):
 def test_unknown_shape_is_refused():
     with pytest.raises(ValueError, match="'square' or 'portrait'"):
         poster_size(250, "landscape")
+
+
+def test_whole_numbers_of_an_array_are_0_to_255_whatever_their_type():
+    grey = np.arange(200, dtype=np.uint8).reshape(10, 20)
+    for kind in (np.int32, np.int64, np.float32):
+        np.testing.assert_array_equal(read_poster(grey.astype(kind)), read_poster(grey))
+    with pytest.raises(PosterError, match="from 0 to 60000"):
+        read_poster((grey.astype(np.int32) // 199) * 60000)
+
+
+def test_transparency_of_16_bit_grey_is_laid_over_white(tmp_path):
+    grey = np.full((10, 20), 257 * 40, np.uint16)
+    grey[:5] = 0
+    Image.fromarray(grey).save(tmp_path / "a.png", transparency=0)
+    rgb = read_poster(tmp_path / "a.png")
+    assert (rgb[:5] == 255).all() and (rgb[5:] == 40).all()
+
+
+def test_a_file_that_was_read_to_its_end_says_so(tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    with open(tmp_path / "a.png", "rb") as file:
+        assert read_poster(file).shape == (9, 9, 3)
+        with pytest.raises(PosterError, match=r"read to its end: call its seek\(0\)"):
+            read_poster(file)
+    with pytest.raises(PosterError, match="empty"):
+        read_poster(io.BytesIO())

@@ -21,6 +21,7 @@ from genre_utils.support import progress, sha256_of
 # What reading JSON and taking it apart may raise, whatever stands in it.
 _MALFORMED = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
 IMPORTED = "rapidocr 3.10.0"  # what readings made elsewhere were made with
+_BEGINNING = b'{"sha256"'
 _NAMED = 20  # numbers of damaged lines in a message
 
 
@@ -81,7 +82,8 @@ class WordCache:
 
     def _load(self) -> None:
         with open(self.file, "rb") as file:
-            begins_well = file.read(1) == b"{"
+            start = file.read(len(_BEGINNING))  # a killed run may have left no more of a line
+            begins_well = _BEGINNING.startswith(start)
             file.seek(0)
             rows = enumerate(file, start=1)
             for sha256, lines, entry in _understand(rows, "sha256", "lines", self.damaged):

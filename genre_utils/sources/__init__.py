@@ -1,7 +1,7 @@
 """Where the posters come from: places, downloads, tables, pictures, and the drawn sample.
 
-The modules go from `tables` (file to columns), `spelling`, `labels` and `rows` (columns to genres)
-and `pictures` (ids to files) over `layouts` (which table, which folder) and `download` to `find`.
+The modules go from `spelling` and `tables` (file to columns) over `labels` and `rows` (columns to
+genres), `pictures` (ids to files), `layouts` (which table, which folder) and `download` to `find`.
 """
 
 from genre_utils.support.lazy import lazy_names
@@ -9,7 +9,7 @@ from genre_utils.support.lazy import lazy_names
 __getattr__ = lazy_names(
     __name__,
     {
-        "tables": "DataError read_table",
+        "tables": "DataError is_other_table read_table",
         "spelling": "parse_genres",
         "labels": "read_labels",
         "rows": "merge_rows",

@@ -92,8 +92,11 @@ def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
     flags = sorted(name for name in marks if squeeze(name) in no_genres)
     missing = [name for name in marks if is_missing(name)]
     genre_of = {name: _mark_name(name) for name in marks if name not in {*flags, *missing}}
-    texts = _text_columns(table, [name for name in columns if name not in marks])
+    texts = [*_text_columns(table, [name for name in columns if name not in marks])]
     text = max(texts, key=_Text.known, default=None)
+    for other in texts:
+        if not (other is text or other.is_tags or text.is_tags):
+            _check_agreement(table, text, other)
     vague = text and text.is_tags and 2 * text.known() < text.counts.total()
     named = text.counts if text and not vague else ()
     known = [name for name, genre in genre_of.items() if known_genre(genre) or genre in named]
@@ -239,6 +242,27 @@ def _text_columns(table: Table, columns: Sequence[str]) -> Iterator[_Text]:
             lists = [[parsed[cell] for cell in row] for row in rows]
             lists = [None if None in found else sum(found, []) for found in lists]
             yield _Text(series, wanted in TAG_COLUMNS, [" ".join(row) for row in rows], lists)
+
+
+def _check_agreement(table: Table, text: _Text, other: _Text) -> None:
+    """Refuse two columns of genres that contradict each other: neither is a part of the other."""
+
+    def genres_of(names: Names) -> set[str]:
+        return {known_genre(name) or name for name in names or ()}
+
+    pairs = zip(map(genres_of, text.lists), map(genres_of, other.lists), strict=True)
+    rows = [
+        row
+        for row, (ours, theirs) in enumerate(pairs)
+        if ours and theirs and not (ours <= theirs or theirs <= ours)
+    ]
+    if len(rows) > max(1, FEW * len(table)):
+        row = rows[0]
+        raise DataError(
+            f"{table.place(row)}: the columns {text.title!r} ({text.cells[row]!r}) and "
+            f"{other.title!r} ({other.cells[row]!r}) contradict each other, here and in "
+            f"{len(rows) - 1} other rows. Delete the wrong one."
+        )
 
 
 def _settle(table: Table, text: _Text, note: Note) -> list[Names]:

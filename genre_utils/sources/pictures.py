@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -88,9 +89,14 @@ def normal_id(name: str) -> str:
 
     The last part of a path or an address counts, without its ending, in small letters.
     """
-    stem = _ENDING.sub("", last_part(name).lower())
+    stem = _ENDING.sub("", _one_form(last_part(name)))
     number = _NUMBER.fullmatch(stem)
     return f"tt{int(number[1]):07d}" if number else stem
+
+
+def _one_form(name: str) -> str:
+    """Return a name in small letters, with é as one character: a Mac writes files' names as two."""
+    return unicodedata.normalize("NFC", name.lower())
 
 
 def spellings(name: str) -> set[str]:
@@ -118,9 +124,10 @@ def _parts(name: str) -> list[str]:
 
 def _keys(name: str) -> list[str | tuple]:
     """Return what a file is found by, the most certain first: name, stem, number if any."""
-    stem = _ENDING.sub("", name.lower())
+    name = _one_form(name)
+    stem = _ENDING.sub("", name)
     number = _NUMBER.fullmatch(stem)
-    return [name.lower(), stem, *([("number", number[1])] if number else [])]
+    return [name, stem, *([("number", number[1])] if number else [])]
 
 
 class Pictures:

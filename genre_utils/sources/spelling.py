@@ -31,6 +31,8 @@ _LONGEST_CELL = 10_000
 _SEPARATORS = re.compile(r"[|,;\n\r\t、·•]")
 _QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
 _NO_NAME = re.compile(r"""[][(){}"|;,\\<=]|^'|'$""")  # what no genre's name holds
+# "Drama:0", "War/yes", "-Comedy": whether the genre is meant is for whoever wrote it to say.
+_ANSWERED = re.compile(r"[:=/>+~]\s*(?:[-+.,\d]+%?|yes|no|true|false)$|^[-+!]\w", re.IGNORECASE)
 _AND = ("and", "et", "und", "y")
 _WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _WRAPPED = re.compile(r"(?:set|frozenset|array|list)\((.*?)(?:, dtype=\S+)?\)", re.DOTALL)
@@ -84,6 +86,8 @@ def parse_genres(text: str) -> list[str] | None:
     pieces = [part for piece in pieces if not is_missing(piece) for part in _split_known(piece)]
     if any(_NO_NAME.search(name) or not re.search(r"[^\W\d_]", name) for name in pieces):
         return None
+    if any(_ANSWERED.search(name) for name in pieces):
+        return None
     return list(dict.fromkeys(pieces))
 
 
@@ -113,6 +117,8 @@ def _names_in(item: Any) -> list[Any]:
     """Return the names in an object: its `name`, or all values of one such as {"/m/1": "War"}."""
     if not isinstance(item, dict):
         return [item]
+    if any(known_genre(str(key)) for key in item):  # {"Drama": "no"}: not to be guessed
+        return [None]
     return [item["name"]] if "name" in item else [*item.values()]
 
 

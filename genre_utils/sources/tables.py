@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from genre_utils.sources.spelling import known_genre
+
 Note = Callable[[str, Iterable[str]], None]  # a finding of the audit and its names
 
 SUFFIXES = (".csv", ".tsv")
@@ -81,6 +83,12 @@ def read_table(path: Path) -> Table:
     width = len(header)
     filled = [[*map(str.strip, row[:width])] + [""] * (width - len(row)) for _, row in rows]
     columns = [list(column) for column in zip(*filled, strict=True)] or [[] for _ in header]
+    for number, (name, cells) in enumerate(zip(header, columns, strict=True), start=1):
+        if not name and (found := [i for i, cell in enumerate(cells) if known_genre(cell)]):
+            raise DataError(
+                f"{path}, line {rows[found[0]][0]}: column {number} has no name and holds "
+                f"{cells[found[0]]!r}. Name the columns of genres Genre1, Genre2 and so on."
+            )
     named = {name: cells for name, cells in zip(header, columns, strict=True) if name or any(cells)}
     return Table(path, named, [line for line, _ in rows])
 
@@ -92,6 +100,12 @@ def read_header(path: Path) -> list[str]:
             return _read_header(file, path)[0]
     except (OSError, UnicodeError, csv.Error, DataError):
         return []
+
+
+def is_other_table(path: Path) -> bool:
+    """Say whether a file is a table that the command line did not write: those have `poster`."""
+    header = read_header(path) if path.suffix.lower() in SUFFIXES else []
+    return len(header) > 1 and header[0] != "poster"
 
 
 def _open(path: Path, whole: bool = True) -> io.TextIOWrapper:

@@ -73,10 +73,13 @@ def read_stream(stream: Any, name: str) -> bytes:
     """Return the content of an open file or stream; raises `PosterError`."""
     try:
         content = stream.read(LARGEST_STREAM + 1)
+        is_at_end = not content and getattr(stream, "tell", int)() > 0
     except (OSError, ValueError) as error:
         raise PosterError(name, f"the stream cannot be read ({error})") from None
     if not isinstance(content, bytes):
         raise PosterError(name, "this file was opened as text: open it with 'rb'")
+    if is_at_end:
+        raise PosterError(name, "this file has been read to its end: call its seek(0) first")
     if len(content) > LARGEST_STREAM:
         raise PosterError(name, f"more than {LARGEST_STREAM // 10**6} MB are no poster")
     return content

@@ -121,6 +121,41 @@ def test_a_list_of_paths_keeps_its_order_and_doubles(posters, model, tmp_path):
     assert "no such file" in rows[3]["error"] and rows[3]["genre"] is None
 
 
+def test_a_list_of_powershell_is_read_and_an_empty_one_is_said(posters, model, tmp_path, capsys):
+    (tmp_path / "list.txt").write_text(f"{posters / '0.jpg'}\r\n", "utf-16")
+    arguments = ["predict", "--no-text", "--model", str(model), "--list"]
+    assert main([*arguments, str(tmp_path / "list.txt")]) == 0
+    (tmp_path / "empty.txt").write_text("\n")
+    assert main([*arguments, str(tmp_path / "empty.txt")]) == 1
+    assert "empty.txt names no poster: write a path a line" in capsys.readouterr().err
+
+
+def test_a_list_is_resumed_only_in_the_folder_that_its_paths_are_in(
+    posters, model, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "list.txt").write_text("0.jpg\n1.jpg\n")
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("0.jpg", "1.jpg"):
+        os.link(posters / "2.jpg", tmp_path / "elsewhere" / name)
+    command = ["predict", "--no-text", "--model", str(model), "--list", str(tmp_path / "list.txt")]
+    command += ["--csv", str(tmp_path / "a.csv")]
+    stream = Predictor.stream_named
+
+    def cut(self, items, count):
+        yield next(stream(self, items, count))
+        raise RuntimeError("a power cut")
+
+    for folder, said in (("posters", "predicted before"), ("elsewhere", "begun anew")):
+        monkeypatch.chdir(posters)
+        monkeypatch.setattr(Predictor, "stream_named", cut)
+        with pytest.raises(RuntimeError, match="a power cut"):
+            main(command)
+        monkeypatch.setattr(Predictor, "stream_named", stream)
+        monkeypatch.chdir(tmp_path / folder)
+        assert main(command) == 0
+        assert said in capsys.readouterr().err
+
+
 def test_a_pipe_is_a_list_and_a_table(posters, model, tmp_path):
     names, table = tmp_path / "names", tmp_path / "table"
     for pipe in (names, table):

@@ -401,6 +401,15 @@ def test_a_picture_that_cannot_be_decoded_needs_no_reader(posters, tmp_path, mon
     assert len(done.lines) == 7 and list(done.unreadable) == posters[:1]
 
 
+def test_words_are_not_added_to_other_json(tmp_path):
+    file = tmp_path / "model.json"
+    file.write_text('{\n "a": 1\n}\n')
+    with pytest.raises(ReadingError, match="is no file of words"):
+        WordCache(file)
+    file.write_text('{"sha')  # of a run that was killed at its first line
+    assert len(WordCache(file)) == 0
+
+
 # Readings made elsewhere
 
 
