@@ -1,0 +1,13 @@
+"""The work of each command: `options` of the command line in, its exit code out."""
+
+from genre_utils.support.lazy import lazy_names
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "prediction": "predict",
+        "scoring": "evaluate",
+        "reading": "read",
+        "models": "app card export",
+    },
+)

@@ -1,0 +1,88 @@
+"""What several commands share: the model's folder, the words, and what a result may replace."""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genre_utils.images import is_picture
+from genre_utils.ocr import WORDS_FILE, WordCache
+from genre_utils.saved_model import KNOWN_FILES, RELEASED
+from genre_utils.sources import is_other_table
+from genre_utils.support import check_writable, printable
+
+if TYPE_CHECKING:  # `predict` need not wait for scikit-learn
+    from genre_utils.dataset import Dataset
+
+DONE, NOTHING_DONE = 0, 1  # exit codes
+
+WRITABLE = "give {option} a file in a folder that you may write to."
+
+
+def model_folder(options: argparse.Namespace) -> Path:
+    """Return the folder of the model that the command works with."""
+    return Path(options.model) if options.model else RELEASED
+
+
+def model_files(options: argparse.Namespace) -> dict[str, str]:
+    """Return the files of the model, and of its training, which no table may replace."""
+    names = (*KNOWN_FILES, "model.json", "metrics.json", "settings.json")
+    return {str(model_folder(options) / name): "a file of the model" for name in names}
+
+
+def known_words(file: str | None) -> WordCache:
+    """Open the words read before; raises `ValueError` where a file that was named is missing."""
+    if file and not Path(file).exists():
+        raise ValueError(f"--words is {file}: there is no such file.")
+    return WordCache(file or WORDS_FILE)
+
+
+def encoding_of(source: str | int) -> str:
+    """Return the encoding of a list: UTF-16, which PowerShell writes, or UTF-8."""
+    start = b""
+    if os.path.isfile(source):
+        with open(source, "rb") as file:
+            start = file.read(2)
+    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
+def check_output(option: str, file: str, inputs: Mapping[str, str]) -> None:
+    """Fail before the long work, not after it; the sentence names the option that helps.
+
+    `inputs` says of each path that the command reads what it is: nothing is written over them, nor
+    over a picture, nor over a table that is not one of predictions.
+    """
+    folder, advice = Path(file).absolute().parent, WRITABLE.format(option=option)
+    if Path(file).is_dir():
+        raise ValueError(f"{option} {file} cannot be written: it is a folder. Name a file.")
+    if not folder.is_dir():
+        raise ValueError(
+            f"{option} {file} cannot be written (there is no folder {folder}): {advice}"
+        )
+    check_writable(folder, f"{option} {file}", advice)
+    known = {os.path.realpath(path): what for path, what in inputs.items()}
+    what = known.get(os.path.realpath(file))
+    if not what and os.path.isfile(file):
+        what = is_picture(file) and "which is a picture"
+        what = what or (is_other_table(Path(file)) and "which is a table of something else")
+    if what:
+        raise ValueError(f"{option} would write over {file}, {what}: give another name.")
+
+
+def check_ray() -> None:
+    """Raise `ValueError` where Ray is not installed."""
+    if not all(map(importlib.util.find_spec, ("ray", "pyarrow"))):
+        raise ValueError("--ray needs Ray: pip install 'poster-genres[ray]'.")
+
+
+def print_findings(data: Dataset) -> None:
+    """Print where the posters were found, and how much of what is wrong with their table."""
+    print(data.source.how, file=sys.stderr)
+    if summary := data.audit.summary():
+        print(printable(summary), file=sys.stderr)

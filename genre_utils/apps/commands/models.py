@@ -1,0 +1,88 @@
+"""The commands that show, describe or export a model: `app`, `card` and `export`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from genre_utils import dataset, machine, saved_model, sources
+from genre_utils.apps import write_model_card
+from genre_utils.apps.commands.checks import DONE, known_words, model_folder
+from genre_utils.predictor import Predictor
+from genre_utils.support import check_writable, only_writer
+
+
+def app(options: argparse.Namespace) -> int:
+    """Open a web page to drop posters on."""
+    if importlib.util.find_spec("gradio") is None:
+        raise ValueError("The page needs Gradio: pip install 'poster-genres[app]'.")
+    machine.import_keras()
+    from genre_utils.apps import page
+
+    # Scores come from ONNX Runtime: Keras compiles the text network anew for each length of text.
+    predictor = Predictor.load(model_folder(options), not options.no_text)
+    network = saved_model.load_model(model_folder(options), has_text=False).network
+    where = options.port, options.share, options.host
+    page.launch(predictor, *where, wait=True, network=network)
+    return DONE
+
+
+def card(options: argparse.Namespace) -> int:
+    """Write the model's card into its folder."""
+    folder = _writable_model(options)
+    with only_writer(folder):
+        print(write_model_card(folder))
+    return DONE
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write the model's networks as ONNX or LiteRT."""
+    machine.import_keras()
+    from genre_utils.apps import export
+
+    if options.convert:
+        with only_writer(options.convert):
+            export.convert_model(Path(options.convert))
+        print(f"{options.convert} has format {export.FORMAT} now.")
+        return DONE
+    folder = _writable_model(options)
+    data = None
+    if options.data or os.environ.get(sources.VARIABLE):
+        data = dataset.load_dataset(sources.find_data(options.data))
+    before = saved_model.load_model(folder)
+    with only_writer(folder):
+        if options.int8 and options.format == "onnx":
+            pixels = None
+            if data:
+                paths = data.part("train")["path"]
+                pixels = export.calibration_pixels(paths, before.image_size)
+            export.to_int8(folder, pixels)
+        for file in export.export_model(folder, options.format, options.int8):
+            print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    if data:
+        posters = data.part("validation")
+        labels = posters.reindex(columns=before.genres, fill_value=0).to_numpy()
+        after = export.load_exported(folder, options.format)
+        cache = known_words(options.words)
+        lost = export.compare(before, after, posters["path"].tolist(), labels, cache)
+        print(
+            f"On {lost['posters']} validation posters, {lost['with_text']} of them with words, "
+            f"macro mAP is {lost['after']:.4f}, and {lost['before']:.4f} before, a loss of "
+            f"{lost['before'] - lost['after']:.4f}; two scores differ by "
+            f"{lost['difference']:.4f} at most."
+        )
+    elif options.int8:
+        print("What 8 bits cost is said where --data names posters with genres.", file=sys.stderr)
+    return DONE
+
+
+def _writable_model(options: argparse.Namespace) -> Path:
+    """Return the folder of a model into which the command writes; a missing one is named later."""
+    folder = model_folder(options)
+    if folder.is_dir():
+        advice = "copy it to where you may write, and name the copy by --model."
+        check_writable(folder, str(folder), advice)
+    return folder

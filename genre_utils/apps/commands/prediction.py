@@ -1,0 +1,176 @@
+"""The command `predict`: posters in, tables of their genres out."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from genre_utils.apps import catalogue
+from genre_utils.apps.commands.checks import (
+    DONE,
+    NOTHING_DONE,
+    check_output,
+    check_ray,
+    encoding_of,
+    model_files,
+    model_folder,
+)
+from genre_utils.images import is_picture
+from genre_utils.predictor import Predictor, table_rows
+from genre_utils.support import is_address, only_writer, printable
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Predict the top genres of posters."""
+    if options.top < 1:
+        raise ValueError(f"--top is {options.top}: give 1 or more.")
+    if options.ray or options.ray_address:
+        return _predict_on_ray(options)
+    if options.parquet:
+        raise ValueError("--parquet goes with --ray: without it, give --csv or --json.")
+    tables = {"--csv": options.csv, "--json": options.json}
+    tables = {option: file for option, file in tables.items() if file and file != "-"}
+    _check_tables(options, tables)
+    _check_posters(options)
+    own = catalogue.own_files(tables.values())
+    one_poster = not options.list and len(options.paths) == 1 and os.path.isfile(options.paths[0])
+    # Side by side, posters are read fastest on a core each.
+    threads = 0 if one_poster else 1
+    predictor = Predictor.load(model_folder(options), not options.no_text, threads=threads)
+    if predictor.model.card["training"].get("sample"):
+        print("This model was trained on drawn posters only, the sample.", file=sys.stderr)
+    with _log_file([*tables.values()]) as file:
+        count = None
+        # A pipe can be read only once.
+        if not options.list or (options.list != "-" and os.path.isfile(options.list)):
+            count = sum(1 for _ in catalogue.list_inputs(_posters(options), own))
+        inputs = [os.path.abspath(path) for path in (*options.paths, options.list) if path]
+        inputs += [os.getcwd()] * bool(options.list)  # what its paths are relative to
+        log = catalogue.ResumableLog(file, predictor, inputs)
+        try:
+            for found in log.fill(predictor, _posters(options), count, own):
+                if found.error:
+                    named = f"{printable(found.poster)}: {printable(found.error)}"
+                    print(f"not predicted: {named}", file=sys.stderr)
+        except KeyboardInterrupt:
+            _write_tables(options, log, predictor.genres)
+            done = sum(1 for _ in log.read())
+            again = "; the same command goes on behind them" if tables else ""
+            raise KeyboardInterrupt(f"stopped; {done} posters are predicted{again}.") from None
+        if options.list and not any(True for _ in log.read()):
+            print(f"--list {options.list} names no poster: write a path a line.", file=sys.stderr)
+        return _write_tables(options, log, predictor.genres)
+
+
+def _write_tables(
+    options: argparse.Namespace, log: catalogue.ResumableLog, genres: Sequence[str]
+) -> int:
+    top = None if options.all_genres else options.top
+    names = genres if options.all_genres else ("rank", "genre", "score")
+    if options.csv:
+        columns = ("poster", *names, "error")
+        catalogue.write_csv(table_rows(log.read(), genres, top), columns, options.csv)
+    if options.json:
+        catalogue.write_json(table_rows(log.read(), genres, top), options.json)
+    if not (options.csv or options.json):
+        good = (row for row in table_rows(log.read(), genres, top) if not row.pop("error"))
+        catalogue.print_table(list(good))
+    predicted = any(error is None for _, _, error in log.read())
+    return DONE if predicted else NOTHING_DONE
+
+
+@contextmanager
+def _log_file(files: Sequence[str]) -> Iterator[Path]:
+    """Yield the log's place: beside the first file to write, kept until that is written."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as locks:
+        files = files or [f"{folder}/predictions"]
+        log = catalogue.partial_file(files[0])
+        for file in (*files, log):
+            locks.enter_context(only_writer(file))
+        yield log
+        log.unlink()
+
+
+def _check_tables(options: argparse.Namespace, tables: Mapping[str, str]) -> None:
+    """Refuse, before the long work, tables by their option that would cost something."""
+    if options.csv and options.csv == options.json:
+        raise ValueError(f"--csv and --json are both {options.csv}: give each a name of its own.")
+    inputs = dict.fromkeys(options.paths, "which is read")
+    if options.list and options.list != "-":
+        inputs[options.list] = "the list that is read"
+    for option, file in tables.items():
+        check_output(option, file, inputs | model_files(options))
+    own = [catalogue.own_files([file]) for file in tables.values()]
+    if len(own) == 2 and own[0] & own[1]:
+        raise ValueError(
+            f"--csv {options.csv} and --json {options.json} would be written over each other: "
+            "give other names."
+        )
+
+
+def _check_posters(options: argparse.Namespace) -> None:
+    """Refuse a command without posters, and a list that is no file of paths."""
+    name = options.list
+    if not (options.paths or name):
+        raise ValueError("predict needs a PATH, or --list with a file of paths.")
+    if name in (None, "-"):
+        return
+    why = ""
+    if os.path.isdir(name):
+        why = ", a folder: give it without --list, or a file with a path a line."
+    elif os.path.isfile(name) and is_picture(name):
+        why = ", a picture: give it without --list, or a file with a path a line."
+    elif not os.path.exists(name) and is_address(name):
+        why = ", an internet address: download the list, and the pictures, first."
+    elif not os.path.exists(name):
+        why = ": there is no such file."
+    if why:
+        raise ValueError(f"--list is {name}{why}")
+
+
+def _posters(options: argparse.Namespace) -> Iterator[str]:
+    """Yield the paths of the command line, and those in a list without holding it in memory."""
+    for path in options.paths:
+        yield from _matching(path)
+    if options.list:
+        source = 0 if options.list == "-" else options.list
+        with open(source, encoding=encoding_of(source), errors="surrogateescape") as lines:
+            yield from (line.rstrip("\r\n") for line in lines if line.strip())
+
+
+def _matching(path: str) -> list[str]:
+    """List what a pattern such as `*.png` stands for; not all shells do that, cmd.exe does not."""
+    if os.path.lexists(path) or not glob.has_magic(path):
+        return [path]
+    return sorted(glob.glob(path, recursive=True)) or [path]
+
+
+def _predict_on_ray(options: argparse.Namespace) -> int:
+    check_ray()
+    from genre_utils.apps import on_ray
+
+    if not options.parquet or options.csv or options.json:
+        raise ValueError("--ray writes Parquet: give --parquet DIR, and no --csv or --json.")
+    written = Path(options.parquet).resolve()
+    for path in filter(os.path.isdir, options.paths):
+        if written.is_relative_to(Path(path).resolve()):
+            raise ValueError(
+                f"--parquet {options.parquet} is inside {path}, where its files would be taken for "
+                "posters: give a folder elsewhere."
+            )
+    if Path(options.parquet).is_dir() and any(Path(options.parquet).iterdir()):
+        raise ValueError(f"{options.parquet} holds files already: give a new folder to --parquet.")
+    _check_posters(options)
+    work = options.parquet, model_folder(options), not options.no_text, options.ray_address
+    predicted, bad = on_ray.predict(_posters(options), *work)
+    print(
+        f"{predicted} posters predicted, {bad} not (column error); the table is in "
+        f"{options.parquet}"
+    )
+    return DONE if predicted else NOTHING_DONE

@@ -1,0 +1,121 @@
+"""The command `evaluate`: posters with known genres in, figures of the model out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pandas as pd
+
+from genre_utils import apps, dataset, evaluation, sources
+from genre_utils.apps import catalogue
+from genre_utils.apps.commands.checks import (
+    DONE,
+    NOTHING_DONE,
+    check_output,
+    encoding_of,
+    known_words,
+    model_files,
+    model_folder,
+    print_findings,
+)
+from genre_utils.ocr import WORDS_FILE
+from genre_utils.predictor import Predictor
+from genre_utils.support import only_writer, printable
+
+LEFT_OUT = {
+    "trained_on": "left out, because the model was trained on them",
+    "unreadable": "left out, because they cannot be read",
+    "genres_not_shared": "genres left out, because only the model or only the data have them",
+}
+
+# What cannot be known of the posters to score, by whether the card lists the training pictures.
+UNKNOWN = {
+    True: "a training poster is known by its id and by its file's bytes: what was saved anew under "
+    "another id, or learned by a film's title alone, is not known and is scored.",
+    False: "this model's card lists no training pictures: a training poster is known by its id "
+    "only, and under another id it is scored.",
+}
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Score the model on posters with known genres."""
+    if options.json and options.json != "-":
+        words = options.words or str(WORDS_FILE)
+        inputs = dict.fromkeys(filter(None, (options.data, options.ids, words)), "which is read")
+        check_output("--json", options.json, inputs | model_files(options))
+    with only_writer(options.json) if options.json not in (None, "-") else nullcontext():
+        return _score(options)
+
+
+def _score(options: argparse.Namespace) -> int:
+    if options.no_text and options.words:
+        raise ValueError("--words names words that --no-text leaves out: give only one of them.")
+    if options.ids and not Path(options.ids).is_file():
+        why = "it is no file" if Path(options.ids).exists() else "there is no such file"
+        raise ValueError(f"--ids is {options.ids}: {why}. Give a file with an id a line.")
+    cache = None if options.no_text else known_words(options.words)
+    source = sources.find_data(options.data)
+    if options.json and options.json != "-":
+        check_output("--json", options.json, {str(source.csv): "the table that is read"})
+    data = dataset.load_dataset(source)
+    predictor = Predictor.load(model_folder(options), not options.no_text, cache)
+    posters = _chosen(data, options.ids)
+    chosen = len(posters)
+    was_trained_on = predictor.model.was_trained_on
+    known = posters["id"].isin(was_trained_on(posters["id"], posters["path"]))
+    films = was_trained_on(data.imdb_ids.values())
+    known |= posters["path"].map(data.imdb_ids).isin(films)
+    trained_on, posters = posters["id"][known].tolist(), posters[~known]
+    scores = predictor.predict_all(posters["path"].tolist())
+    readable = scores["error"].isna().to_numpy()
+    genres = [genre for genre in predictor.genres if genre in data.genres]
+    left_out = {
+        "trained_on": trained_on,
+        "unreadable": posters["id"][~readable].tolist(),
+        "genres_not_shared": sorted(set(predictor.genres) ^ set(data.genres)),
+    }
+    print_findings(data)
+    for reason, names in left_out.items():
+        if names:
+            print(f"{LEFT_OUT[reason]}: {printable(', '.join(names))}", file=sys.stderr)
+    print(UNKNOWN[bool(predictor.model.card["training_pictures"])], file=sys.stderr)
+    which = "listed in --ids" if options.ids else "of the test set"
+    print(
+        f"{readable.sum()} of {chosen} posters {which} are scored; the data hold "
+        f"{len(data.posters)}.",
+        file=sys.stderr,
+    )
+    if not readable.any() or not genres:
+        print("poster-genres: no poster is left to score.", file=sys.stderr)
+        return NOTHING_DONE
+    labels = posters.loc[readable, genres].to_numpy()
+    thresholds = [predictor.thresholds[predictor.genres.index(genre)] for genre in genres]
+    probabilities, extra = scores.loc[readable, genres].to_numpy(), data.has_missing_column
+    results = {"model": evaluation.evaluate(labels, probabilities, genres, thresholds, extra)}
+    train = data.part("train")[genres].to_numpy()
+    results |= evaluation.baselines(train, labels, genres, extra)
+    if options.json:
+        content = {"results": results, "left_out": left_out, "sample": data.source.is_sample}
+        with catalogue.opened(options.json) as out:
+            out.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    if options.json != "-":
+        print(apps.comparison(results).round(4).T.to_string())
+    return DONE
+
+
+def _chosen(data: dataset.Dataset, ids: str | None) -> pd.DataFrame:
+    """Return the rows to score: those listed in a file of ids, in any spelling, or the test set."""
+    if ids is None:
+        return data.part("test")
+    lines = Path(ids).read_text(encoding_of(ids), "backslashreplace").splitlines()
+    wanted = {sources.normal_id(line): line.strip() for line in lines if line.strip()}
+    ids = data.posters["id"].map(sources.normal_id)
+    unknown = sorted(line for poster, line in wanted.items() if poster not in set(ids))
+    if unknown:
+        named = printable(", ".join(unknown))
+        print(f"left out, because they are not in the data: {named}", file=sys.stderr)
+    return data.posters[ids.isin(wanted)]
