@@ -13,8 +13,8 @@ from genre_utils.support import progress
 
 # A genre with fewer positives is left out of macro figures: its own figure is mostly luck.
 FEW_POSITIVES = 5
-# A genre with this many positives trusts its own best threshold as much as that of all genres.
-HALF_TRUSTED = 20
+# With this many positives a genre's own best threshold weighs as much as that of all genres.
+EQUAL_WEIGHT = 20
 
 # What `evaluate` returns, in the order of a report: each key with its name in a table.
 METRICS = {
@@ -193,8 +193,8 @@ def tune_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Return for each genre the threshold with the best F1; call it on validation, never on test.
 
     `labels`, 0 or 1, and `scores`, 0 to 1, are `(n, genres)`, the thresholds `(genres,)`. A genre's
-    own best is averaged with the one that is best over all genres together, which weighs the more
-    the fewer posters the genre has: with 20 positives both weigh the same.
+    own best is averaged with the one that is best over all genres together. The fewer posters a
+    genre has, the more the shared one weighs: with 20 positives both weigh the same.
     """
     shared = _best_threshold(labels.ravel(), scores.ravel())
     support = labels.sum(axis=0)
@@ -204,8 +204,8 @@ def tune_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
             for g in range(labels.shape[1])
         ]
     )
-    trust = support / (support + HALF_TRUSTED)
-    return trust * own + (1 - trust) * shared
+    weight = support / (support + EQUAL_WEIGHT)
+    return weight * own + (1 - weight) * shared
 
 
 def macro_average_precision(labels: np.ndarray, scores: np.ndarray) -> float:

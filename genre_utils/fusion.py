@@ -89,10 +89,10 @@ def fuse(
     """
     scores = fusions["picture"].scores(logits)
     of_text = [fusions[name] for name in ("joint", "both") if name in fusions]
-    known = next((one for one in of_text if one.weights.keys() <= logits.keys()), None)
-    if known is None:
+    usable = next((one for one in of_text if one.weights.keys() <= logits.keys()), None)
+    if usable is None:
         return scores, np.zeros_like(scores)
-    text_effect = np.where(has_text[:, None], known.scores(logits) - scores, 0.0)
+    text_effect = np.where(has_text[:, None], usable.scores(logits) - scores, 0.0)
     return scores + text_effect, text_effect
 
 

@@ -54,7 +54,7 @@ class Predictor:
     def __init__(
         self, model: SavedModel, reader: Reader | None = None, cache: WordCache | None = None
     ):
-        """Read words with `reader`, but take those of files in `cache` from there."""
+        """Read words with `reader`, except of the files whose words are in `cache`."""
         self.model = model
         self.genres = model.genres
         self.thresholds = model.thresholds
@@ -178,7 +178,7 @@ class Predictor:
         on_cpu = isinstance(self.network, RuntimeNetwork) or not machine.accelerated()
         step = CPU_BATCH if on_cpu else BATCH
         batches = [pixels[i : i + step] for i in range(0, len(pixels), step)]
-        # Several devices that cannot share a batch repeat it: the first rows are the answer.
+        # Devices that cannot share a batch compute all of it each: the first rows are the answer.
         outputs = [self.network.predict_on_batch(batch)[: len(batch)] for batch in batches]
         return np.concatenate(outputs).astype(np.float64)
 

@@ -110,7 +110,7 @@ print(f"Every poster at {size[0]} × {size[1]} pixels (height × width), outputs
 # %%
 source = sources.find_data(DATA)
 runs.check_outside(folder, source.images)
-subtitle = source.note
+subtitle = source.subtitle
 print(source.announcement)
 
 # %% [markdown]

@@ -143,7 +143,7 @@ runs.check_outside(OUTPUT_DIR, source.images)
 data = dataset.load_dataset(source, LIMIT, SEED)
 data.check_parts()
 runs.check_start(START, data)
-files, subtitle = data.posters["path"].tolist(), source.note
+files, subtitle = data.posters["path"].tolist(), source.subtitle
 print(source.announcement)
 
 # %% [markdown]

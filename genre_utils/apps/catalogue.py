@@ -53,9 +53,10 @@ class ResumableLog:
         count: int | None = None,
         own: Collection[str] = (),
     ) -> Iterator[Prediction]:
-        """Predict and write what the log lacks of `count` posters; yields it as written.
+        """Predict the posters that the log lacks; yields each as soon as the log has it.
 
-        The files in `own` are passed over, see `own_files`.
+        `count` is the number of all posters, if it is known. The files in `own` are passed over,
+        see `own_files`.
         """
         before = self.done.total()
         left = (item for item in list_inputs(images, own) if not self._take(item[0]))

@@ -79,7 +79,7 @@ def _halve(network: keras.Model) -> _Half:
 def _last_maps(backbone: keras.Model) -> list[keras.KerasTensor]:
     """Return the fewest of the last feature maps that the backbone's output is computed from.
 
-    Earlier ones may be pooled as well, to weigh channels (squeeze and excitation), and come again.
+    Squeeze-and-excitation blocks pool earlier maps, too, but only to weigh channels.
     """
     maps = [layer.input for layer in backbone.layers if isinstance(layer, POOLING)]
     for count in range(1, len(maps)):

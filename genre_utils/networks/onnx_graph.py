@@ -33,7 +33,7 @@ ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "gelu": "Ge
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor of the graph; pictures lie channels first. `conv` is not written yet."""
+    """A tensor of the graph, channels first; `conv` computes it, but is not written yet."""
 
     name: str
     rank: int
@@ -79,7 +79,7 @@ class Graph:
         self.tables: list[dict] = []
         self.maps: dict[str, None] = {}  # feature maps that may be rounded, in their order
         self.step_widths: dict[str, float] = {}  # the width of a rounding step, by tensor
-        self.names: dict[str, int] = {}  # how many more tensors wished each name
+        self.names: dict[str, int] = {}  # how many numbered copies each name has
         self.used: set[str] = set()  # of the arrays
         self.features: dict[str, int] = {}  # what enters the heads, and its width
         # By a convolution's path: the map that it takes, and the normalisation that follows it.

@@ -49,7 +49,7 @@ def pad_tokens(tokens: Sequence[np.ndarray], least: int = 1) -> np.ndarray:
 def run_on_words(network: Any, tokens: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
     """Run a network over token arrays of any length; float32 `(n, outputs)`, in their order."""
     answers = np.empty((len(tokens), network.output_shape[-1]), np.float32)
-    # Sorted by length, little is filled up; a batch that is always full is compiled once a length.
+    # Texts sorted by length need little padding; full batches are compiled once a length.
     order = np.argsort([len(row) for row in tokens], kind="stable")
     steps = range(0, len(order), batch)
     for start in progress.bar(steps, desc="words", unit=" batches"):

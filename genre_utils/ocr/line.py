@@ -18,7 +18,7 @@ class ReadingError(ValueError):
 class Line(NamedTuple):
     """A line of text on a poster.
 
-    `confidence` is 0.5 to 1: what the reader believes less is left out. `corners` are four
+    `confidence` is 0.5 to 1: lines of less are left out. `corners` are four
     (x, y) in fractions of the picture's width and height: top left, top right, bottom right,
     bottom left as one reads the text.
     """

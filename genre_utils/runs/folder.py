@@ -337,13 +337,13 @@ def choice_of_run(
 def settle_pictures(
     run: Run, paths: Sequence[str], unreadable: Mapping[str, str]
 ) -> tuple[Run, dict[str, str]]:
-    """Make the pictures that counted part of a run, as soon as the `paths` are decoded.
+    """Add to a run's settings which pictures could not be read, once the `paths` are decoded.
 
-    `unreadable` is `{path: reason}` of those that could not be. Returns the run that knows them,
-    and `{path: reason}` of all pictures that it goes without: where a finished training could not
-    read some that are mended by now, these, too, which a line says. Raises `ValueError` where that
-    cannot be: a training that was only begun learns from the same pictures to its end, and a
-    finished one is not reported without pictures that it has read.
+    `unreadable` is `{path: reason}` of those. Returns the run that knows them, and `{path: reason}`
+    of all pictures that it goes without: where a finished training could not read some that are
+    mended by now, these, too, which a line says. Raises `ValueError` where that cannot be: a
+    training that was only begun learns from the same pictures to its end, and a finished one is
+    not reported without pictures that it has read.
     """
     names = _names(paths)
     now = {path: names[path] for path in unreadable}

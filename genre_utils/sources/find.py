@@ -36,26 +36,27 @@ KAGGLE_INPUT = Path("/kaggle/input")
 class Source:
     """Where the posters are.
 
-    `folder` holds the table `csv` and the pictures, which lie in or below `images`; `how` tells a
-    person in one sentence where they were found. `is_sample` marks the drawn sample.
+    `folder` holds the table `csv` and the pictures, which lie in or below `images`. `description`
+    tells a person in one sentence where they were found. `is_sample` marks the drawn sample.
     """
 
     folder: Path
     csv: Path
     images: Path
-    how: str
+    description: str
     is_sample: bool = False
 
     @property
-    def note(self) -> str:
-        """What figures of the sample say below their titles; empty for posters of your own."""
+    def subtitle(self) -> str:
+        """What figures of the sample have below their titles; empty for posters of your own."""
         return "Drawn sample posters, not real ones" if self.is_sample else ""
 
     @property
     def announcement(self) -> str:
         """Where the posters were found, and, loudly, whether they are the sample."""
         line = "#" * 72
-        return f"{line}\n{self.note.upper()}\n{line}\n{self.how}" if self.is_sample else self.how
+        loud = f"{line}\n{self.subtitle.upper()}\n{line}\n"
+        return loud * self.is_sample + self.description
 
 
 def find_data(data: str = "") -> Source:
@@ -141,9 +142,9 @@ def _draw_sample(cache: Path, reason: str) -> Source:
         shutil.rmtree(target, ignore_errors=True)
         sample.draw_sample(target)
     layout = find_layout(target) or explain_folder(target, "The drawn sample")
-    how = (
+    description = (
         f"THIS IS THE DRAWN SAMPLE, NO REAL POSTERS ({reason}): results on it say nothing about "
         f"films; for real ones set DATA or {VARIABLE} to a folder with train.csv and Images "
         f"(from {KAGGLE_PAGE} or {GITHUB_PAGE})."
     )
-    return replace(_source(layout, "in the cache"), how=how, is_sample=True)
+    return replace(_source(layout, "in the cache"), description=description, is_sample=True)

@@ -16,7 +16,7 @@ from genre_utils.sources.spelling import (
     parse_genres,
     squeeze,
 )
-from genre_utils.sources.tables import DataError, Note, Table
+from genre_utils.sources.tables import AddFinding, DataError, Table
 
 Names = list[str] | None  # the genres of a row; `None`: they cannot be known
 
@@ -80,7 +80,7 @@ class _Text:
         return sum(count for name, count in self.counts.items() if known_genre(name))
 
 
-def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
+def read_labels(table: Table, ids: Iterable[str], add: AddFinding) -> Labels:
     """Read the genres of every row from 0/1 columns, or from a column of names, or both.
 
     `ids` are columns of ids, which are left alone. Raises `DataError` where the genres would have
@@ -100,7 +100,7 @@ def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
     vague = text and text.is_tags and 2 * text.known() < text.counts.total()
     named = text.counts if text and not vague else ()
     known = [name for name, genre in genre_of.items() if known_genre(genre) or genre in named]
-    note("0/1 columns that are no genres (not used)", flags)
+    add("0/1 columns that are no genres (not used)", flags)
     by_text = bool(text) and not (vague and len(genre_of) > 1)
     if not by_text and len(genre_of) < 2:
         raise DataError(
@@ -111,25 +111,25 @@ def read_labels(table: Table, ids: Iterable[str], note: Note) -> Labels:
     used = [*flags, *missing, *(text.columns if by_text else ())]
     conflicts: set[int] = set()
     if by_text:
-        lists = _settle(table, text, note)
+        lists = _settle(table, text, add)
         if len(known) > 1:
             marked = _combine(table, {name: marks[name] for name in known}, genre_of)
-            by_text, conflicts = _compare(table, text.title, lists, marked, note)
+            by_text, conflicts = _compare(table, text.title, lists, marked, add)
     if by_text:
         # A genre that no row has is one all the same if it has a column.
         genres = {genre_of[name] for name in known}.union(*(names or () for names in lists))
         unknown = sorted(genre_of.keys() - known)
-        note(f"0/1 columns that are no genre in {text.title!r} (not used)", unknown)
+        add(f"0/1 columns that are no genre in {text.title!r} (not used)", unknown)
     else:
         _check_columns(table, [name for name in columns if name not in used], genre_of)
-        lists = _combine(table, {name: marks[name] for name in genre_of}, genre_of, note)
+        lists = _combine(table, {name: marks[name] for name in genre_of}, genre_of, add)
         genres, known = {*genre_of.values()}, [*genre_of]
     used += genre_of
     strange = [name for name in known if genre_of[name] not in IMDB_GENRES]
-    note("0/1 columns taken as genres that IMDb does not know", strange)
+    add("0/1 columns taken as genres that IMDb does not know", strange)
     lists = [None if row in conflicts else names for row, names in enumerate(lists)]
     _check_genres(table, lists, genres, text if by_text else None)
-    note("genres that may be mistyped (kept as they are)", _mistyped(lists, genres))
+    add("genres that may be mistyped (kept as they are)", _mistyped(lists, genres))
     return Labels(lists, order_genres(genres), bool(missing), {*used})
 
 
@@ -192,7 +192,7 @@ def _combine(
     table: Table,
     marks: dict[str, list[bool | None]],
     genre_of: dict[str, str],
-    note: Note | None = None,
+    add: AddFinding | None = None,
 ) -> list[Names]:
     """Turn 0/1 columns into a list of genres a row; a row with an odd cell has none.
 
@@ -218,11 +218,11 @@ def _combine(
             f"{table.path}: {len(blank)} rows have 0/1 columns of which some are blank, such as "
             f"{next(iter(blank.values()))[0]}. Write 0 where the poster lacks the genre."
         )
-    if note:
+    if add:
         joined = [f"{name} = {genre}" for name, genre in genre_of.items() if name != genre]
-        note("spellings of genres that were joined", joined)
-        note("0/1 cells that are neither (rows left out)", sum(odd.values(), []))
-        note("blank cells beside 0 and 1 (rows left out)", sum(blank.values(), []))
+        add("spellings of genres that were joined", joined)
+        add("0/1 cells that are neither (rows left out)", sum(odd.values(), []))
+        add("blank cells beside 0 and 1 (rows left out)", sum(blank.values(), []))
     return [
         None if row in odd or row in blank else [*dict.fromkeys(names)]
         for row, names in enumerate(lists)
@@ -265,12 +265,12 @@ def _check_agreement(table: Table, text: _Text, other: _Text) -> None:
         )
 
 
-def _settle(table: Table, text: _Text, note: Note) -> list[Names]:
+def _settle(table: Table, text: _Text, add: AddFinding) -> list[Names]:
     """Return the rows' genres in one spelling each; refuses what may be one genre or several."""
     where = f"the column {text.title!r}"
     broken = [row for row, names in enumerate(text.lists) if names is None]
     shown = [f"line {table.lines[row]}: {text.cells[row]!r}" for row in broken]
-    note("genre cells that cannot be read (rows left out)", shown)
+    add("genre cells that cannot be read (rows left out)", shown)
     if len(broken) > max(1, FEW * len(table)):
         raise DataError(
             f"{table.path}: {len(broken)} of {len(table)} cells of {where} cannot be read, such as "
@@ -279,7 +279,7 @@ def _settle(table: Table, text: _Text, note: Note) -> list[Names]:
         )
     counts = text.counts
     sides = {name: _PERHAPS.split(name) for name in counts if not known_genre(name)}
-    seen = Counter(squeeze(side) for parts in sides.values() for side in {*parts})
+    times = Counter(squeeze(side) for parts in sides.values() for side in {*parts})
     alone = {squeeze(name) for name in counts if len(sides.get(name, ())) < 2}
     for name, parts in sides.items():
         # A blank parts two genres only where each of them is one by itself in another row.
@@ -295,7 +295,8 @@ def _settle(table: Table, text: _Text, note: Note) -> list[Names]:
         parts = sides.get(name, [name])
         # Each side is a genre elsewhere, too: then it is one here.
         if len(parts) > 1 and not all(
-            known_genre(part) or squeeze(part) in alone or seen[squeeze(part)] > 1 for part in parts
+            known_genre(part) or squeeze(part) in alone or times[squeeze(part)] > 1
+            for part in parts
         ):
             row = next(row for row, names in enumerate(text.lists) if name in (names or ()))
             raise DataError(
@@ -307,8 +308,8 @@ def _settle(table: Table, text: _Text, note: Note) -> list[Names]:
     joined = [
         f"{name} = {into[0]}" for name, into in merged.items() if len(into) == 1 and into[0] != name
     ]
-    note("spellings of genres that were joined", joined)
-    note("names that were parted into genres", parted)
+    add("spellings of genres that were joined", joined)
+    add("names that were parted into genres", parted)
     return [
         names if names is None else list(dict.fromkeys(g for name in names for g in merged[name]))
         for names in text.lists
@@ -316,7 +317,7 @@ def _settle(table: Table, text: _Text, note: Note) -> list[Names]:
 
 
 def _compare(
-    table: Table, title: str, texts: list[Names], marks: list[Names], note: Note
+    table: Table, title: str, texts: list[Names], marks: list[Names], add: AddFinding
 ) -> tuple[bool, set[int]]:
     """Compare a column of names with the 0/1 columns beside it, row by row.
 
@@ -346,9 +347,9 @@ def _compare(
             f"{table.path}: the column {title!r} and the 0/1 columns contradict each other in "
             f"{len(crossed)} rows, such as {described(crossed[0])}. Delete the one that is wrong."
         )
-    note(f"rows whose {title!r} contradicts the 0/1 columns (left out)", map(described, crossed))
+    add(f"rows whose {title!r} contradicts the 0/1 columns (left out)", map(described, crossed))
     less = f"rows whose {title!r} names fewer genres than the 0/1 columns (the columns count)"
-    note(less, [described(row) for row in fewer if both[row][0]])
+    add(less, [described(row) for row in fewer if both[row][0]])
     return by_text, {*crossed}
 
 

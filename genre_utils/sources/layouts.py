@@ -98,17 +98,17 @@ def _why_none(folder: Path) -> str:
                 f"where several CSV files stand and none is train.csv ({listed}); give the path "
                 "of one"
             )
-    seen = ", ".join(map(repr, names[:SHOWN]))
-    seen += f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    listed = ", ".join(map(repr, names[:SHOWN]))
+    listed += f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     endings = ", ".join(images.SUFFIXES)
     if _find_table(folder):
         return (
             f"where there are no pictures; put them ({endings}) into a folder Images beside the "
-            f"table. Seen: {seen}"
+            f"table. Seen: {listed}"
         )
     return (
         f"where there is no train.csv{_other_layout(folder)}; it must hold train.csv and a folder "
-        f"Images with {endings} files, or one folder that does. Seen: {seen}"
+        f"Images with {endings} files, or one folder that does. Seen: {listed}"
     )
 
 

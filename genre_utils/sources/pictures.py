@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from genre_utils.images import SUFFIXES
 from genre_utils.sources.spelling import squeeze
-from genre_utils.sources.tables import DataError, Note, Table
+from genre_utils.sources.tables import AddFinding, DataError, Table
 
 # Compared as `squeeze` leaves them. Should several be there, the one that finds most pictures
 # counts.
@@ -164,7 +164,7 @@ class Pictures:
         """Count the cells that write a picture's name letter by letter, but for case and ending."""
         return sum(_keys(last_part(cell))[1] in self._by_key for cell in cells)
 
-    def find(self, cells: Sequence[str], note: Note) -> list[str | None]:
+    def find(self, cells: Sequence[str], add: AddFinding) -> list[str | None]:
         """Return each row's picture as a path; notes rows and pictures without a partner.
 
         Of two pictures of one id in one folder the first counts. Where they lie in two folders,
@@ -190,14 +190,14 @@ class Pictures:
                 f"in {self._shown(found[0])!r}."
             )
         shown = [f"{cell}: {files}" for cell, files in several.items() if cell not in unsure]
-        note("ids with two pictures (the first counts)", shown)
+        add("ids with two pictures (the first counts)", shown)
         shown = [f"{cell}: {several[cell]}" for cell in unsure]
-        note("ids with pictures in two folders (left out)", shown)
+        add("ids with pictures in two folders (left out)", shown)
         missing = [cell for cell in dict.fromkeys(cells) if not self.named(cell)]
-        note("rows without a picture (left out)", missing)
+        add("rows without a picture (left out)", missing)
         used = {path for cell in {*cells} for path in self.named(cell)}
-        note("pictures without a row", [self._shown(p) for p in self.files if p not in used])
-        note("links that lead out of the folder (not followed)", self.outside)
+        add("pictures without a row", [self._shown(p) for p in self.files if p not in used])
+        add("links that lead out of the folder (not followed)", self.outside)
         return paths
 
     def refuse(self, table: Table, columns: Sequence[str]) -> NoReturn:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-from genre_utils.sources.tables import DataError, Table
+from genre_utils.sources.tables import AddFinding, DataError, Table
 
 MANY_UNLIKE = 0.1  # share of posters whose rows have other genres
 
 
 def merge_rows(
-    rows: Table, ids: Sequence[str], paths: Sequence[str | None], lists: Sequence, add: Callable
+    rows: Table, ids: Sequence[str], paths: Sequence[str | None], lists: Sequence, add: AddFinding
 ) -> dict[int, list[str]]:
     """Return the genres of each poster by its first row; rows of one picture are one poster.
 

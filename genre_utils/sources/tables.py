@@ -12,7 +12,7 @@ from pathlib import Path
 
 from genre_utils.sources.spelling import known_genre
 
-Note = Callable[[str, Iterable[str]], None]  # a finding of the audit and its names
+AddFinding = Callable[[str, Iterable[str]], None]  # a finding of the audit and its names
 
 SUFFIXES = (".csv", ".tsv")
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}

@@ -28,7 +28,7 @@ class NotebookBar(tqdm):
 
 
 def close(bar: tqdm) -> None:
-    """Close a bar and leave it full, also where patience has spared the rest."""
+    """Close a bar and leave it full, even where a training ended early."""
     bar.total = bar.n
     bar.close()
 

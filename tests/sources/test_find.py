@@ -136,7 +136,7 @@ def test_source_tells_where_everything_lies(machine):
     source = find_data(str(make_posters(machine / "given")))
     assert source.csv == machine / "given" / "train.csv"
     assert source.images == machine / "given" / "Images"
-    assert "DATA" in source.how and str(machine / "given") in source.how
+    assert "DATA" in source.description and str(machine / "given") in source.description
     assert not source.is_sample
 
 
@@ -144,9 +144,9 @@ def test_empty_machine_gets_the_sample_and_is_told_loudly(cache):
     source = find_data()
     assert source.is_sample
     assert source.csv.is_relative_to(cache)
-    assert "NO REAL POSTERS" in source.how and "internet" in source.how
+    assert "NO REAL POSTERS" in source.description and "internet" in source.description
     for remedy in ("DATA", "POSTER_GENRES_DATA", sources.KAGGLE_PAGE, sources.GITHUB_PAGE):
-        assert remedy in source.how
+        assert remedy in source.description
 
 
 @pytest.mark.parametrize("by_variable", [False, True])
@@ -313,14 +313,14 @@ def test_download_is_found_again_without_internet(machine, cache, serve, monkeyp
     serve(make_zip(machine / "posters.zip", POSTERS).read_bytes())
     first = find_data()
     assert (first.images / "tt1.jpg").read_bytes() == b"picture"
-    assert "downloading" in first.how and not first.is_sample
+    assert "downloading" in first.description and not first.is_sample
     assert [path.name for path in cache.iterdir()] == ["movies-poster-dataset"]
     out, err = capsys.readouterr()
     assert out == "" and "Downloading posters" in err
 
     monkeypatch.setattr(find, "has_internet", lambda: pytest.fail("asked for the internet"))
     again = find_data()
-    assert again.csv == first.csv and "earlier download" in again.how
+    assert again.csv == first.csv and "earlier download" in again.description
 
 
 @pytest.mark.parametrize("trouble", ["cut", "refused", "not a zip", "spoilt", "without posters"])
@@ -344,7 +344,7 @@ def test_failed_download_leaves_nothing_and_falls_to_the_sample(machine, cache, 
         sources.download_posters(cache)
     assert list(cache.iterdir()) == []
     source = find_data()
-    assert source.is_sample and "internet is unreachable" not in source.how
+    assert source.is_sample and "internet is unreachable" not in source.description
     assert [path.name for path in cache.iterdir()] == [source.folder.name]
 
 
@@ -375,7 +375,7 @@ def test_what_a_killed_download_left_is_not_taken_for_the_posters(machine, cache
     (left.parent / "train.csv").write_bytes(POSTERS["master/train.csv"])
     serve(make_zip(machine / "posters.zip", POSTERS).read_bytes())
     found = find_data()
-    assert "downloading" in found.how
+    assert "downloading" in found.description
     assert (found.images / "tt1.jpg").read_bytes() == b"picture"
 
 

@@ -83,6 +83,6 @@ def check_ray() -> None:
 
 def print_findings(data: Dataset) -> None:
     """Print where the posters were found, and how much of what is wrong with their table."""
-    print(data.source.how, file=sys.stderr)
+    print(data.source.description, file=sys.stderr)
     if summary := data.audit.summary():
         print(printable(summary), file=sys.stderr)

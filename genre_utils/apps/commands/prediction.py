@@ -98,7 +98,7 @@ def _log_file(files: Sequence[str]) -> Iterator[Path]:
 
 
 def _check_tables(options: argparse.Namespace, tables: Mapping[str, str]) -> None:
-    """Refuse, before the long work, tables by their option that would cost something."""
+    """Refuse, before the long work, tables that would replace what is kept, or each other."""
     if options.csv and options.csv == options.json:
         raise ValueError(f"--csv and --json are both {options.csv}: give each a name of its own.")
     inputs = dict.fromkeys(options.paths, "which is read")

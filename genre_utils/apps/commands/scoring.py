@@ -32,12 +32,12 @@ LEFT_OUT = {
     "genres_not_shared": "genres left out, because only the model or only the data have them",
 }
 
-# What cannot be known of the posters to score, by whether the card lists the training pictures.
+# Which training posters are not recognised, by whether the card lists the training pictures.
 UNKNOWN = {
-    True: "a training poster is known by its id and by its file's bytes: what was saved anew under "
-    "another id, or learned by a film's title alone, is not known and is scored.",
-    False: "this model's card lists no training pictures: a training poster is known by its id "
-    "only, and under another id it is scored.",
+    True: "training posters are recognised by their ids and by their files' bytes; a picture saved "
+    "anew under another id, or a film learned by its title alone, is not recognised and is scored.",
+    False: "this model's card lists no training pictures: training posters are recognised by their "
+    "ids only, and under another id they are scored.",
 }
 
 
