@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         machine.choose_backend()
         return getattr(commands, options.command)(options)
-    except (ValueError, OSError) as error:  # DataError, ModelError and what a disk says
+    except (ValueError, OSError, ImportError) as error:  # the latter two of a disk and of a reader
         lines = map(printable, str(error).splitlines())
         print("poster-genres:", "\n".join(lines), file=sys.stderr)
         return WRONG_USE

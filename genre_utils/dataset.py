@@ -18,7 +18,6 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from genre_utils.genres import multi_hot
 from genre_utils.images import picture_size
 from genre_utils.sources import (
-    DataError,
     Pictures,
     Source,
     begins_as,
@@ -31,6 +30,7 @@ from genre_utils.sources import (
     read_table,
     tables_in,
 )
+from genre_utils.support import DataError
 
 SPLITS = ("train", "validation", "test")
 FEW_POSTERS = 20

@@ -17,7 +17,7 @@ from genre_utils import machine
 from genre_utils.fusion import fuse
 from genre_utils.images import PosterError, read_poster, resize_poster
 from genre_utils.networks import RuntimeNetwork, with_features
-from genre_utils.ocr import Line, Reader, ReadingError, WordCache, hash_file, workers
+from genre_utils.ocr import Line, Reader, WordCache, hash_file, workers
 from genre_utils.saved_model import RELEASED, SavedModel, load_model, reads_text
 from genre_utils.sources import list_posters
 from genre_utils.support import printable, progress
@@ -72,7 +72,7 @@ class Predictor:
         runtime: bool = True,
         threads: int = 1,
     ) -> Predictor:
-        """Load the model in `folder`, by default the released one; raises `ModelError`.
+        """Load the model in `folder`, by default the released one; raises `DataError`.
 
         Without `read_text` only the picture is used, which is several times faster. The same
         happens where no reader can be loaded, and a line on standard error says so. `runtime`: see
@@ -88,7 +88,7 @@ class Predictor:
             return cls(model)
         try:
             return cls(model, starting.result(), cache)
-        except ReadingError as error:
+        except ImportError as error:
             print(f"{error} The picture alone is used.", file=sys.stderr)
             return cls(model, None, cache)
 
@@ -207,7 +207,7 @@ class Predictor:
                 if known is not None:
                     return known
             return self.reader.read(rgb, name) if self.reader else []
-        except (PosterError, ReadingError) as error:
+        except (PosterError, ImportError) as error:
             why = printable(str(error)).rstrip(".")
             print(f"{why}; the picture alone is used.", file=sys.stderr)
             return []

@@ -25,7 +25,6 @@ from genre_utils.fusion import LogisticFusion
 from genre_utils.networks import (
     FORMAT,
     TOKENIZER,
-    ModelError,
     RuntimeNetwork,
     check_card,
     check_file,
@@ -39,7 +38,14 @@ from genre_utils.networks import (
     with_features,
 )
 from genre_utils.sources import normal_id, spellings
-from genre_utils.support import naming_full_disks, picture_hash, sha256_of, short_hash, write_json
+from genre_utils.support import (
+    DataError,
+    naming_full_disks,
+    picture_hash,
+    sha256_of,
+    short_hash,
+    write_json,
+)
 from genre_utils.text import NgramModel
 
 if TYPE_CHECKING:  # importing Keras takes seconds, which a prediction can spare
@@ -167,7 +173,7 @@ def save_model(
     this one began with: its training posters count as this one's. With `int8`, `calibration` are
     pixels of some 60 posters `(n, height, width, 3)`; with them convolutions get 8 bits, too.
     `kept` are entries of the card that stay as they were in an older one.
-    Raises `ModelError` for layers that are not of Keras itself, `OSError` when the disk is full.
+    Raises `DataError` for layers that are not of Keras itself, `OSError` when the disk is full.
 
     All files are first written to a folder aside: an older model stays when the disk is full.
     `model.json` is written last. A process killed just before it leaves files that contradict an
@@ -223,7 +229,7 @@ def add_metrics(folder: Path, metrics: dict[str, Any]) -> None:
 
 
 def reads_text(folder: Path) -> bool:
-    """Say whether a model folder's card names the files of a text model; raises `ModelError`."""
+    """Say whether a model folder's card names the files of a text model; raises `DataError`."""
     return not set(read_card(folder)["sha256"]).isdisjoint(TEXT_FILES)
 
 
@@ -231,7 +237,7 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
     """Load a model folder, by default the released one; without `has_text` only the picture's part.
 
     With `runtime` ONNX Runtime computes the networks if it has all their layers; else Keras does.
-    Raises `ModelError` when a file is missing, or is not the one that `model.json` was written
+    Raises `DataError` when a file is missing, or is not the one that `model.json` was written
     for. Only Keras' own layers are loaded; nothing in a file is executed.
     """
     folder = Path(folder)
@@ -239,7 +245,7 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
     files = card["sha256"]
     has_text = has_text and not set(files).isdisjoint(TEXT_FILES)
     if strange := sorted(set(files) - set(KNOWN_FILES)):
-        raise ModelError(f"{folder / 'model.json'} names a file that no model has: {strange[0]!r}.")
+        raise DataError(f"{folder / 'model.json'} names a file that no model has: {strange[0]!r}.")
     joint = JOINT_FILES if has_text and not set(files).isdisjoint(JOINT_FILES) else ()
     for name in (*PICTURE_FILES, *(TEXT_FILES if has_text else ()), *joint):
         check_file(folder, name, files)
@@ -273,5 +279,5 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
             width = sum(one.output_shape[-1] - len(genres) for one in both)
             agree = agree and words.joint.input_shape[-1] == width
     if not agree:
-        raise ModelError(f"{folder / 'model.json'} and the files beside it contradict each other.")
+        raise DataError(f"{folder / 'model.json'} and the files beside it contradict each other.")
     return SavedModel(network, words, fusions, genres, np.asarray(card["thresholds"]), size, card)

@@ -19,7 +19,8 @@ from genre_utils.dataset import (
     stratify_rare,
 )
 from genre_utils.images import read_poster
-from genre_utils.sources import DataError, find_data, normal_id
+from genre_utils.sources import find_data, normal_id
+from genre_utils.support import DataError
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ from small_model import GENRES, TEXTS, make_small_model
 from genre_utils import models
 from genre_utils.apps.export import to_int8
 from genre_utils.fusion import LogisticFusion
-from genre_utils.networks import ModelError, RuntimeNetwork, with_features
+from genre_utils.networks import RuntimeNetwork, with_features
 from genre_utils.ocr import Line
 from genre_utils.predictor import Predictor
 from genre_utils.saved_model import JOINT_FILES, load_model, save_model, sha256_of
+from genre_utils.support import DataError
 
 SIZE, CHANNELS = (96, 80), (6, 10)
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, *SIZE, 3), dtype=np.uint8)
@@ -123,7 +124,7 @@ def test_eight_bits_keep_the_joint_head(folder, tmp_path):
 @pytest.mark.parametrize("runtime", [True, False])
 def test_a_joint_head_for_other_networks_is_refused(small, tmp_path, runtime):
     save(tmp_path, small, width=sum(CHANNELS) + 1)
-    with pytest.raises(ModelError, match="contradict each other"):
+    with pytest.raises(DataError, match="contradict each other"):
         load_model(tmp_path, runtime=runtime)
 
 
@@ -132,20 +133,20 @@ def test_a_joint_head_that_is_missing_or_another_is_refused(small, tmp_path):
     config, weights = (tmp_path / name for name in JOINT_FILES)
     content = weights.read_bytes()
     weights.unlink()
-    with pytest.raises(ModelError, match=r"joint.safetensors is missing"):
+    with pytest.raises(DataError, match=r"joint.safetensors is missing"):
         load_model(tmp_path)
     weights.write_bytes(content[:-8])
-    with pytest.raises(ModelError, match="its SHA-256 differs"):
+    with pytest.raises(DataError, match="its SHA-256 differs"):
         load_model(tmp_path)
     weights.write_bytes(content)
     config.write_text(config.read_text("utf-8").replace("Dense", "Lambda"), "utf-8")
     card = json.loads((tmp_path / "model.json").read_text("utf-8"))
     card["sha256"][config.name] = sha256_of(config)
     (tmp_path / "model.json").write_text(json.dumps(card), "utf-8")
-    with pytest.raises(ModelError, match="no layer of Keras without code"):
+    with pytest.raises(DataError, match="no layer of Keras without code"):
         load_model(tmp_path)
     assert load_model(tmp_path, has_text=False).words is None
     del card["sha256"][config.name], card["sha256"][weights.name]
     (tmp_path / "model.json").write_text(json.dumps(card), "utf-8")
-    with pytest.raises(ModelError, match="contradict each other"):
+    with pytest.raises(DataError, match="contradict each other"):
         load_model(tmp_path)

@@ -10,8 +10,8 @@ from PIL import Image
 
 import genre_utils
 from genre_utils.dataset import split_posters
-from genre_utils.sources import DataError
 from genre_utils.sources.pictures import last_part, normal_id
+from genre_utils.support import DataError
 
 FILMS = [f"tt{86001 + 7 * i:07d}" for i in range(40)]
 GENRES = [

@@ -13,8 +13,9 @@ from genre_utils import networks, saved_model
 from genre_utils.images import PosterError
 from genre_utils.ocr import Line, WordCache, hash_file
 from genre_utils.predictor import Prediction, Predictor, list_posters, prediction_table
-from genre_utils.saved_model import ModelError, load_model
+from genre_utils.saved_model import load_model
 from genre_utils.sources.sample import MUSIC_MARK, draw_poster
+from genre_utils.support import DataError
 from genre_utils.text import NgramModel
 
 
@@ -169,32 +170,32 @@ def test_saved_network_holds_nothing_that_keras_3_13_refuses(copy):
 
 
 def test_damaged_or_foreign_folders_are_refused(copy, tmp_path, monkeypatch):
-    with pytest.raises(ModelError, match="holds no trained model"):
+    with pytest.raises(DataError, match="holds no trained model"):
         load_model(tmp_path)
     card = json.loads((copy / "model.json").read_text("utf-8"))
     (copy / "model.json").write_text(json.dumps(card | {"format": 99}))
-    with pytest.raises(ModelError, match="does not say that it has format"):
+    with pytest.raises(DataError, match="does not say that it has format"):
         load_model(copy)
     (copy / "model.json").write_text(json.dumps(card | {"genres": card["genres"][1:]}))
-    with pytest.raises(ModelError, match="sums or sizes do not fit each other"):
+    with pytest.raises(DataError, match="sums or sizes do not fit each other"):
         load_model(copy)
     twisted = {"genres": ["poster", *card["genres"][1:]]}, {"training": None}, {"metrics": {"a": 1}}
     for part in twisted:
         (copy / "model.json").write_text(json.dumps(card | part))
-        with pytest.raises(ModelError, match="contradicts itself"):
+        with pytest.raises(DataError, match="contradicts itself"):
             load_model(copy)
     (copy / "model.json").write_text(json.dumps(card))
-    with pytest.raises(ModelError, match="larger than any"):
+    with pytest.raises(DataError, match="larger than any"):
         monkeypatch.setattr("genre_utils.networks.card.MAX_WEIGHTS", 1000)
         load_model(copy)
     monkeypatch.undo()
     content = bytearray((copy / "picture.safetensors").read_bytes())
     content[len(content) // 2] ^= 1
     (copy / "picture.safetensors").write_bytes(content)
-    with pytest.raises(ModelError, match="SHA-256"):
+    with pytest.raises(DataError, match="SHA-256"):
         load_model(copy)
     (copy / "picture.safetensors").unlink()
-    with pytest.raises(ModelError, match="is missing"):
+    with pytest.raises(DataError, match="is missing"):
         load_model(copy)
 
 
@@ -289,10 +290,10 @@ def test_damaged_or_missing_word_files_are_refused(trained_on_words, tmp_path, n
     folder = tmp_path / "model"
     shutil.copytree(trained_on_words, folder, ignore=shutil.ignore_patterns("cache", "figures"))
     (folder / name).write_bytes((folder / name).read_bytes()[:-1])
-    with pytest.raises(ModelError, match="SHA-256"):
+    with pytest.raises(DataError, match="SHA-256"):
         load_model(folder)
     (folder / name).unlink()
-    with pytest.raises(ModelError, match="missing"):
+    with pytest.raises(DataError, match="missing"):
         load_model(folder)
 
 

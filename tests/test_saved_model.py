@@ -14,7 +14,7 @@ from small_model import GENRES, TEXTS, make_small_model
 
 from genre_utils import saved_model
 from genre_utils.fusion import LogisticFusion
-from genre_utils.networks import ModelError, RuntimeNetwork, int8
+from genre_utils.networks import RuntimeNetwork, int8
 from genre_utils.networks.keras_config import to_arrays, to_config
 from genre_utils.saved_model import (
     JOINT_FILES,
@@ -24,6 +24,7 @@ from genre_utils.saved_model import (
     read_card,
     save_model,
 )
+from genre_utils.support import DataError
 
 CONFIG, WEIGHTS = PICTURE_FILES
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 96, 80, 3), dtype=np.uint8)
@@ -48,7 +49,7 @@ def sign(folder: Path, **changes) -> None:
 
 def refuse(folder: Path, sentence: str, *, runtimes=(False, True)) -> None:
     for runtime in runtimes:
-        with pytest.raises(ModelError, match=sentence) as caught:
+        with pytest.raises(DataError, match=sentence) as caught:
             load_model(folder, has_text=False, runtime=runtime)
         assert "\n" not in str(caught.value)
 
@@ -196,7 +197,7 @@ def test_a_network_with_a_layer_of_ones_own_is_not_saved(tmp_path):
             return x
 
     network = keras.Sequential([keras.Input((96, 80, 3)), Mine(), keras.layers.Flatten()])
-    with pytest.raises(ModelError, match="Mine is no layer of Keras"):
+    with pytest.raises(DataError, match="Mine is no layer of Keras"):
         save(tmp_path, network)
 
 
@@ -429,7 +430,7 @@ def test_a_changed_file_is_refused(stranger):
 def test_a_card_may_name_known_files_only(stranger, name):
     sums = read_card(stranger)["sha256"]
     change_card(stranger, sha256={**sums, name: "0" * 64})
-    with pytest.raises(ModelError, match="names a file that no model has"):
+    with pytest.raises(DataError, match="names a file that no model has"):
         load_model(stranger)
 
 
@@ -437,7 +438,7 @@ def test_a_card_may_name_known_files_only(stranger, name):
 def test_no_file_is_opened_without_its_sum(stranger, name):
     sums = read_card(stranger)["sha256"]
     change_card(stranger, sha256={file: sums[file] for file in sums if file != name})
-    with pytest.raises(ModelError, match=f"{name}.* is missing"):
+    with pytest.raises(DataError, match=f"{name}.* is missing"):
         load_model(stranger)
 
 
@@ -445,7 +446,7 @@ def test_no_file_is_opened_without_its_sum(stranger, name):
 def test_pipes_and_folders_in_place_of_files_are_refused(stranger, name):
     (stranger / name).unlink()
     os.mkfifo(stranger / name)
-    with pytest.raises(ModelError, match="no model.json|is missing"):
+    with pytest.raises(DataError, match="no model.json|is missing"):
         load_model(stranger, has_text=False)
 
 
@@ -479,7 +480,7 @@ def test_a_card_that_contradicts_itself_is_refused_before_a_network_is_built(
     built = lambda *_: pytest.fail("built a network")  # noqa: E731
     monkeypatch.setattr(saved_model, "load_folder_network", built)
     change_card(stranger, **changes)
-    with pytest.raises(ModelError):
+    with pytest.raises(DataError):
         load_model(stranger, has_text=False)
 
 
@@ -489,7 +490,7 @@ def test_damaged_word_parts_with_right_sums_are_refused(stranger, name, monkeypa
     sign(stranger)
     network = SimpleNamespace(input_shape=(None, 96, 80, 3), output_shape=(None, 3))
     monkeypatch.setattr(saved_model, "load_folder_network", lambda *_: network)
-    with pytest.raises(ModelError, match="cannot be understood"):
+    with pytest.raises(DataError, match="cannot be understood"):
         load_model(stranger)
 
 
@@ -501,24 +502,24 @@ def test_genres_and_size_must_fit_the_network(stranger):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(saved_model, "load_folder_network", lambda *_: Network)
-        with pytest.raises(ModelError, match="contradict"):
+        with pytest.raises(DataError, match="contradict"):
             load_model(stranger, has_text=False)
         Network.output_shape = (None, 3)
         load_model(stranger, has_text=False)
         Network.input_shape = (None, width, height, 3)
-        with pytest.raises(ModelError, match="contradict"):
+        with pytest.raises(DataError, match="contradict"):
             load_model(stranger, has_text=False)
 
 
 def test_other_things_than_folders_of_ours_are_refused(tmp_path):
     (tmp_path / "old.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     (tmp_path / "saved_model.pb").write_bytes(b"\n\x0b")
-    with pytest.raises(ModelError, match="is a file, and a model is a folder"):
+    with pytest.raises(DataError, match="is a file, and a model is a folder"):
         load_model(tmp_path / "old.h5")
-    with pytest.raises(ModelError, match="no model.json"):
+    with pytest.raises(DataError, match="no model.json"):
         load_model(tmp_path)
     (tmp_path / "model.json").write_text("[" * 100_000)
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be read"):
         load_model(tmp_path)
 
 

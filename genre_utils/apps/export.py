@@ -16,9 +16,9 @@ import keras
 import numpy as np
 
 from genre_utils import networks, saved_model
-from genre_utils.networks import FORMAT, ModelError
+from genre_utils.networks import FORMAT
 from genre_utils.saved_model import PICTURE_FILES, TEXT_FILES, SavedModel, load_model
-from genre_utils.support import naming_full_disks, replacing, sha256_of, write_json
+from genre_utils.support import DataError, naming_full_disks, replacing, sha256_of, write_json
 
 SUFFIXES = {"onnx": ".onnx", "litert": ".tflite"}
 
@@ -30,12 +30,12 @@ def export_model(folder: Path, kind: str = "onnx", int8: bool = False) -> list[P
 
     `kind` is `"onnx"` or `"litert"`. ONNX files have the weights of the folder as they are there;
     LiteRT files have them in half precision, with `int8` those of dense layers and embeddings in 8
-    bits. Raises `ModelError`.
+    bits. Raises `DataError`.
     """
     if kind not in SUFFIXES:
-        raise ModelError(f"The format {kind!r} is unknown: give one of {', '.join(SUFFIXES)}.")
+        raise DataError(f"The format {kind!r} is unknown: give one of {', '.join(SUFFIXES)}.")
     if kind == "litert" and keras.backend.backend() != "tensorflow":
-        raise ModelError(
+        raise DataError(
             f"Keras runs on {keras.backend.backend()} here, and LiteRT is written from "
             "TensorFlow: set KERAS_BACKEND=tensorflow. A model trained on any backend will do."
         )
@@ -69,14 +69,14 @@ def convert_model(folder: Path) -> None:
     """Write a folder of format 2 as one of format 3, in its place.
 
     Its `.keras` files pass `check_network` before Keras opens them. The metrics stay: half
-    precision is what the weights had. Raises `ModelError`.
+    precision is what the weights had. Raises `DataError`.
     """
     card = networks.read_json(folder / "model.json")
     if not isinstance(card, dict) or card.get("format") != FORMAT - 1:
-        raise ModelError(f"{folder} holds no model of format {FORMAT - 1}: nothing to convert.")
+        raise DataError(f"{folder} holds no model of format {FORMAT - 1}: nothing to convert.")
     files = card.get("sha256")
     if not isinstance(files, dict):
-        raise ModelError(f"{folder / 'model.json'} names no files; train the model again.")
+        raise DataError(f"{folder / 'model.json'} names no files; train the model again.")
     parts, kept, written = {"picture": "model.keras"}, (), PICTURE_FILES
     if "words.keras" in files:
         parts["text"], kept, written = "words.keras", TEXT_FILES[2:], (*PICTURE_FILES, *TEXT_FILES)
@@ -152,7 +152,7 @@ def calibration_pixels(paths: Sequence[str], image_size: tuple[int, int]) -> np.
         except PosterError:
             continue
     if not pixels:
-        raise ModelError("None of the training posters can be read: 8 bits need some.")
+        raise DataError("None of the training posters can be read: 8 bits need some.")
     return np.stack(pixels)
 
 

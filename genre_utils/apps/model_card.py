@@ -60,7 +60,7 @@ their owners and are not part of it.
 def write_model_card(folder: Path) -> Path:
     """Write `MODEL_CARD.md` into a model's folder; returns its path.
 
-    Raises `ModelError` where there is no model.
+    Raises `DataError` where there is no model.
     """
     text = model_card(folder)
     file = Path(folder) / CARD_FILE

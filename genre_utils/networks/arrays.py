@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from genre_utils.support import DataError
+
 MAX_WEIGHTS = 2_000_000_000  # bytes; the largest network of this project has 50 million weights
 SCALE = ".scale"
 # What a file may hold, and how each is called in it.
@@ -20,22 +22,18 @@ BLOCK = 16
 FEWEST_WEIGHTS = 2048  # smaller tables stay in half precision
 
 
-class ModelError(ValueError):
-    """A model that is missing, incomplete, damaged, or not one of ours."""
-
-
 @contextmanager
 def naming(file: Path, damage: str, advice: str = "Copy the model again.") -> Iterator[None]:
-    """Turn what is wrong with a file into a `ModelError` that names it and says what to do.
+    """Turn what is wrong with a file into a `DataError` that names it and says what to do.
 
-    A `ModelError` says itself what is wrong; other exceptions are of the kind `damage`.
+    A `DataError` says itself what is wrong; other exceptions are of the kind `damage`.
     """
     try:
         yield
-    except ModelError as error:
-        raise ModelError(f"{file} is not loaded: {error}.") from None
+    except DataError as error:
+        raise DataError(f"{file} is not loaded: {error}.") from None
     except Exception as error:  # JSON, zip, HDF5, each layer and each backend have their own
-        raise ModelError(f"{file} {damage} ({str(error)[:200]}). {advice}") from None
+        raise DataError(f"{file} {damage} ({str(error)[:200]}). {advice}") from None
 
 
 @dataclass(frozen=True)
@@ -96,14 +94,14 @@ def save_arrays(arrays: Mapping[str, Array], file: Path) -> None:
 def load_arrays(file: Path) -> dict[str, Array]:
     """Open a safetensors file; its arrays are read from the disk where they are used.
 
-    Raises `ModelError` unless it is whole, of a size and types that networks of ours have, and
+    Raises `DataError` unless it is whole, of a size and types that networks of ours have, and
     holds finite numbers only.
     """
     from safetensors import safe_open
 
     with naming(file, "is no whole safetensors file"):
         if file.stat().st_size > MAX_WEIGHTS:
-            raise ModelError("it is larger than any file of this project")
+            raise DataError("it is larger than any file of this project")
         with safe_open(file, "numpy"):  # checks that arrays fill the file without gap or overlap
             pass
         with open(file, "rb") as content:
@@ -113,14 +111,14 @@ def load_arrays(file: Path) -> dict[str, Array]:
         found = {}
         for name, entry in header.items():
             if entry["dtype"] not in DTYPES:
-                raise ModelError(f"{name} has the type {entry['dtype']}, not F16, F32 or I8")
+                raise DataError(f"{name} has the type {entry['dtype']}, not F16, F32 or I8")
             shape, dtype = tuple(entry["shape"]), DTYPES[entry["dtype"]]
             if 0 in shape:
-                raise ModelError(f"{name} is empty")
+                raise DataError(f"{name} is empty")
             place = 8 + length + entry["data_offsets"][0]
             found[name] = np.memmap(file, dtype, "r", place, shape)
             if dtype.kind == "f" and not np.isfinite(found[name]).all():
-                raise ModelError(f"{name} holds what is no number")
+                raise DataError(f"{name} holds what is no number")
         return _join_scales(found)
 
 
@@ -129,7 +127,7 @@ def _join_scales(found: dict[str, np.ndarray]) -> dict[str, Array]:
     for name, values in found.items():
         if name.endswith(SCALE):
             if name.removesuffix(SCALE) not in found:
-                raise ModelError(f"{name} belongs to no array")
+                raise DataError(f"{name} belongs to no array")
             continue
         scale = found.get(f"{name}{SCALE}")
         fits = (values.dtype == np.int8) == (scale is not None)
@@ -137,6 +135,6 @@ def _join_scales(found: dict[str, np.ndarray]) -> dict[str, Array]:
             fits = scale.ndim == values.ndim and scale.dtype != np.int8
             fits = fits and not any(v % s for v, s in zip(values.shape, scale.shape, strict=True))
         if not fits:
-            raise ModelError(f"{name} and its scale do not fit each other")
+            raise DataError(f"{name} and its scale do not fit each other")
         arrays[name] = Array(values, scale)
     return arrays

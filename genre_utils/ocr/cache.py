@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from genre_utils.images import PosterError, picture_size, read_poster
-from genre_utils.ocr.line import WORDS_FILE, Line, ReadingError, round_corners
-from genre_utils.support import progress, sha256_of
+from genre_utils.ocr.line import WORDS_FILE, Line, round_corners
+from genre_utils.support import DataError, progress, sha256_of
 
 # What reading JSON and taking it apart may raise, whatever stands in it.
 _MALFORMED = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
@@ -30,7 +30,7 @@ class WordCache:
 
     It is only ever appended to, a line in one write, so that a killed run loses at most the line
     it was writing. Lines that cannot be understood are left out, named on standard error, and
-    their numbers are in `damaged`. Raises `ReadingError` for a file of something else.
+    their numbers are in `damaged`. Raises `DataError` for a file of something else.
     """
 
     def __init__(self, file: str | os.PathLike = WORDS_FILE):
@@ -38,7 +38,7 @@ class WordCache:
         self.damaged: list[int] = []
         self._readings: dict[str, tuple[list[Line], str]] = {}  # lines, and what they were read by
         if self.file.is_dir():
-            raise ReadingError(
+            raise DataError(
                 f"The words cannot be kept in {os.fspath(file)!r}: give the name of a file, such "
                 f"as {os.fspath(WORDS_FILE)!r}."
             )
@@ -89,7 +89,7 @@ class WordCache:
             for sha256, lines, entry in _understand(rows, "sha256", "lines", self.damaged):
                 self._readings[sha256] = lines, str(entry.get("reader", ""))
         if self.damaged and not self._readings and not begins_well:
-            raise ReadingError(f"{self.file} is no file of words: none of its lines is a reading.")
+            raise DataError(f"{self.file} is no file of words: none of its lines is a reading.")
         _name_damaged(self.file, self.damaged, "their posters are read again when need be")
 
 
@@ -99,7 +99,7 @@ def import_readings(file: str | os.PathLike, paths: Mapping[str, str], cache: Wo
     `file` is JSONL, plain or gzipped, one poster a line: `{"id": …, "t": [[text, confidence,
     [[x, y] × 4 corners in pixels]], …]}`. `paths` has the picture of each id; others' readings
     and posters that cannot be opened are passed over. Damaged lines are left out and named on
-    standard error. Raises `ReadingError` when no line is a reading.
+    standard error. Raises `DataError` when no line is a reading.
     """
     damaged, understood, taken = [], 0, 0
     rows = progress.bar(_rows(Path(file)), desc="taking readings", unit=" posters")
@@ -117,7 +117,7 @@ def import_readings(file: str | os.PathLike, paths: Mapping[str, str], cache: Wo
         cache.put(sha256, scaled, IMPORTED)
         taken += 1
     if not understood:
-        raise ReadingError(f"{file} is no file of readings: no line has an id and its words.")
+        raise DataError(f"{file} is no file of readings: no line has an id and its words.")
     _name_damaged(Path(file), damaged, "their posters can be read anew")
     return taken
 

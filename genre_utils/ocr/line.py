@@ -11,10 +11,6 @@ if TYPE_CHECKING:  # `--help`, which names the words' file, imports no NumPy
 WORDS_FILE = Path("outputs/words.jsonl")
 
 
-class ReadingError(ValueError):
-    """Words that cannot be read, or no file of words; the message is one sentence for a person."""
-
-
 class Line(NamedTuple):
     """A line of text on a poster.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from genre_utils.images import PosterError, resize_poster
 from genre_utils.networks import open_session
-from genre_utils.ocr.line import Line, ReadingError, round_corners
+from genre_utils.ocr.line import Line, round_corners
 
 NEEDED = ("rapidocr", "onnxruntime")
 
@@ -46,13 +46,13 @@ class Reader:
     """Reads the words on posters with RapidOCR and the models in its wheel; never downloads.
 
     Several threads may share one. `threads` is how many cores one reading may use, 0 for
-    all: 1 where posters are read side by side. Raises `ReadingError` where RapidOCR is missing or
+    all: 1 where posters are read side by side. Raises `ImportError` where RapidOCR is missing or
     broken.
     """
 
     def __init__(self, threads: int = 1):
         if lacking := missing():
-            raise ReadingError(
+            raise ImportError(
                 f"The words on the posters are not read, because {' and '.join(lacking)} "
                 f"{'is' if len(lacking) == 1 else 'are'} not installed: "
                 f"pip install {' '.join(lacking)}."
@@ -113,7 +113,7 @@ class Reader:
                 given = {**engine.cfg[part], "session": network}
                 engine.cfg[part] = OmegaConf.create(given, flags={"allow_objects": True})
         except Exception as error:  # an import may fail by the system's libraries, too
-            raise ReadingError(
+            raise ImportError(
                 f"The words on the posters are not read, because {self.name} does not start: "
                 f"{error}; install it anew."
             ) from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from genre_utils.images import PosterError, read_poster
 from genre_utils.ocr.cache import WordCache, hash_file
-from genre_utils.ocr.line import Line, ReadingError
+from genre_utils.ocr.line import Line
 from genre_utils.ocr.reader import Reader
 from genre_utils.support import as_choice, progress
 
@@ -46,7 +46,7 @@ def read_posters(
     With `anew` also those are read that were read with other settings than today's.
 
     When it is stopped and run again, it resumes. What cannot be read is in the answer's
-    `unreadable`. Raises `ReadingError` if a poster is left to read and RapidOCR is missing.
+    `unreadable`. Raises `ImportError` if a poster is left to read and RapidOCR is missing.
     """
     hashes, unreadable = _hash_all(paths)
     new = _unread(hashes, cache)
@@ -66,7 +66,7 @@ def decide(choice: str, paths: Sequence[str], cache: WordCache) -> tuple[bool, s
     """Decide whether to read the words on posters, with a sentence that says why.
 
     `choice` is `"yes"`, `"no"`, or `"auto"`: read when all words are in `cache` or the rest takes
-    less than 10 minutes here. Raises `ValueError` for another word, and `ReadingError` for `"yes"`
+    less than 10 minutes here. Raises `ValueError` for another word, and `ImportError` for `"yes"`
     where RapidOCR is missing.
     """
     choice = as_choice("READ_TEXT", choice)
@@ -74,7 +74,7 @@ def decide(choice: str, paths: Sequence[str], cache: WordCache) -> tuple[bool, s
         return False, "The words on the posters are not read, as READ_TEXT says."
     try:
         minutes = estimate_seconds(paths, cache) / 60
-    except ReadingError as error:  # missing, or broken by a library of the system
+    except ImportError as error:  # missing, or broken by a library of the system
         if choice == "yes":
             raise
         return False, str(error)
@@ -91,7 +91,7 @@ def decide(choice: str, paths: Sequence[str], cache: WordCache) -> tuple[bool, s
 def estimate_seconds(paths: Sequence[str], cache: WordCache, reader: Reader | None = None) -> float:
     """Say how long `read_posters` will take, by reading a few of the posters into `cache`.
 
-    0 when nothing is left to read. Raises `ReadingError` as `read_posters` does.
+    0 when nothing is left to read. Raises `ImportError` as `read_posters` does.
     """
     new = _unread(_hash_all(paths)[0], cache)
     if not new:
@@ -133,7 +133,7 @@ def _reader_for(paths: Iterable[str]) -> Reader | None:
     """Start a reader; `None` where RapidOCR is missing and not one picture can be decoded."""
     try:
         return Reader()
-    except ReadingError:
+    except ImportError:
         for path in paths:
             with suppress(PosterError):
                 read_poster(path)

@@ -22,9 +22,9 @@ from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 
 from genre_utils import plots, support
-from genre_utils.networks import ModelError, architecture, load_weights, save_weights
+from genre_utils.networks import architecture, load_weights, save_weights
 from genre_utils.runs import hosts
-from genre_utils.support import replacing, write_json
+from genre_utils.support import DataError, replacing, write_json
 from genre_utils.text import NgramModel
 
 # The networks of a training, each with a folder of its own below the run's: the picture's, its
@@ -150,7 +150,7 @@ class Run:
         """Load what `save` wrote of a network; raises `ValueError` for a file of another one."""
         try:
             load_weights(network, file)
-        except ModelError as error:
+        except DataError as error:
             raise ValueError(f"{error} RESTART=True throws this training away.") from None
 
     def save_figure(self, figure: Figure, name: str) -> None:

@@ -9,7 +9,7 @@ from genre_utils.support.lazy import lazy_names
 __getattr__ = lazy_names(
     __name__,
     {
-        "tables": "DataError is_other_table read_table",
+        "tables": "is_other_table read_table",
         "spelling": "parse_genres",
         "labels": "read_labels",
         "rows": "merge_rows",

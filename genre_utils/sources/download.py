@@ -22,8 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from genre_utils.images import SUFFIXES
 from genre_utils.sources.layouts import find_layout
-from genre_utils.sources.tables import DataError
-from genre_utils.support import check_writable, progress
+from genre_utils.support import DataError, check_writable, progress
 
 KAGGLE_DATASET = "raman77768/movie-classifier"
 KAGGLE_PAGE = f"https://www.kaggle.com/datasets/{KAGGLE_DATASET}"

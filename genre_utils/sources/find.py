@@ -26,7 +26,7 @@ from genre_utils.sources.layouts import (
     folders_in,
     names_genres,
 )
-from genre_utils.sources.tables import DataError
+from genre_utils.support import DataError
 
 VARIABLE = "POSTER_GENRES_DATA"
 KAGGLE_INPUT = Path("/kaggle/input")

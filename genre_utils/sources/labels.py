@@ -16,7 +16,8 @@ from genre_utils.sources.spelling import (
     parse_genres,
     squeeze,
 )
-from genre_utils.sources.tables import AddFinding, DataError, Table
+from genre_utils.sources.tables import AddFinding, Table
+from genre_utils.support import DataError
 
 Names = list[str] | None  # the genres of a row; `None`: they cannot be known
 

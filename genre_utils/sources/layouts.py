@@ -13,7 +13,8 @@ from genre_utils.sources import tables
 from genre_utils.sources.labels import GENRE_COLUMNS, TAG_COLUMNS
 from genre_utils.sources.pictures import is_picture, list_folder, walk
 from genre_utils.sources.spelling import known_genre, squeeze
-from genre_utils.sources.tables import DataError, read_header
+from genre_utils.sources.tables import read_header
+from genre_utils.support import DataError
 
 # Tables in other formats, and what to do with them.
 OTHER_TABLES = {

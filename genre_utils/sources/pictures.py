@@ -14,7 +14,8 @@ from urllib.parse import unquote
 
 from genre_utils.images import SUFFIXES
 from genre_utils.sources.spelling import squeeze
-from genre_utils.sources.tables import AddFinding, DataError, Table
+from genre_utils.sources.tables import AddFinding, Table
+from genre_utils.support import DataError
 
 # Compared as `squeeze` leaves them. Should several be there, the one that finds most pictures
 # counts.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from genre_utils.sources.tables import AddFinding, DataError, Table
+from genre_utils.sources.tables import AddFinding, Table
+from genre_utils.support import DataError
 
 MANY_UNLIKE = 0.1  # share of posters whose rows have other genres
 

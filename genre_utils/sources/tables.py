@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genre_utils.sources.spelling import known_genre
+from genre_utils.support import DataError
 
 AddFinding = Callable[[str, Iterable[str]], None]  # a finding of the audit and its names
 
@@ -26,10 +27,6 @@ _NO_TABLES = (
     (b"<", "is a web page, whatever its name; download the table itself"),
 )
 _END = "\x00end"  # no line of a table: read as a row of its own unless a quote is still open
-
-
-class DataError(ValueError):
-    """Data that cannot be found or used; the message is one sentence for a person."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ __getattr__ = lazy_names(
         "heap": "share_heap trim_heap",
         "locks": "lock_file only_writer",
         "limits": (
-            "PosterError check_file check_size is_address is_large read_stream shrink "
+            "DataError PosterError check_file check_size is_address is_large read_stream shrink "
             "too_many_pixels"
         ),
         "jpeg": "prepare_jpeg",

@@ -26,6 +26,10 @@ LARGEST_STREAM = 200_000_000  # bytes
 _ADDRESS = re.compile("[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
 
+class DataError(ValueError):
+    """Data or a model that cannot be found or used; the message is a sentence for a person."""
+
+
 class PosterError(ValueError):
     """A poster that cannot be read; `name` says which one and `reason` why."""
 

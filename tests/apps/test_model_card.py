@@ -4,7 +4,8 @@ import shutil
 import pytest
 
 from genre_utils.apps.model_card import model_card, write_model_card
-from genre_utils.saved_model import RELEASED, ModelError
+from genre_utils.saved_model import RELEASED
+from genre_utils.support import DataError
 
 
 def test_the_released_model_s_card_is_the_generated_one():
@@ -55,7 +56,7 @@ def test_a_last_fit_names_what_learned_from_validation(trained, trained_on_words
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="holds no trained model"):
+    with pytest.raises(DataError, match="holds no trained model"):
         write_model_card(tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -11,10 +11,11 @@ import keras
 import numpy as np
 import pytest
 
-from genre_utils.networks import ModelError, keras_files
+from genre_utils.networks import keras_files
 from genre_utils.networks.arrays import Array
 from genre_utils.networks.keras_config import from_config, to_arrays, to_config
 from genre_utils.networks.keras_files import CONFIG, WEIGHTS, check_network, load_network
+from genre_utils.support import DataError
 
 EMPTY = {"class_name": "Sequential", "module": "keras", "config": {"layers": []}}
 
@@ -46,7 +47,7 @@ def layer(kind: str, module: str = "keras.layers", registered: str | None = None
 
 
 def refuse(file: Path, sentence: str) -> None:
-    with pytest.raises(ModelError, match=sentence) as caught:
+    with pytest.raises(DataError, match=sentence) as caught:
         load_network(file)
     assert str(file) in str(caught.value) and "\n" not in str(caught.value)
 

@@ -41,7 +41,7 @@ def test_long_texts_are_cut_and_padding_is_zero():
 
 def test_weights_of_another_file_are_refused(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"something else")
-    with pytest.raises(minilm.ModelError, match="SHA-256"):
+    with pytest.raises(minilm.DataError, match="SHA-256"):
         minilm.check_weights(tmp_path / "model.safetensors")
 
 
@@ -60,7 +60,7 @@ def test_without_internet_the_released_encoder_answers_and_says_so(tmp_path, mon
     assert network.output_shape[-1] == minilm.WIDTH and "released model" in how
     monkeypatch.setattr(minilm, "RELEASED", tmp_path)
     monkeypatch.setattr(minilm, "RELEASED_TEXT", tmp_path / "text.json")
-    with pytest.raises(minilm.ModelError, match="fetch_encoder"):
+    with pytest.raises(minilm.DataError, match="fetch_encoder"):
         minilm.load_encoder()
 
 

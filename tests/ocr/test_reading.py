@@ -15,10 +15,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from genre_utils.__main__ import main
 from genre_utils.images import PosterError
-from genre_utils.ocr import Line, Reader, ReadingError, WordCache, read_posters, reading
+from genre_utils.ocr import Line, Reader, WordCache, read_posters, reading
 from genre_utils.ocr import reader as rapid
 from genre_utils.ocr.cache import hash_file, import_readings
 from genre_utils.ocr.reader import detector_side
+from genre_utils.support import DataError
 
 CORNERS = ((0.1, 0.2), (0.9, 0.2), (0.9, 0.3), (0.1, 0.3))
 LINE = Line("LET US PREY", 0.987, CORNERS)
@@ -194,7 +195,7 @@ def test_no_connection_is_made(monkeypatch, capfd):
 
 def test_a_missing_model_is_not_fetched(monkeypatch):
     monkeypatch.setattr(rapid, "_RECOGNIZER", "PP-OCRv99_rec_huge.onnx")
-    with pytest.raises(ReadingError, match="lacks the model PP-OCRv99_rec_huge.onnx"):
+    with pytest.raises(ImportError, match="lacks the model PP-OCRv99_rec_huge.onnx"):
         Reader()
 
 
@@ -269,7 +270,7 @@ def test_another_file_is_refused(tmp_path):
     for content in (b"Id,Genre\ntt1,Drama\n", gzip.compress(b"{}\n")):
         file = tmp_path / "other"
         file.write_bytes(content)
-        with pytest.raises(ReadingError, match="no file of words"):
+        with pytest.raises(DataError, match="no file of words"):
             WordCache(file)
         assert file.read_bytes() == content
 
@@ -382,7 +383,7 @@ def test_without_rapidocr_one_sentence_says_so(posters, tmp_path, monkeypatch):
     )
     assert rapid.missing() == ["rapidocr"]
     file = tmp_path / "words.jsonl"
-    with pytest.raises(ReadingError, match="pip install rapidocr"):
+    with pytest.raises(ImportError, match="pip install rapidocr"):
         read_posters(posters, WordCache(file))
     read_posters(posters, WordCache(file), FakeReader())
     assert read_posters(posters, WordCache(file)).new == 0  # what was read needs no reader
@@ -404,7 +405,7 @@ def test_a_picture_that_cannot_be_decoded_needs_no_reader(posters, tmp_path, mon
 def test_words_are_not_added_to_other_json(tmp_path):
     file = tmp_path / "model.json"
     file.write_text('{\n "a": 1\n}\n')
-    with pytest.raises(ReadingError, match="is no file of words"):
+    with pytest.raises(DataError, match="is no file of words"):
         WordCache(file)
     file.write_text('{"sha')  # of a run that was killed at its first line
     assert len(WordCache(file)) == 0
@@ -468,7 +469,7 @@ def test_bad_lines_of_an_import_are_named(readings, tmp_path, capsys):
     assert import_readings(file, paths, cache) == 3
     assert "2, 3, 4." in capsys.readouterr().err
     file.write_text("Id,Genre\n")
-    with pytest.raises(ReadingError, match="no file of readings"):
+    with pytest.raises(DataError, match="no file of readings"):
         import_readings(file, paths, cache)
 
 
@@ -567,7 +568,7 @@ def test_words_are_read_unless_it_takes_too_long(
 
 def test_a_folder_or_nothing_is_no_file_of_words(tmp_path):
     for wrong in ("", tmp_path):
-        with pytest.raises(ReadingError, match="give the name of a file"):
+        with pytest.raises(DataError, match="give the name of a file"):
             WordCache(wrong)
 
 
@@ -583,13 +584,13 @@ def test_words_that_could_not_be_read_are_not_said_to_be_kept(posters, tmp_path,
 
 def test_a_broken_reader_stops_only_those_who_insist(tmp_path, monkeypatch):
     def broken(*_):
-        raise ReadingError("rapidocr does not start: no libGL; install it anew.")
+        raise ImportError("rapidocr does not start: no libGL; install it anew.")
 
     monkeypatch.setattr(reading, "estimate_seconds", broken)
     cache = WordCache(tmp_path / "words.jsonl")
     read, why = reading.decide("auto", ["a.jpg"], cache)
     assert not read and "libGL" in why
-    with pytest.raises(ReadingError, match="libGL"):
+    with pytest.raises(ImportError, match="libGL"):
         reading.decide("yes", ["a.jpg"], cache)
     with pytest.raises(ValueError, match="READ_TEXT is 'maybe'"):
         reading.decide("maybe", [], cache)
@@ -629,5 +630,5 @@ def test_reading_anew_without_rapidocr_says_so(posters, tmp_path, monkeypatch):
     cache = WordCache(tmp_path / "words.jsonl")
     read_posters(posters, cache, FakeReader())
     monkeypatch.setattr(rapid, "missing", lambda: ["rapidocr"])
-    with pytest.raises(ReadingError, match="pip install rapidocr"):
+    with pytest.raises(ImportError, match="pip install rapidocr"):
         read_posters(posters, cache, anew=True)

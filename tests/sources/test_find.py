@@ -20,7 +20,6 @@ import pytest
 
 from genre_utils import sources
 from genre_utils.sources import (
-    DataError,
     download,
     extract_posters,
     find,
@@ -29,6 +28,7 @@ from genre_utils.sources import (
     has_internet,
     sample,
 )
+from genre_utils.support import DataError
 
 HEADER = "Id,Genre,Action,Drama\n"
 
