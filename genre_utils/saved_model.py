@@ -27,7 +27,7 @@ from genre_utils.networks import (
     TOKENIZER,
     RuntimeNetwork,
     check_card,
-    check_file,
+    check_model_file,
     check_tokenizer,
     load_folder_network,
     naming,
@@ -248,7 +248,7 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
         raise DataError(f"{folder / 'model.json'} names a file that no model has: {strange[0]!r}.")
     joint = JOINT_FILES if has_text and not set(files).isdisjoint(JOINT_FILES) else ()
     for name in (*PICTURE_FILES, *(TEXT_FILES if has_text else ()), *joint):
-        check_file(folder, name, files)
+        check_model_file(folder, name, files)
     check_card(card, [field.name for field in fields(Card)], folder)
     network, words = load_folder_network(folder / PICTURE_FILES[0], runtime), None
     if has_text:

@@ -97,7 +97,7 @@ folder = Path(OUTPUT_DIR)
 figures = folder / "figures"
 size = images.poster_size(96, "portrait")
 plots.use_style()
-runs.check_writable(folder, WORDS)
+runs.check_folders(folder, WORDS)
 runs.check_numbers(1, LIMIT, SEED)
 print(f"Every poster at {size[0]} × {size[1]} pixels (height × width), outputs in {folder}/")
 

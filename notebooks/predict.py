@@ -91,7 +91,7 @@ from genre_utils.support import write_csv
 from genre_utils.text import join_lines
 
 check_top(TOP)
-runs.check_writable(OUTPUT_DIR)
+runs.check_folders(OUTPUT_DIR)
 if POSTERS:
     runs.check_outside(OUTPUT_DIR, POSTERS)
 predictor = Predictor.load(MODEL_DIR or saved_model.RELEASED, READ_TEXT, runtime=False)

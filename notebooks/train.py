@@ -107,7 +107,7 @@ from genre_utils import apps, batches, dataset, images, models, ocr, plots, runs
 size = images.poster_size(IMG_SIZE, IMG_SHAPE)
 names = models.choose_networks(MODEL, SECOND_MODEL, size)
 runs.check_numbers(BATCH_SIZE, LIMIT, SEED)
-runs.check_writable(OUTPUT_DIR, WORDS)
+runs.check_folders(OUTPUT_DIR, WORDS)
 epochs = runs.choose_epochs(EPOCHS, MODEL, machine.accelerated())
 word_epochs = runs.choose_epochs(WORD_EPOCHS, None, machine.accelerated())
 plots.use_style()

@@ -80,11 +80,11 @@ def test_exit_codes(posters, trained, tmp_path, capsys):
 def test_without_a_command_the_commands_are_listed(capsys):
     with pytest.raises(SystemExit) as stopped:
         main([])
-    said = capsys.readouterr()
-    assert stopped.value.code == 2 and not said.out
+    printed = capsys.readouterr()
+    assert stopped.value.code == 2 and not printed.out
     for command in ("predict", "evaluate", "read", "export", "app", "card", "COMMAND --help"):
-        assert f"  {command} " in said.err or f"\n{command} " in said.err
-    assert "give a COMMAND" in said.err
+        assert f"  {command} " in printed.err or f"\n{command} " in printed.err
+    assert "give a COMMAND" in printed.err
 
 
 def test_evaluate_finds_the_notebook_s_figures_again(trained, sample_folder, tmp_path, capsys):
@@ -146,21 +146,21 @@ def test_tables_that_would_cost_something_are_refused(posters, tmp_path, capsys)
     names.write_text(f"{horror}\n")
     before = horror.read_bytes(), names.read_text()
     for name in (tmp_path / "out", "-"):
-        said = refusal(capsys, "predict", horror, "--csv", name, "--json", name)
-        assert f"--csv and --json are both {name}" in said
+        printed = refusal(capsys, "predict", horror, "--csv", name, "--json", name)
+        assert f"--csv and --json are both {name}" in printed
     (tmp_path / "link").symlink_to(tmp_path / "out")
     for other in ("link", "out.partial", "../" + tmp_path.name + "/out"):
         tables = "--csv", tmp_path / "out", "--json", tmp_path / other
         assert "written over each other" in refusal(capsys, "predict", horror, *tables)
     for option in ("--csv", "--json"):
-        said = refusal(capsys, "predict", horror, option, horror)
-        assert f"{option} would write over {horror}, which is read" in said
-        said = refusal(capsys, "predict", posters, option, horror)
-        assert f"{option} would write over {horror}, which is a picture" in said
-        said = refusal(capsys, "predict", "--list", names, option, names)
-        assert f"{option} would write over {names}, the list that is read" in said
-    said = refusal(capsys, "evaluate", "--data", posters, "--json", horror)
-    assert "--json would write over" in said and "which is a picture" in said
+        printed = refusal(capsys, "predict", horror, option, horror)
+        assert f"{option} would write over {horror}, which is read" in printed
+        printed = refusal(capsys, "predict", posters, option, horror)
+        assert f"{option} would write over {horror}, which is a picture" in printed
+        printed = refusal(capsys, "predict", "--list", names, option, names)
+        assert f"{option} would write over {names}, the list that is read" in printed
+    printed = refusal(capsys, "evaluate", "--data", posters, "--json", horror)
+    assert "--json would write over" in printed and "which is a picture" in printed
     for option in ("--data", "--ids", "--words"):
         given = "evaluate", "--data", posters, option, names, "--json", names
         assert f"--json would write over {names}, which is read" in refusal(capsys, *given)
@@ -176,8 +176,8 @@ def test_a_list_that_is_none_gets_the_sentence_that_fits(tmp_path, capsys, monke
     monkeypatch.setenv("HOME", str(tmp_path))  # papermill and `--list=~` leave it to us
     assert f"--list is {tmp_path}/none.txt" in refusal(capsys, "predict", "--list=~/none.txt")
     Image.new("RGB", (9, 9)).save(tmp_path / "poster.jpg")
-    said = refusal(capsys, "predict", "--list", tmp_path / "poster.jpg")
-    assert "a picture: give it without --list" in said
+    printed = refusal(capsys, "predict", "--list", tmp_path / "poster.jpg")
+    assert "a picture: give it without --list" in printed
 
 
 def test_a_folder_that_cannot_be_written_names_the_option_that_helps(posters, capsys, monkeypatch):
@@ -190,8 +190,8 @@ def test_a_folder_that_cannot_be_written_names_the_option_that_helps(posters, ca
 
     monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
     for option in ("--csv", "--json"):
-        said = refusal(capsys, "predict", posters, option, "genres")
-        assert "Read-only" in said and f"give {option} a file in a folder" in said
+        printed = refusal(capsys, "predict", posters, option, "genres")
+        assert "Read-only" in printed and f"give {option} a file in a folder" in printed
     assert "give --json a file" in refusal(capsys, "evaluate", "--data", posters, "--json", "a")
     assert "give --words a file" in refusal(capsys, "read", "--data", posters)
     for command in ("card", "export"):
@@ -234,8 +234,10 @@ def test_a_prediction_prints_no_notices_of_libraries(posters, trained):
     command = [sys.executable, "-m", "genre_utils", "predict", str(posters / "Horror.jpg")]
     done = subprocess.run([*command, "--model", str(trained)], capture_output=True, text=True)
     # On a slow machine there is the bar.
-    said = [line for line in done.stderr.splitlines() if line.strip() and "predicting" not in line]
-    assert (done.returncode, said) == (
+    printed = [
+        line for line in done.stderr.splitlines() if line.strip() and "predicting" not in line
+    ]
+    assert (done.returncode, printed) == (
         0,
         ["This model was trained on drawn posters only, the sample."],
     )
@@ -365,12 +367,13 @@ def test_evaluate_knows_a_training_poster_by_its_number_and_by_its_picture(
         films, {"training_ids": ids, "training_pictures": [picture]}, monkeypatch
     )
     assert known["trained_on"] == ["86001", "86002", "86003", "86004"]
-    said = capsys.readouterr().err
-    assert "16 of 20 posters listed in --ids are scored; the data hold 20." in said
+    printed = capsys.readouterr().err
+    assert "16 of 20 posters listed in --ids are scored; the data hold 20." in printed
     assert (
-        "2 rows without a picture (left out)" in said and "lists no training pictures" not in said
+        "2 rows without a picture (left out)" in printed
+        and "lists no training pictures" not in printed
     )
-    assert "saved anew under another id" in said
+    assert "saved anew under another id" in printed
 
 
 @pytest.mark.parametrize("imdb", ["imdb_id,tt{:07d}", "imdbId,{}", "link,https://a.org/tt{:07d}/"])
@@ -415,16 +418,16 @@ def test_what_a_command_reads_is_not_written_over(posters, tmp_path, capsys, mon
         given = ["predict", horror, "--json", model / file, "--model", model]
         assert main([*map(str, given)]) == 2
         assert "a file of the model: give another name" in capsys.readouterr().err
-    said = refusal(capsys, "predict", posters, "--csv", posters / "train.csv")
-    assert "which is a table of something else" in said
-    said = refusal(capsys, "evaluate", "--data", posters, "--json", "outputs/words.jsonl")
-    assert "words.jsonl, which is read" in said
-    said = refusal(capsys, "evaluate", "--data", posters, "--json", posters / "train.csv")
-    assert "train.csv" in said and "give another name" in said
+    printed = refusal(capsys, "predict", posters, "--csv", posters / "train.csv")
+    assert "which is a table of something else" in printed
+    printed = refusal(capsys, "evaluate", "--data", posters, "--json", "outputs/words.jsonl")
+    assert "words.jsonl, which is read" in printed
+    printed = refusal(capsys, "evaluate", "--data", posters, "--json", posters / "train.csv")
+    assert "train.csv" in printed and "give another name" in printed
     (posters / "train.csv").write_text("poster,Genre\nHorror,Horror\nWestern,Western\n")
     given = "--no-text", "--data", posters, "--json", posters / "train.csv"
-    said = refusal(capsys, "evaluate", *given)
-    assert "train.csv, the table that is read: give another name" in said
+    printed = refusal(capsys, "evaluate", *given)
+    assert "train.csv, the table that is read: give another name" in printed
 
 
 def test_an_empty_path_is_refused(capsys):

@@ -97,9 +97,9 @@ def test_the_command_accounts_for_every_file_and_ends_well(odd, trained, tmp_pat
     arguments = ["--model", str(trained), "--all-genres", "--json", str(file)]
     assert main(["predict", str(folder), *arguments]) == 0
     check_accounts(pd.read_json(file, convert_axes=False, dtype={"poster": str}), made)
-    said = [row for row in capsys.readouterr().err.split("\n") if "not predicted" in row]
+    printed = [row for row in capsys.readouterr().err.split("\n") if "not predicted" in row]
     # On a slow machine the bar stands before the first of them.
-    named = [row[row.index("not predicted") :] for row in said]
+    named = [row[row.index("not predicted") :] for row in printed]
     assert not any("\x1b" in row or "\r" in row for row in named)
     assert "not predicted: pipe.jpg: this is a device or a pipe" in "\n".join(named)
 

@@ -291,8 +291,8 @@ def test_a_main_genre_beside_the_columns_is_said(load):
     rows = [f"{c},{g[0]}" for c, g in zip(ONE_HOT, GENRES, strict=True)]
     data = load(marks_table(rows, f"Id,{','.join(ALL)},Genre"))
     assert labels_of(data) == TRUTH
-    said = finding(data, "rows whose 'Genre' names fewer")
-    assert len(said) == 16 and said[0] == "line 4: Drama / Drama, War"
+    printed = finding(data, "rows whose 'Genre' names fewer")
+    assert len(printed) == 16 and printed[0] == "line 4: Drama / Drama, War"
 
 
 def test_a_name_that_contradicts_the_columns_is_left_out_with_both(load):
@@ -437,9 +437,9 @@ def test_two_files_for_one_id_are_named(load):
         names_table(CELLS), [*usual, f"Images/{FILMS[0]}.png", f"Images/old/{FILMS[1]}.jpg"]
     )
     assert labels_of(data) == TRUTH
-    said = finding(data, "ids with two pictures")
-    assert said[0] == f"{FILMS[0]}: {FILMS[0]}.jpg and {FILMS[0]}.png"
-    assert said[1] == f"{FILMS[1]}: {FILMS[1]}.jpg and old/{FILMS[1]}.jpg"
+    printed = finding(data, "ids with two pictures")
+    assert printed[0] == f"{FILMS[0]}: {FILMS[0]}.jpg and {FILMS[0]}.png"
+    assert printed[1] == f"{FILMS[1]}: {FILMS[1]}.jpg and old/{FILMS[1]}.jpg"
 
 
 def test_two_folders_with_the_same_names_are_both_named_or_told_apart(load):
@@ -490,17 +490,17 @@ def test_layouts_that_are_not_read_are_recognised(tmp_path, files, sentence):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "printed"),
     [
         (b"<!DOCTYPE html><html>429</html>", "40 of them are HTML pages"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1", "40 of them are HEIC pictures, which are not read"),
     ],
 )
-def test_when_no_picture_is_one_the_reason_is_the_pictures(load, tmp_path, content, said):
+def test_when_no_picture_is_one_the_reason_is_the_pictures(load, tmp_path, content, printed):
     load(names_table(CELLS))
     for file in (tmp_path / "Images").iterdir():
         file.write_bytes(content)
-    with pytest.raises(DataError, match=f"No picture can be read .*{said}") as refused:
+    with pytest.raises(DataError, match=f"No picture can be read .*{printed}") as refused:
         genre_utils.load_dataset(str(tmp_path))
     assert "LIMIT" not in str(refused.value)
 

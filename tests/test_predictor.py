@@ -272,8 +272,8 @@ def test_a_reading_that_fails_is_named_and_the_picture_answers(
     predictor = Predictor(load_model(trained_on_words, runtime=True), Failing())
     (found,) = predictor.stream(tmp_path)
     assert found.error is None and not found.lines
-    said = "dark.png: its words cannot be read (too dark); the picture alone is used."
-    assert said in capsys.readouterr().err
+    printed = "dark.png: its words cannot be read (too dark); the picture alone is used."
+    assert printed in capsys.readouterr().err
 
 
 def test_known_words_are_taken_from_the_cache(trained_on_words, poster, tmp_path):

@@ -137,7 +137,7 @@ def test_typical_words_are_the_genre_s_own():
 
 
 @pytest.mark.parametrize(
-    "read, said",
+    "read, restored",
     [
         ("THELAST EXORCISM", "THE LAST EXORCISM"),
         ("JohnHawkes in THESESSIONS", "John Hawkes in THE SESSIONS"),
@@ -145,8 +145,8 @@ def test_typical_words_are_the_genre_s_own():
         ("I'M OFVÉRONIQUE 七人の侍 ТАРКОВСКИЙ 007!", "I'M OFVÉRONIQUE 七人の侍 ТАРКОВСКИЙ 007!"),
     ],
 )
-def test_lost_spaces_come_back_and_nothing_else_changes(read, said):
-    assert segment_words(read) == said
+def test_lost_spaces_come_back_and_nothing_else_changes(read, restored):
+    assert segment_words(read) == restored
 
 
 def test_a_label_of_no_weight_teaches_nothing():

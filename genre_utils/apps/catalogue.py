@@ -145,7 +145,7 @@ def list_inputs(images: Iterable[Any], own: Collection[str]) -> Iterator[tuple[s
         yield name, source
 
 
-def write_csv(table: Iterator[dict[str, Any]], columns: Sequence[str], file: str) -> None:
+def write_csv_rows(table: Iterator[dict[str, Any]], columns: Sequence[str], file: str) -> None:
     """Write rows as CSV to `file`, whole or not at all, or to standard output for `-`."""
     with opened(file) as out:
         writer = csv.writer(out, lineterminator="\n")
@@ -153,7 +153,7 @@ def write_csv(table: Iterator[dict[str, Any]], columns: Sequence[str], file: str
         writer.writerows([harmless(row[column]) for column in columns] for row in table)
 
 
-def write_json(table: Iterator[dict[str, Any]], file: str) -> None:
+def write_json_rows(table: Iterator[dict[str, Any]], file: str) -> None:
     """Write rows as a JSON list, or where `file` ends in `.jsonl` as JSON lines."""
     lines = (json.dumps(row, ensure_ascii=False) for row in table)
     with opened(file) as out:

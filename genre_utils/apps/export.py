@@ -81,7 +81,7 @@ def convert_model(folder: Path) -> None:
     if "words.keras" in files:
         parts["text"], kept, written = "words.keras", TEXT_FILES[2:], (*PICTURE_FILES, *TEXT_FILES)
     for name in (*parts.values(), *kept):
-        networks.check_file(folder, name, files)
+        networks.check_model_file(folder, name, files)
     keys = [field.name for field in fields(saved_model.Card)]
     card = {saved_model.PICTURES: [], **card, "format": FORMAT}
     card = {key: card.get(key) for key in keys}

@@ -90,7 +90,7 @@ def check_card(card: Mapping[str, Any], keys: Sequence[str], folder: Path) -> No
         )
 
 
-def check_file(folder: Path, name: str, files: Mapping[str, str]) -> None:
+def check_model_file(folder: Path, name: str, files: Mapping[str, str]) -> None:
     """Raise `DataError` unless a file is there, and is the one whose sum `files` names."""
     file = folder / name
     if name not in files or not file.is_file():

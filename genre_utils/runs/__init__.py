@@ -6,7 +6,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "folder": (
-            "LOCK_FILE Run open_run check_writable check_outside choice_of_run settle_pictures"
+            "LOCK_FILE Run open_run check_folders check_outside choice_of_run settle_pictures"
         ),
         "fine_tuning": "Checkpoints epochs head_fit",
         "parameters": "check_numbers choose_epochs forecast loss_settings",

@@ -251,7 +251,7 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
     it cannot be written.
     """
     run = Run(Path(folder), settings)
-    check_writable(run.folder)
+    check_folders(run.folder)
     run.folder.mkdir(parents=True, exist_ok=True)
     _lock(run.folder)
     for part in run.all_parts if restart else ():
@@ -298,7 +298,7 @@ def _unlock(folder: Path) -> None:
             file.parent.rmdir()
 
 
-def check_writable(folder: str | Path, words: str | Path | None = None) -> None:
+def check_folders(folder: str | Path, words: str | Path | None = None) -> None:
     """Raise `OSError` unless files can be created in OUTPUT_DIR, and beside the file WORDS.
 
     Creates nothing that stays.

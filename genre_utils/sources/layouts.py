@@ -11,7 +11,7 @@ from genre_utils import images
 from genre_utils.genres import IMDB_GENRES
 from genre_utils.sources import tables
 from genre_utils.sources.labels import GENRE_COLUMNS, TAG_COLUMNS
-from genre_utils.sources.pictures import is_picture, list_folder, walk
+from genre_utils.sources.pictures import files_below, list_folder, may_be_picture
 from genre_utils.sources.spelling import known_genre, squeeze
 from genre_utils.sources.tables import read_header
 from genre_utils.support import DataError
@@ -47,7 +47,9 @@ def find_images(folder: Path) -> Path | None:
     """Find the folder of pictures that belongs to a table in `folder`."""
     below = folders_in(folder)
     named = [one for name in ("images", "posters") for one in below if one.name.lower() == name]
-    return next((one for one in (*named, folder) if any(map(is_picture, walk(one)))), None)
+    return next(
+        (one for one in (*named, folder) if any(map(may_be_picture, files_below(one)))), None
+    )
 
 
 def tables_in(folder: Path) -> list[Path]:
@@ -115,8 +117,8 @@ def _why_none(folder: Path) -> str:
 
 def _other_layout(folder: Path) -> str:
     """Return what is recognised of a folder without a table, as the end of a clause."""
-    files = [Path(file.path) for file in walk(folder)]
-    pictures = [file for file in files if is_picture(file)]
+    files = [Path(file.path) for file in files_below(folder)]
+    pictures = [file for file in files if may_be_picture(file)]
     if sum(file.suffix.lower() == ".json" for file in files) > 2 and pictures:
         return (
             ", but a JSON file for each poster, as in MM-IMDb, which is not read: write a table "

@@ -52,17 +52,17 @@ def list_folder(folder: str | Path) -> tuple[list[os.DirEntry[str]], list[os.Dir
     return files, folders
 
 
-def walk(folder: str | Path, depth: int = DEEPEST) -> Iterator[os.DirEntry[str]]:
+def files_below(folder: str | Path, depth: int = DEEPEST) -> Iterator[os.DirEntry[str]]:
     """Yield the files in a folder and below it, in order; links to folders are not followed."""
     files, folders = list_folder(folder)
     yield from files
     for below in folders if depth else ():
         if not below.is_symlink():
-            yield from walk(below.path, depth - 1)
+            yield from files_below(below.path, depth - 1)
 
 
-def is_picture(file: os.PathLike[str]) -> bool:
-    """Say whether a file is a picture by its ending, or without one by its first bytes."""
+def may_be_picture(file: os.PathLike[str]) -> bool:
+    """Say whether a file may be a picture, by its ending, or without one by its first bytes."""
     ending = os.path.splitext(file)[1]
     return _ends_as_picture(file) or (not ending and begins_as(file) == "picture")
 
@@ -141,12 +141,12 @@ class Pictures:
         self._named: dict[str, list[str]] = {}
         self._by_key: defaultdict[str | tuple, list[str]] = defaultdict(list)
         root = os.path.join(os.path.realpath(folder), "")
-        for entry in walk(folder):
+        for entry in files_below(folder):
             if entry.is_symlink() and not os.path.realpath(entry.path).startswith(root):
                 self.outside.append(entry.name)
                 continue
             keys = _keys(entry.name)
-            if is_picture(entry):
+            if may_be_picture(entry):
                 self.files.append(entry.path)
             else:
                 del keys[1:]  # found where a table names the very file

@@ -13,7 +13,7 @@ from small_model import make_small_model
 from genre_utils import images
 from genre_utils import predictor as predictor_module
 from genre_utils.__main__ import main
-from genre_utils.apps.catalogue import ResumableLog, partial_file, write_csv
+from genre_utils.apps.catalogue import ResumableLog, partial_file, write_csv_rows
 from genre_utils.images import PosterError
 from genre_utils.predictor import Predictor, list_posters
 from genre_utils.sources.sample import draw_poster
@@ -145,7 +145,7 @@ def test_a_list_is_resumed_only_in_the_folder_that_its_paths_are_in(
         yield next(stream(self, items, count))
         raise RuntimeError("a power cut")
 
-    for folder, said in (("posters", "predicted before"), ("elsewhere", "begun anew")):
+    for folder, printed in (("posters", "predicted before"), ("elsewhere", "begun anew")):
         monkeypatch.chdir(posters)
         monkeypatch.setattr(Predictor, "stream_named", cut)
         with pytest.raises(RuntimeError, match="a power cut"):
@@ -153,7 +153,7 @@ def test_a_list_is_resumed_only_in_the_folder_that_its_paths_are_in(
         monkeypatch.setattr(Predictor, "stream_named", stream)
         monkeypatch.chdir(tmp_path / folder)
         assert main(command) == 0
-        assert said in capsys.readouterr().err
+        assert printed in capsys.readouterr().err
 
 
 def test_a_pipe_is_a_list_and_a_table(posters, model, tmp_path):
@@ -186,20 +186,22 @@ def test_what_a_terminal_would_obey_is_printed_as_codes(model, tmp_path, capsys,
 
     monkeypatch.setattr(predictor_module, "read_poster", reason_with_code)
     assert main(["predict", str(tmp_path), "--model", str(model), "--no-text"]) == 0
-    said = capsys.readouterr()
-    assert "good\\x1b[2J.jpg" in said.out and "\x1b" not in said.out
-    told = said.err[said.err.index("not predicted") :].splitlines()[0]
+    printed = capsys.readouterr()
+    assert "good\\x1b[2J.jpg" in printed.out and "\x1b" not in printed.out
+    told = printed.err[printed.err.index("not predicted") :].splitlines()[0]
     assert told.startswith("not predicted: bad\\x1b[2J.jpg: not a picture")
     assert told.endswith("\\x1b[2J")
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "\x1b[2J.xlsx").touch()
     assert main(["evaluate", "--data", str(tmp_path / "only"), "--model", str(model)]) == 2
-    assert "\\x1b[2J.xlsx', which is not read" in (said := capsys.readouterr().err)
-    assert "\x1b" not in said
+    assert "\\x1b[2J.xlsx', which is not read" in (printed := capsys.readouterr().err)
+    assert "\x1b" not in printed
 
 
 def test_a_genre_is_no_formula_in_the_header_of_a_table(tmp_path):
-    write_csv(iter([{"poster": "a", "=1+1": 0.5}]), ("poster", "=1+1"), str(tmp_path / "a.csv"))
+    write_csv_rows(
+        iter([{"poster": "a", "=1+1": 0.5}]), ("poster", "=1+1"), str(tmp_path / "a.csv")
+    )
     assert rows_of(tmp_path / "a.csv") == [{"poster": "a", "'=1+1": "0.5"}]
 
 

@@ -92,8 +92,8 @@ def test_an_address_where_nothing_listens_is_named_at_once(kind, sample_folder, 
         assert main(["predict", data, *ray, "--parquet", out]) == 2
         assert f"No Ray cluster answers at {address} (" in capsys.readouterr().err
         assert main(["read", "--data", data, *ray, "--words", f"{out}.jsonl"]) == 2
-    said = capsys.readouterr().err
-    assert f"answers at {address} (" in said and "give --ray-address what" in said
+    printed = capsys.readouterr().err
+    assert f"answers at {address} (" in printed and "give --ray-address what" in printed
     assert time.monotonic() - start < 60
 
 

@@ -91,9 +91,9 @@ def test_old_packages_are_named_in_one_line_and_left_alone(machine, monkeypatch,
     monkeypatch.setattr(importlib.metadata, "version", version)
     asked = machine("tensorflow", "keras", *OTHERS)
     environment.prepare()
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "pillow 12.2.9 (safe from 12.3)" in said
-    assert "keras" not in said and "gradio" not in said and asked == []
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "pillow 12.2.9 (safe from 12.3)" in printed
+    assert "keras" not in printed and "gradio" not in printed and asked == []
     versions["pillow"] = "13.0"
     assert environment.outdated() == ""
 

@@ -190,7 +190,7 @@ def test_no_connection_is_made(monkeypatch, capfd):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     assert words(Reader().read(np.asarray(draw("OFFLINE")))) == ["OFFLINE"]
-    assert capfd.readouterr() == ("", "")  # nor is anything said
+    assert capfd.readouterr() == ("", "")  # nor is anything printed
 
 
 def test_a_missing_model_is_not_fetched(monkeypatch):
@@ -242,7 +242,7 @@ def test_damaged_lines_are_named_and_the_rest_is_used(tmp_path, capsys):
     again = WordCache(file)
     assert again.damaged == [2, 3, 4, 5, 6, 7, 8]
     assert [letter for letter in "abcdefghi" if again.get(letter * 64)] == ["a", "i"]
-    assert f"{file}" in (said := capsys.readouterr().err) and "2, 3, 4, 5, 6, 7, 8" in said
+    assert f"{file}" in (printed := capsys.readouterr().err) and "2, 3, 4, 5, 6, 7, 8" in printed
 
 
 def test_a_torn_last_line_is_left_alone(tmp_path):
@@ -503,9 +503,9 @@ def data(tmp_path) -> str:
 def test_the_command_reads_a_data_set_once(data, tmp_path, capsys):
     file = tmp_path / "outputs" / "words.jsonl"
     assert main(["read", "--data", data, "--words", str(file)]) == 0
-    said = capsys.readouterr()
-    assert "4 posters: 3 read now, 0 read before, 1 cannot be read" in said.out
-    assert "not read: tt3.png: not a picture" in said.err
+    printed = capsys.readouterr()
+    assert "4 posters: 3 read now, 0 read before, 1 cannot be read" in printed.out
+    assert "not read: tt3.png: not a picture" in printed.err
     sha256 = hash_file(os.path.join(data, "Images", "tt0.png"))
     assert words(WordCache(file).get(sha256)) == ["THE GRAVE"]
     before = file.read_bytes()

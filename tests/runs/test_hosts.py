@@ -42,14 +42,14 @@ def start_two(folder: Path, epochs: int) -> list[subprocess.Popen]:
     return [start(folder, epochs, 4, **common, **{VARIABLES[1]: str(k)}) for k in range(2)]
 
 
-def said(folder: Path, number: int = 0) -> str:
+def printed(folder: Path, number: int = 0) -> str:
     return Path(f"{folder}-{number}.log").read_text("utf-8")
 
 
 def finish(processes: list[subprocess.Popen], folder: Path) -> np.ndarray:
     """Wait for all hosts; gives the first one's losses."""
     for number, process in enumerate(processes):
-        assert process.wait(900) == 0, said(folder, number)
+        assert process.wait(900) == 0, printed(folder, number)
     return pd.read_csv(folder / "history.csv")["loss"].to_numpy()[1:]
 
 
@@ -75,14 +75,14 @@ def test_a_host_that_is_killed_ends_the_other_with_a_sentence(tmp_path, victim):
     folder = tmp_path / "run"
     started = start_two(folder, 40)
     while not (folder / "checkpoints" / "epoch-002.keras").exists():
-        assert all(host.poll() is None for host in started), said(folder, 0) + said(folder, 1)
+        assert all(host.poll() is None for host in started), printed(folder, 0) + printed(folder, 1)
         time.sleep(0.1)
     started[victim].send_signal(signal.SIGKILL)
     started[1 - victim].wait(180)
-    assert "Start the same command on all hosts" in said(folder, 1 - victim)
+    assert "Start the same command on all hosts" in printed(folder, 1 - victim)
     done = max(int(file.stem[-3:]) for file in (folder / "checkpoints").glob("epoch-*.keras"))
     finish(start_two(folder, done + 1), folder)
-    assert "going on after 0" not in said(folder)
+    assert "going on after 0" not in printed(folder)
     assert pd.read_csv(folder / "history.csv")["epoch"].tolist() == list(range(done + 2))
 
 

@@ -257,8 +257,8 @@ def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
 
     first = start()
     assert first.stdout.readline() == "trains\n"
-    _, said = start().communicate()
-    assert "Another process is training into" in said and "Traceback" not in said
+    _, printed = start().communicate()
+    assert "Another process is training into" in printed and "Traceback" not in printed
     first.kill()  # the system lets go of the lock
     first.communicate()
     run = runs.open_run(tmp_path, {"seed": 0})
@@ -285,16 +285,16 @@ network = models.build_model("seed_cnn", 80, ("a", "b"))
 fusions = {"picture": fusion.LogisticFusion({"picture": np.ones(2)}, np.zeros(2))}
 folder = Path(sys.argv[1])
 for limit in map(int, sys.argv[2:]):
-    said = ""
+    printed = ""
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
         saved_model.save_model(
             folder, network, None, fusions, ("a", "b"), (0.5, 0.5), [], {"sample": True}
         )
     except OSError as error:
-        said = str(error)
+        printed = str(error)
     files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
-    print(json.dumps([said, files]))
+    print(json.dumps([printed, files]))
 """
 
 
@@ -302,10 +302,10 @@ def test_a_disk_that_fills_while_saving_leaves_the_model_before(tmp_path):
     limits = (str(1 << 30), "1000", "100000")  # bytes a file
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path), *limits]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
-    (said, before), *later = map(json.loads, done.stdout.splitlines())
-    assert not said and set(before) == {"picture.json", "picture.safetensors", "model.json"}
-    for said, files in later:
-        assert "cannot be written: the disk is full" in said and files == before
+    (printed, before), *later = map(json.loads, done.stdout.splitlines())
+    assert not printed and set(before) == {"picture.json", "picture.safetensors", "model.json"}
+    for printed, files in later:
+        assert "cannot be written: the disk is full" in printed and files == before
 
 
 def test_patience_stops_and_the_network_before_the_first_epoch_counts(tmp_path, posters):
@@ -390,8 +390,8 @@ def test_a_training_finished_on_damaged_pictures_says_so_and_keeps_to_its_poster
     capsys.readouterr()
     for mended in (False, True):
         assert settle(tmp_path, *([] if mended else "a"))[1] == ["a"]
-        said = capsys.readouterr().out
-        assert "finished on damaged pictures: a.jpg could not be read" in said
+        printed = capsys.readouterr().out
+        assert "finished on damaged pictures: a.jpg could not be read" in printed
     with pytest.raises(ValueError, match=r"b\.jpg cannot be read now"):
         settle(tmp_path, "a", "b")
 
@@ -431,7 +431,7 @@ def test_an_output_folder_inside_the_posters_is_refused(tmp_path):
 
 
 def test_a_folder_in_which_nothing_began_is_left_as_it_was(tmp_path):
-    runs.check_writable(tmp_path / "new" / "model")
+    runs.check_folders(tmp_path / "new" / "model")
     assert not (tmp_path / "new").exists()
     runs.open_run(tmp_path / "new", {"seed": 0})
     folder._unlock(tmp_path / "new")

@@ -75,9 +75,9 @@ def _write_tables(
     names = genres if options.all_genres else ("rank", "genre", "score")
     if options.csv:
         columns = ("poster", *names, "error")
-        catalogue.write_csv(table_rows(log.read(), genres, top), columns, options.csv)
+        catalogue.write_csv_rows(table_rows(log.read(), genres, top), columns, options.csv)
     if options.json:
-        catalogue.write_json(table_rows(log.read(), genres, top), options.json)
+        catalogue.write_json_rows(table_rows(log.read(), genres, top), options.json)
     if not (options.csv or options.json):
         good = (row for row in table_rows(log.read(), genres, top) if not row.pop("error"))
         catalogue.print_table(list(good))
