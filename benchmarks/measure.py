@@ -93,7 +93,10 @@ def run(*arguments: str, cwd: Path | None = None) -> str:
 
 
 def watch(*arguments: str) -> tuple[float, list[float]]:
-    """Run this Python with arguments; returns its seconds, and its memory in MB as it went on."""
+    """Run this Python with arguments; returns its seconds, and its memory in MB as it went on.
+
+    The processes that it starts count, too.
+    """
     import psutil
 
     start, megabytes = time.perf_counter(), []
@@ -102,7 +105,8 @@ def watch(*arguments: str) -> tuple[float, list[float]]:
     )
     while child.poll() is None:
         with suppress(psutil.Error):  # it may have ended since
-            megabytes.append(child.memory_info().rss / 1e6)
+            tree = [child, *child.children(recursive=True)]
+            megabytes.append(sum(process.memory_info().rss for process in tree) / 1e6)
         time.sleep(0.1)
     if child.returncode:
         raise SystemExit(f"python {' '.join(arguments)} failed.")

@@ -24,6 +24,7 @@ TABLES = {
         *("runtimes-litert", "runtimes-int8", "runtimes-avx2", "page", "on_ray"),
     ),
     "training": (
+        *(f"notebooks-{name}" for name in ("explore", "train", "predict")),
         "finished",
         *("pipeline-cache", "pipeline-epoch", "pipeline-fine_tuning", "fine_tuning", "start"),
         *("pipeline-epoch-jax", "pipeline-epoch-torch", "memory", "memory-jax"),

@@ -20,9 +20,9 @@
 #
 # <!-- badges -->
 #
-# | | on a CPU | GPU and TPU |
+# | | on a CPU of 2 cores | GPU and TPU |
 # |---|---|---|
-# | the 6,642 public posters | 41 s of processor time, 1.0 GB of memory | not used |
+# | the 6,642 public posters, no words | not measured | not used |
 
 # %% [markdown]
 # The set-up cell finds the package: installed, in the folder around this notebook, or in a copy

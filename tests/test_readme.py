@@ -31,6 +31,18 @@ def test_the_tables_of_benchmarks_are_the_generated_ones():
     check_generated(ROOT / "benchmarks" / "README.md", report.sections(), "report")
 
 
+def test_the_notebooks_say_what_their_benchmark_measured():
+    import report
+
+    import notebooks
+
+    for name, (what, _) in notebooks.RUNS.items():
+        file = report.RESULTS / f"notebooks-{name}.json"
+        (row,) = json.loads(file.read_text("utf-8"))["rows"]
+        text = (ROOT / "notebooks" / f"{name}.py").read_text("utf-8")
+        assert f"# | {what} | {row['figure']} |" in text, f"run: {row['command']}"
+
+
 def test_every_row_of_the_benchmarks_has_a_figure_and_a_command_that_is_there():
     import report
 
