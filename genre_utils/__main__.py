@@ -113,10 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     export = _command(verbs, "export", "write the model's networks as ONNX or LiteRT")
     export.add_argument("--format", choices=("onnx", "litert"), default="onnx")
     _flag(
-        export, "--int8", "the model itself in 8 bits; with --data also what convolutions compute"
+        export, "--int8", "8 bits: the model itself, or LiteRT files; with --data convolutions, too"
     )
     _path(export, "--convert", "rewrite a model of the format before", "DIR")
-    _path(export, "--data", "posters that calibrate 8 bits, and that are scored", "DIR")
+    _path(export, "--data", "posters that calibrate 8 bits, and are scored", "DIR")
     _path(export, "--words", f"their words (default: {WORDS_FILE})")
 
     for command in (predict, read):

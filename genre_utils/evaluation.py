@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score
 
-from genre_utils.support import progress
+from genre_utils.support import check_tables, progress
 
 # A genre with fewer positives is left out of macro figures: its own figure is mostly luck.
 FEW_POSITIVES = 5
@@ -58,6 +58,12 @@ def evaluate(
     counts; `posters` and `genres_counted`; `macro_map_interval`; and `per_genre`, by name, with
     `support`, `average_precision` and `interval`.
     """
+    check_tables(labels, scores)
+    if len(set(genres)) != labels.shape[1] or np.shape(thresholds) not in ((), (len(genres),)):
+        raise ValueError(
+            f"Labels have {labels.shape[1]} columns, there are {len(set(genres))} different genres "
+            f"and thresholds {np.shape(thresholds)}: give a name and a threshold for each column."
+        )
     support = labels.sum(axis=0)
     counted, occurring = support >= FEW_POSITIVES, support > 0
     precision = _average_precision(labels, scores)
@@ -152,6 +158,7 @@ def reliability(
     Returns each bin's mean score, share of true labels (both 0 to 1) and number of cells, three
     arrays `(bins,)`; there are fewer bins where there are fewer cells.
     """
+    check_tables(labels, scores)
     # scikit-learn's `calibration_curve` does not return how many cells a bin has, by which the
     # error weighs it, and puts equal scores, such as a genre's frequency, into one large bin.
     order = np.argsort(scores, axis=None, kind="stable")
@@ -175,6 +182,7 @@ def paired_bootstrap(
     Returns the `share` of draws that `better` wins, the mean `difference` and its 95 % `interval`,
     all `None` where no genre has 5 positives.
     """
+    check_tables(labels, better, worse)
     counted = labels.sum(axis=0) >= FEW_POSITIVES
     tables = [scores[:, counted] for scores in (better, worse)]
     draws = _bootstrap(labels[:, counted], tables, resamples, seed)
@@ -196,6 +204,7 @@ def tune_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     own best is averaged with the one that is best over all genres together. The fewer posters a
     genre has, the more the shared one weighs: with 20 positives both weigh the same.
     """
+    check_tables(labels, scores)
     shared = _best_threshold(labels.ravel(), scores.ravel())
     support = labels.sum(axis=0)
     own = np.array(
@@ -214,6 +223,7 @@ def macro_average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
     Where none has as many, over those with the most. `labels` and `scores` are `(n, genres)`;
     scores may be logits, since only their order counts.
     """
+    check_tables(labels, scores)
     support = labels.sum(axis=0)
     counted = support >= min(FEW_POSITIVES, support.max())
     return _mean(_average_precision(labels, scores)[counted & (support > 0)])

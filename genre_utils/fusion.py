@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from genre_utils.support import check_tables
+
 # The inverse strength of scikit-learn's L2 penalty on weights and biases. The penalty matters when
 # a genre has few positives, and when so few posters are fitted that the models make no mistake.
 C = 0.25
@@ -45,6 +47,7 @@ def fit_fusion(logits: Mapping[str, np.ndarray], labels: np.ndarray) -> Logistic
     from sklearn.linear_model import LogisticRegression
 
     posters, genres = labels.shape
+    check_tables(labels, *logits.values())
     # One row for each pair of poster and genre.
     pairs = np.column_stack([np.ravel(table) for table in logits.values()])
     which = np.tile(np.eye(genres), (posters, 1))  # one-hot: the genre of each pair
@@ -67,6 +70,12 @@ def fit_fusions(
     are multi-hot `(n, genres)`. Picture and text are added on posters with `has_text`, bool `(n,)`.
     """
     of_text = {name: logits[name] for name in logits if name not in ("picture", "joint")}
+    has_text = np.asarray(has_text, bool)
+    if of_text and not labels[has_text].any():
+        raise ValueError(
+            "No poster with a genre has words, by which the weight of the words could be fitted: "
+            "give READ_TEXT='no', or more posters."
+        )
     fusions = {"picture": fit_fusion({"picture": logits["picture"]}, labels)}
     if of_text:
         fusions["words"] = fit_fusion(of_text, labels)

@@ -7,9 +7,11 @@ logits `(n, genres)`; the sigmoid of a logit is the score.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
+import numpy as np
 from keras import layers
 
 from genre_utils.networks import VARIANTS, build_efficientnet_lite, check_own_network
@@ -43,10 +45,17 @@ def register_network(name: str, builder: Builder) -> None:
 
     `builder(image_size, n_genres)` gets (height, width) and returns any Keras model of Keras' own
     layers that maps RGB `(n, height, width, 3)`, 0–255, to logits `(n, n_genres)`. A second call
-    with the same name replaces the first. Raises `ValueError` for a name that is taken or empty.
+    with the same name replaces the first. Raises `ValueError` for a name that is taken or no text,
+    and for what is no such builder.
     """
-    if name in (*OFFLINE, *APPLICATIONS) or not name:
-        raise ValueError(f"The name {name!r} is taken or empty: give your network another one.")
+    if not isinstance(name, str) or not name.strip() or name in (*OFFLINE, *APPLICATIONS):
+        raise ValueError(f"The name {name!r} is taken or no text: give your network another one.")
+    try:
+        inspect.signature(builder).bind((400, 272), 24)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"The builder of {name!r} is not called as builder(image_size, n_genres) ({error})."
+        ) from None
     _registered[name] = builder
 
 
@@ -246,4 +255,7 @@ def _build_backbone(name: str, image_size: tuple[int, int]) -> keras.Model:
 
 
 def _sides(image_size: int | tuple[int, int]) -> tuple[int, int]:
-    return (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    sides = (image_size, image_size) if np.ndim(image_size) == 0 else tuple(image_size)
+    if len(sides) != 2 or not all(isinstance(n, (int, np.integer)) and n > 0 for n in sides):
+        raise ValueError(f"The size is {image_size!r}: give a side, or (height, width), in pixels.")
+    return int(sides[0]), int(sides[1])

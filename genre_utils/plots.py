@@ -27,6 +27,7 @@ def use_style() -> None:
     """Set the look of all figures of a notebook; call it once, at the start."""
     sns.set_theme(style="whitegrid", palette="colorblind", context="notebook")
     plt.rcParams.update({"figure.dpi": 100, "savefig.dpi": 150, "axes.titlelocation": "left"})
+    plt.rcParams["text.parse_math"] = False  # a genre's name may hold dollar signs
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
@@ -161,7 +162,8 @@ def genre_precision(
     order = sorted(known, key=lambda genre: known[genre]["average_precision"])
     values = np.array([known[genre]["average_precision"] for genre in order])
     chance = np.array([prior[genre]["average_precision"] for genre in order])
-    low, high = np.array([known[genre]["interval"] for genre in order]).reshape(-1, 2).T
+    ends = [known[g].get("interval", 2 * [known[g]["average_precision"]]) for g in order]
+    low, high = np.array(ends).reshape(-1, 2).T
     figure, axes = plt.subplots(figsize=(8, max(3, 0.3 * len(order) + 1.8)), layout="constrained")
     names = [f"{genre} ({known[genre]['support']})" for genre in order]
     errors = np.clip([values - low, high - values], 0, None)
@@ -208,8 +210,9 @@ def prediction(
     `scores` are those of `genres`, 0 to 1. With `words`, those that were read, the figure shows
     them and `text_effect`, by how much they changed each score.
     """
+    size = 7.5, max(3.6, (0.5 if words else 0.25) * len(genres) + 1)
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(7.5, 3.6), width_ratios=(1, 1.6), layout="constrained"
+        1, 2, figsize=size, width_ratios=(1, 1.6), layout="constrained"
     )
     left.imshow(poster)
     left.axis("off")
@@ -299,7 +302,7 @@ def recall_by_words(table: pd.DataFrame, subtitle: str = "") -> Figure:
     for i, system in enumerate(systems):
         rows = table[table["system"] == system].set_index("words").reindex(ranges)
         x = np.arange(len(ranges)) + 0.12 * (i - (len(systems) - 1) / 2)
-        style = {"color": (BLUE, ORANGE)[i % 2], "marker": "os"[i % 2]}
+        style = {"color": (BLUE, ORANGE, DARK)[i % 3], "marker": "os^"[i % 3]}
         axes.errorbar(x, rows["recall"], rows["error"], capsize=3, label=system, **style)
     counts = table.groupby("words", sort=False)["posters"].max()
     axes.set_xticks(range(len(ranges)), [f"{words}\n({counts[words]})" for words in ranges])
@@ -338,7 +341,8 @@ def grad_cam(
 def _share_table(share: pd.DataFrame, **options: Any) -> tuple[Figure, plt.Axes]:
     """Draw shares of the rows' posters, genres by genres, as a heat map."""
     rows, columns = share.shape
-    size = (max(6, 0.34 * columns + 3), max(4, 0.34 * rows + 2))
+    longest = 0.09 * max(map(len, (*share.index, *share.columns)))  # inches
+    size = (max(6, 0.34 * columns + 2 + longest), max(4, 0.34 * rows + 1 + longest))
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     bar = {"label": "share of the row's posters", "shrink": 0.7}
     every = {"xticklabels": True, "yticklabels": True}

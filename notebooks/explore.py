@@ -97,8 +97,8 @@ folder = Path(OUTPUT_DIR)
 figures = folder / "figures"
 size = images.poster_size(96, "portrait")
 plots.use_style()
-runs.check_folders(folder, WORDS)
-runs.check_numbers(1, LIMIT, SEED)
+runs.check_folders(OUTPUT_DIR, WORDS)
+runs.check_numbers(LIMIT=LIMIT, SEED=SEED)
 print(f"Every poster at {size[0]} × {size[1]} pixels (height × width), outputs in {folder}/")
 
 # %% [markdown]
@@ -266,7 +266,7 @@ pictures = np.stack([means[genre].round().astype(np.uint8) for genre in brightne
 # A mean of few posters is only a blurred poster, so the title is about genres with enough of them:
 
 # %%
-least = min(dataset.FEW_POSTERS, train[present].sum().max())
+least = min(dataset.FEW_POSTERS, *train[present].sum().nlargest(2))
 enough = brightness[[train[genre].sum() >= least for genre in brightness.index]]
 dark, bright = enough.index[0], enough.index[-1]
 title = f"Of genres with {least} or more posters, {dark} is the darkest and {bright} the brightest"

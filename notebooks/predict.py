@@ -85,12 +85,12 @@ import pandas as pd
 
 from genre_utils import apps, images, plots, runs, saved_model
 from genre_utils.apps import grad_cam
-from genre_utils.predictor import Predictor, check_top, highest, list_posters, prediction_table
+from genre_utils.predictor import Predictor, highest, list_posters, prediction_table
 from genre_utils.sources import draw_sample
 from genre_utils.support import write_csv
 from genre_utils.text import join_lines
 
-check_top(TOP)
+runs.check_numbers(TOP=TOP, SHOWN=SHOWN)
 runs.check_folders(OUTPUT_DIR)
 if POSTERS:
     runs.check_outside(OUTPUT_DIR, POSTERS)
@@ -197,7 +197,7 @@ print(f"The tables and figures are in {folder}/. To train on your own posters: t
 # page, and the posters that they drop travel through Gradio's servers:
 
 # %%
-if PAGE:
+if PAGE or SHARE:
     from genre_utils.apps import page
 
     page.launch(predictor, share=SHARE)

@@ -89,7 +89,6 @@ machine.check_tensorboard(TENSORBOARD)
 
 # %%
 print(machine.connect())
-batch, word_batch = (n * machine.replicas() for n in (BATCH_SIZE, 32))  # posters, texts a step
 
 # %% [markdown]
 # This cell imports the package's modules, checks the parameters and derives from them what the
@@ -106,10 +105,11 @@ from genre_utils import apps, batches, dataset, images, models, ocr, plots, runs
 
 size = images.poster_size(IMG_SIZE, IMG_SHAPE)
 names = models.choose_networks(MODEL, SECOND_MODEL, size)
-runs.check_numbers(BATCH_SIZE, LIMIT, SEED)
+runs.check_numbers(BATCH_SIZE=BATCH_SIZE, LIMIT=LIMIT, SEED=SEED)
 runs.check_folders(OUTPUT_DIR, WORDS)
 epochs = runs.choose_epochs(EPOCHS, MODEL, machine.accelerated())
 word_epochs = runs.choose_epochs(WORD_EPOCHS, None, machine.accelerated())
+batch, word_batch = (n * machine.replicas() for n in (BATCH_SIZE, 32))  # posters, texts a step
 plots.use_style()
 
 # %% [markdown]
@@ -284,7 +284,7 @@ def fine_tune(networks, batches_of, validated, epochs, batch, splits=("train",),
 
 
 # %%
-augmented = len(models.with_backbone(pictures)) > 0
+augmented = MODEL in models.PRETRAINED
 
 
 def posters_of(splits: tuple[str, ...], epoch: int) -> batches.PosterBatches:
@@ -437,7 +437,7 @@ if settings["last_fit"]:
 description = settings | dataset.describe(data) | {"validation_macro_map": round(chosen_at, 4)}
 model = picture, next(iter(words), None), fusions, data.genres, thresholds
 rows = pd.concat([parts[split] for split in fit_splits])
-save_model(run.folder, *model, rows["id"], description, rows["path"], runs.start_card(START))
+save_model(run.folder, *model, rows["id"], description, rows["path"], runs.start_card(settings))
 
 # %% [markdown]
 # ## The report

@@ -224,15 +224,87 @@ def test_networks_that_could_not_be_loaded_again_are_refused_before_training(mon
     models.register_network("mine", lambda size, n: network(keras.layers.Dense(n + 1)))
     with pytest.raises(ValueError, match=r"'mine' turns .* give logits \(None, 2\)"):
         models.build_model("mine", 64, ("a", "b"))
-    for last in (keras.layers.Dense(2, activation="sigmoid"), keras.layers.Softmax()):
+    sigmoid = keras.layers.Dense(2, activation="sigmoid")
+    inside = keras.Sequential([keras.Input((2,)), sigmoid], name="head")
+    ends = sigmoid, inside, keras.layers.Softmax(), keras.layers.Dense(2, "hard_sigmoid")
+    for last in (*ends, keras.layers.ReLU()):
         models.register_network("mine", lambda *_, s=last: network(keras.layers.Dense(2), s))
-        with pytest.raises(ValueError, match="ends in s.*: leave it out. The loss .* take logits"):
+        with pytest.raises(ValueError, match="ends in .*: leave it out. The loss .* take logits"):
             models.build_model("mine", 64, ("a", "b"))
+
+    def activated(size, n):
+        logits = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(n)])
+        pixels = keras.Input((*size, 3))
+        scores = keras.ops.sigmoid(logits(pixels))
+        return keras.Model(pixels, keras.layers.Activation("linear", dtype="float32")(scores))
+
+    models.register_network("mine", activated)
+    with pytest.raises(ValueError, match="ends in Sigmoid: leave it out"):
+        models.build_model("mine", 64, ("a", "b"))
+
+    def named(size, n):
+        pixels = keras.Input((*size, 3))
+        return keras.Model(pixels, {"a": network(keras.layers.Dense(n))(pixels)})
+
+    models.register_network("mine", named)
+    with pytest.raises(ValueError, match="gives a dict: give its logits alone"):
+        models.build_model("mine", 64, ("a", "b"))
     models.register_network("mine", lambda size, n: keras.Sequential([keras.layers.Dense(n)]))
     with pytest.raises(ValueError, match=r"begin it with keras.Input\(\(\*image_size, 3\)\)"):
         models.build_model("mine", 64, ("a", "b"))
     models.register_network("mine", lambda size, n: "a network")
     with pytest.raises(ValueError, match="not a keras.Model"):
         models.build_model("mine", 64, ("a", "b"))
-    with pytest.raises(ValueError, match="'seed_cnn' is taken"):
-        models.register_network("seed_cnn", models.seed_cnn)
+    for name in ("seed_cnn", "", " ", 7, ["mine"]):
+        with pytest.raises(ValueError, match="is taken or no text"):
+            models.register_network(name, models.seed_cnn)
+    for builder in (None, "mine", lambda size: None, lambda size, n, more: None):
+        with pytest.raises(ValueError, match=r"not called as builder\(image_size, n_genres\)"):
+            models.register_network("mine", builder)
+
+
+def test_what_is_called_backbone_and_head_must_be_the_whole_network(monkeypatch):
+    monkeypatch.setattr(models, "_registered", {})
+    layers = keras.layers
+
+    def build(size, n, kind):
+        features = [keras.Input((*size, 3)), layers.Rescaling(1 / 255), layers.Flatten()]
+        backbone = keras.Sequential([*features, layers.Dense(8)], name="backbone")
+        head = keras.Sequential([keras.Input((8,)), layers.Dense(n)], name="head")
+        pixels = x = keras.Input((*size, 3))
+        if kind == "pixels changed before":
+            x = layers.Rescaling(1 / 255)(x)
+        if kind == "head a layer":
+            head = layers.Dense(n, name="head")
+        logits = head(backbone(x))
+        return keras.Model(pixels, layers.Dense(n)(logits) if kind == "more behind" else logits)
+
+    for kind in ("pixels changed before", "head a layer", "more behind"):
+        models.register_network("mine", lambda size, n, kind=kind: build(size, n, kind))
+        with pytest.raises(ValueError, match="is more than the head on the backbone"):
+            models.build_model("mine", 64, ("a", "b"))
+    models.register_network("mine", lambda size, n: build(size, n, "whole"))
+    assert models.has_backbone(models.build_model("mine", 64, ("a", "b")))
+
+
+@pytest.mark.slow
+def test_a_backbone_that_takes_one_size_alone_is_trained_to_the_end(tmp_path):
+    cell = """
+import keras
+
+from genre_utils import models
+
+
+def builder(image_size, n_genres):
+    pixels = keras.Input((64, 64, 3))
+    flat = [keras.Input((64, 64, 3)), keras.layers.AveragePooling2D(8), keras.layers.Flatten()]
+    backbone = keras.Sequential(flat, name="backbone")
+    head = keras.Sequential([keras.Input((192,)), keras.layers.Dense(n_genres)], name="head")
+    return keras.Model(pixels, head(backbone(pixels)))
+
+
+models.register_network("mine", builder)
+"""
+    finish(notebook_with(tmp_path, cell), MODEL="mine", IMG_SIZE=64, IMG_SHAPE="square", EPOCHS=1)
+    card = json.loads((tmp_path / "model" / "model.json").read_text("utf-8"))
+    assert card["image_size"] == [64, 64]

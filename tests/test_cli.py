@@ -444,5 +444,5 @@ def test_a_command_works_with_its_output_closed():
 
 
 def test_ids_that_are_no_file_are_told_from_missing_ones(films, capsys):
-    for ids, why in ((films, "it is no file"), (films / "no", "there is no such file")):
+    for ids, why in ((films, "a folder: give a file"), (films / "no", "there is no such file")):
         assert why in refusal(capsys, "evaluate", "--data", films, "--ids", ids)

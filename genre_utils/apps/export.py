@@ -56,7 +56,16 @@ def export_model(folder: Path, kind: str = "onnx", int8: bool = False) -> list[P
 
 
 def to_int8(folder: Path, calibration: np.ndarray | None = None) -> None:
-    """Round the networks of a saved model to 8 bits, in place; see `save_model`."""
+    """Round the networks of a saved model to 8 bits, in place; see `save_model`.
+
+    Raises `DataError` where `calibration` lacks and convolutions, in 8 bits already, would become
+    floats again.
+    """
+    if calibration is None and networks.read_config(folder / PICTURE_FILES[0])[1]:
+        raise DataError(
+            f"The convolutions of {folder} are in 8 bits already, for which posters are needed: "
+            "give --data DIR."
+        )
     model = load_model(folder)
     parts = model.network, model.words, model.fusions, model.genres, model.thresholds
     names = ("metrics", "training_ids", "training_ids_sha256", saved_model.PICTURES)
@@ -114,6 +123,8 @@ def compare(
     for model in (before, after):
         found = list(Predictor(model, None, cache).stream(paths))
         readable = np.array([one.error is None for one in found])
+        if not labels[readable].any():
+            raise DataError("No validation poster can be scored: of none the genres can be read.")
         scores.append(np.array([one.scores for one in found if one.error is None]))
     was, is_now = (macro_average_precision(labels[readable], one) for one in scores)
     return {

@@ -5,13 +5,12 @@ After Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from genre_utils import networks
 from genre_utils.evaluation import FEW_POSITIVES, METRICS
-from genre_utils.saved_model import read_card
 from genre_utils.support import replacing
 
 CARD_FILE = "MODEL_CARD.md"
@@ -74,19 +73,20 @@ def model_card(folder: Path) -> str:
 
     The second adds the figures genre by genre. What was not measured is said to be missing.
     """
-    card = read_card(folder)
-    file = Path(folder) / "metrics.json"
-    measured = json.loads(file.read_text("utf-8"))["results"] if file.exists() else {}
-    sections = [
-        f"# Model card: {_title(card)}",
-        "Written by `python -m genre_utils card` from the files beside it.",
-        _what_it_is(card),
-        _data(card),
-        USE,
-        _figures(card["metrics"]),
-        _limits(card, _per_genre(measured)),
-        LICENCE,
-    ]
+    folder = Path(folder)
+    card, file = networks.read_card(folder), folder / "metrics.json"
+    measured = networks.read_json(file) if file.exists() else {"results": {}}
+    with networks.naming(folder, "has files from which no card can be written"):
+        sections = [
+            f"# Model card: {_title(card)}",
+            "Written by `python -m genre_utils card` from the files beside it.",
+            _what_it_is(card),
+            _data(card),
+            USE,
+            _figures(card["metrics"]),
+            _limits(card, _per_genre(measured["results"])),
+            LICENCE,
+        ]
     return "\n\n".join(section.strip() for section in sections) + "\n"
 
 

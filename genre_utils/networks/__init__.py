@@ -14,7 +14,9 @@ __getattr__ = lazy_names(
         "features": "averaged_networks with_features",
         "arrays": "MAX_WEIGHTS naming",
         "card": "FORMAT read_card read_json check_card check_model_file",
-        "folder": "load_folder_network load_weights save_folder_network save_weights to_onnx",
+        "folder": (
+            "load_folder_network load_weights read_config save_folder_network save_weights to_onnx"
+        ),
         "keras_config": "architecture check_config check_own_network to_config",
         "keras_files": "load_network",
     },

@@ -31,7 +31,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise DataError(
             f"{folder} holds no trained model (no model.json). Give the OUTPUT_DIR of a finished "
-            "training, or leave --model out to use the released model."
+            "training, or none to use the released model."
         )
     card = read_json(file)
     if isinstance(card, dict) and card.get("format") == FORMAT - 1:

@@ -143,7 +143,9 @@ def check_own_network(name: str, network: Any, image_size: Sequence[int], genres
 
     shapes = (None, *image_size, 3), (None, genres)
     if not isinstance(network, keras.Model):
-        raise ValueError(f"The builder of {name!r} returned {type(network)}, not a keras.Model.")
+        raise ValueError(
+            f"The builder of {name!r} returned {network!r}, not a keras.Model: let it return one."
+        )
     try:
         own = network.input_shape, network.output_shape
     except AttributeError:  # what Keras says of a network that does not know its inputs
@@ -156,13 +158,14 @@ def check_own_network(name: str, network: Any, image_size: Sequence[int], genres
             f"The network {name!r} turns {own[0]} into {own[1]}: it should take pixels {shapes[0]} "
             f"and give logits {shapes[1]}."
         )
-    last = network.layers[-1]
-    activation = getattr(getattr(last, "activation", None), "__name__", "")
-    if isinstance(last, keras.layers.Softmax) or activation in ("sigmoid", "softmax"):
+    if isinstance(getattr(network, "output", None), dict):
+        raise ValueError(f"The network {name!r} gives a dict: give its logits alone.")
+    if ending := _ending(network.outputs[0]):
         raise ValueError(
-            f"The network {name!r} ends in {activation or 'softmax'}: leave it out. The loss and "
-            "the saved model take logits."
+            f"The network {name!r} ends in {ending}: leave it out. The loss and the saved model "
+            "take logits."
         )
+    _check_halves(name, network, image_size)
     try:
         config = json.loads(json.dumps(to_config(network)))
         from_config(config, {n: Array.half(values) for n, values in to_arrays(network).items()})
@@ -171,6 +174,42 @@ def check_own_network(name: str, network: Any, image_size: Sequence[int], genres
             f"The network {name!r} could be trained, and not be loaded afterwards: {error}. Build "
             "it of Keras' own layers."
         ) from None
+
+
+def _ending(logits: keras.KerasTensor) -> str:
+    """Return the activation, by its name, that a network's last layer ends in; empty for none."""
+    import keras
+
+    last, node, _ = logits._keras_history
+    if isinstance(last, keras.Model):
+        return _ending(last.outputs[0])
+    kind = getattr(getattr(last, "activation", None), "__name__", type(last).__name__)
+    if isinstance(last, keras.layers.Activation) and kind == "linear":
+        return _ending(last._inbound_nodes[node].input_tensors[0])
+    known = {name.replace("_", "") for name in dir(keras.activations)} - {"linear"}
+    return kind if kind.replace("_", "").lower() in known else ""
+
+
+def _check_halves(name: str, network: keras.Model, image_size: Sequence[int]) -> None:
+    """Raise `ValueError` where `"backbone"` and `"head"`, which are trained apart, are not all."""
+    import keras
+
+    parts = {layer.name: layer for layer in network.layers if layer.name in ("backbone", "head")}
+    if len(parts) < 2:
+        return
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *image_size, 3)).astype("float32")
+    is_whole = all(isinstance(part, keras.Model) for part in parts.values())
+    if is_whole:
+        try:
+            both = parts["head"](parts["backbone"](pixels)), network(pixels)
+            is_whole = np.allclose(*map(keras.ops.convert_to_numpy, both), rtol=1e-2, atol=1e-3)
+        except Exception:  # what each backend says of shapes that do not fit
+            is_whole = False
+    if not is_whole:
+        raise ValueError(
+            f"The network {name!r} has layers named 'backbone' and 'head' and is more than the "
+            "head on the backbone: make two models of them, the whole network, or rename them."
+        )
 
 
 def architecture(network: keras.Model) -> str:

@@ -73,6 +73,7 @@ class RuntimeNetwork:
         Raises `NotImplementedError` for a network that is left to Keras, and what ONNX Runtime
         raises.
         """
+        file = file.resolve()  # ONNX Runtime follows no link out of a folder
         graph = Graph(arrays, ranges, file.name).write(config, features=True)
         self.session, self.each_run = open_session(graph, folder=file.parent)
         (given,), (answer, *self._features) = self.session.get_inputs(), self.session.get_outputs()

@@ -22,8 +22,11 @@ from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 
 from genre_utils import plots, support
+from genre_utils.models import has_backbone
 from genre_utils.networks import architecture, load_weights, save_weights
+from genre_utils.ocr import WORDS_FILE
 from genre_utils.runs import hosts
+from genre_utils.saved_model import KNOWN_FILES
 from genre_utils.support import DataError, replacing, write_json
 from genre_utils.text import NgramModel
 
@@ -40,6 +43,9 @@ KEPT = "kept"  # the folder of arrays that are computed once
 # The setting that names the pictures which could not be read; of names in a sentence, the first.
 UNREADABLE, FEW = "unreadable", 5
 NETWORKS = "networks"  # the setting with the hashes of their layers
+
+# What a training writes over or deletes. Without `settings.json`, it is somebody else's.
+WRITTEN = ("checkpoints", KEPT, *PARTS, *KNOWN_FILES, "model.json", "metrics.json", "MODEL_CARD.md")
 
 _held: dict[Path, FileLock] = {}
 
@@ -72,7 +78,15 @@ class Run:
     def begun(self) -> dict[str, Any]:
         """The settings of the training that was begun in this folder; empty where none was."""
         file = self.settings_file
-        return json.loads(file.read_text("utf-8")) if file.exists() else {}
+        if not file.exists():
+            return {}
+        begun = None
+        with suppress(OSError, ValueError):
+            begun = json.loads(file.read_text("utf-8"))
+        keys = self.settings.keys()
+        if not isinstance(begun, dict) or (keys and keys.isdisjoint(begun)):
+            raise ValueError(f"{file} is of no training here, or damaged: give another OUTPUT_DIR.")
+        return begun
 
     @property
     def state(self) -> str:
@@ -121,15 +135,19 @@ class Run:
         `networks` are those of the picture. Raises `ValueError` where the training that was begun
         here had other layers under the same names, whose weights and scores these cannot use.
         """
+        networks = list(networks)
         layers = [architecture(network) for network in networks]
         if self.begun.get(NETWORKS, layers) != layers:
             raise ValueError(
                 f"{self.folder} holds a training of a network with other layers: give another "
                 "OUTPUT_DIR, or RESTART=True to throw that training away."
             )
+        if not (self.settings.get("epochs", 1) or all(map(has_backbone, networks))):
+            raise ValueError("This network has no head to train alone: give EPOCHS of 1 or more.")
+        # First of all: by this file the folder's other content is known to be a training's.
+        write_json(self.settings_file, self.settings | ({NETWORKS: layers} if layers else {}))
         for run in self.all_parts:
             run.best_file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self.settings_file, self.settings | ({NETWORKS: layers} if layers else {}))
 
     def finish(self, metrics: dict[str, Any]) -> None:
         """Write `metrics.json`, which marks the run as finished, and drop its checkpoints."""
@@ -247,11 +265,18 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
 
     Where the same training was begun, it goes on. Into a new folder, nothing but the lock is
     written until `Run.begin`. Raises `ValueError` when another process trains into the folder, or
-    when it holds a training with other settings, which `restart` throws away; and `OSError` when
-    it cannot be written.
+    when it holds a training with other settings, which `restart` throws away, or what no training
+    put there; and `OSError` when it cannot be written.
     """
     run = Run(Path(folder), settings)
     check_folders(run.folder)
+    begun = run.begun
+    foreign = [name for name in WRITTEN if not begun and (run.folder / name).exists()]
+    if foreign:
+        raise ValueError(
+            f"{run.folder} holds {foreign[0]!r}, which a training would write over, and no "
+            "settings.json of one: give another OUTPUT_DIR."
+        )
     run.folder.mkdir(parents=True, exist_ok=True)
     _lock(run.folder)
     for part in run.all_parts if restart else ():
@@ -260,7 +285,7 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
         written = part.head_file, part.network_file, part.history_file, part.settings_file
         for file in (*written, part.folder / HEAD_CSV, part.metrics_file):
             file.unlink(missing_ok=True)
-    if begun := run.begun:
+    if begun and not restart:
         for later in (UNREADABLE, NETWORKS):  # compared when pictures are decoded, networks built
             begun.pop(later, None)
         _check_same(begun, settings, run.folder)
@@ -301,16 +326,31 @@ def _unlock(folder: Path) -> None:
 def check_folders(folder: str | Path, words: str | Path | None = None) -> None:
     """Raise `OSError` unless files can be created in OUTPUT_DIR, and beside the file WORDS.
 
-    Creates nothing that stays.
+    Creates nothing that stays. Raises `ValueError` for no file's name, and where outputs would be
+    strewn over the working folder.
     """
+    if Path(folder).resolve() in (Path.cwd(), Path(Path.cwd().anchor)):
+        raise ValueError(
+            f"OUTPUT_DIR is {str(folder)!r}: give a folder of its own, as outputs/model."
+        )
     advice = "give a folder in which you may create files."
-    places = {"OUTPUT_DIR": folder} | ({} if words is None else {"WORDS": Path(words).parent})
-    for name, place in places.items():
-        support.check_writable(Path(place), f"{name} {str(place)!r}", advice)
+    support.check_writable(Path(folder), f"OUTPUT_DIR {str(folder)!r}", advice)
+    if words is not None:
+        if not str(words) or Path(words).is_dir():
+            raise ValueError(f"WORDS is {str(words)!r}: give a file's name, as {WORDS_FILE}.")
+        advice = "give a file in a folder in which you may create files."
+        support.check_writable(Path(words).parent, f"WORDS {str(words)!r}", advice)
 
 
 def check_outside(folder: str | Path, posters: str | Path) -> None:
-    """Raise `ValueError` for an output folder inside the posters': its figures would be posters."""
+    """Raise `ValueError` for posters that are not there, and for an output folder inside theirs.
+
+    Its figures would be posters.
+    """
+    if not os.path.exists(posters):
+        raise ValueError(
+            f"{str(posters)!r}: there is no such poster, and no such folder of posters."
+        )
     output, inside = Path(folder).resolve(), Path(posters).resolve()
     if inside.is_dir() and output.is_relative_to(inside):
         raise ValueError(
@@ -327,7 +367,7 @@ def choice_of_run(
     `"auto"` would be decided anew at each start, and reading is faster the second time. Raises
     `ValueError`, before anything is read, where that training had other `settings` than these.
     """
-    begun = Run(Path(folder), {}).begun
+    begun = Run(Path(folder), dict(settings)).begun
     if restart or not begun:
         return choice
     _check_same({name: begun.get(name) for name in settings}, settings, Path(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -13,31 +14,32 @@ from genre_utils import machine, models
 from genre_utils.training import even_rows
 
 ACCELERATED = {"EPOCHS": 8, "WORD_EPOCHS": 4}
+LARGEST = 2**63
+# NumPy takes seeds of 32 bits, and the text network has the next one.
+RANGES = {"BATCH_SIZE": (1, 100_000), "LIMIT": (0, LARGEST), "SEED": (0, 2**32 - 2)}
+RANGES |= {"TOP": (1, LARGEST), "SHOWN": (0, LARGEST)}
 WHOLE_EPOCHS = 20  # of a network that learns from its first weight, as the published one does
 
 
-def check_numbers(batch_size: int, limit: int, seed: int) -> None:
-    """Raise `ValueError` for numbers that no training could use."""
-    for name, number, least in (
-        ("BATCH_SIZE", batch_size, 1),
-        ("LIMIT", limit, 0),
-        ("SEED", seed, 0),
-    ):
-        if type(number) is not int or number < least:
-            raise ValueError(f"{name} is {number!r}: give a whole number of {least} or more.")
+def check_numbers(**numbers: int) -> None:
+    """Raise `ValueError` for parameters, given by name, that are no numbers within `RANGES`."""
+    for name, number in numbers.items():
+        least, most = RANGES[name]
+        if type(number) is not int or not least <= number <= most:
+            end = f"to {most}" if most < LARGEST else "or more"
+            raise ValueError(f"{name} is {number!r}: give a whole number from {least} {end}.")
 
 
 def choose_epochs(epochs: int, model: str | None, accelerated: bool) -> int:
     """Turn EPOCHS, or WORD_EPOCHS where `model` is `None`, into epochs of fine-tuning.
 
     -1 follows the hardware: on a CPU the head alone, on an accelerator 8, or 4 of the words. A
-    network without a backbone, which has no head to train alone, gets the 20 that the published
-    one's authors gave it. Raises `ValueError` for other negative numbers and for such a network
-    with 0.
+    network that is not pretrained gets the 20 that the published one's authors gave it. Raises
+    `ValueError` for other negative numbers, and for `seed_cnn`, which has no head alone, with 0.
     """
     name = "EPOCHS" if model else "WORD_EPOCHS"
     whole = model is not None and model not in models.PRETRAINED
-    if whole and epochs == 0:
+    if model == "seed_cnn" and epochs == 0:
         raise ValueError(f"{model} has no head to train alone: give EPOCHS of 1 or more.")
     if type(epochs) is not int or epochs < -1:
         raise ValueError(
@@ -48,15 +50,21 @@ def choose_epochs(epochs: int, model: str | None, accelerated: bool) -> int:
 
 
 def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
-    """Return the config of a loss, for a run's settings; raises `ValueError` without logits."""
-    logits = isinstance(loss, keras.losses.Loss) and loss.get_config().get("from_logits", True)
-    if not logits:
+    """Return the config of a loss, for a run's settings; raises `ValueError` without logits.
+
+    Of Keras' own losses the binary ones answer a yes-or-no question a genre.
+    """
+    config = loss.get_config() if isinstance(loss, keras.losses.Loss) else {"from_logits": False}
+    is_own = not type(loss).__module__.startswith("keras.")
+    fits = is_own or type(loss).__name__.startswith("Binary")
+    if not fits or not config.get("from_logits", is_own):
         raise ValueError(
-            f"loss is {loss!r}: the networks give logits, so take one of keras.losses with "
-            "from_logits=True, such as keras.losses.BinaryFocalCrossentropy(from_logits=True), or "
-            "a subclass of keras.losses.Loss that takes logits."
+            f"loss is {loss!r}: the networks give logits, so take a binary loss of keras.losses, "
+            "such as keras.losses.BinaryFocalCrossentropy(from_logits=True), or a subclass of "
+            "keras.losses.Loss that takes logits."
         )
-    return loss.get_config()
+    # Keras numbers the losses of a class, and goes on counting when a cell runs again.
+    return config | {"name": re.sub(r"_\d+$", "", config["name"])}
 
 
 def forecast(networks: Iterable[keras.Model], fit: int, held_out: int, epochs: int) -> str:

@@ -30,22 +30,32 @@ def check_start(start: str, data: dataset.Dataset) -> None:
 def start_from(start: str, pictures: Mapping[str, keras.Model], names: Mapping[str, str]) -> None:
     """Set the backbones of a training to the released model's weights, if START is `"posters"`.
 
-    `names` are those of `models.PRETRAINED` by part. A network that the release does not have
-    stays as it is, which a line says.
+    `names` are those of the networks by part. One that the release does not have stays as it is,
+    which a line says.
     """
     if start != "posters":
         return
     released = load_model(has_text=False)
-    models = [released.card["training"].get(key) for key in ("model", "second_model")]
-    known = dict(zip(models, networks.averaged_networks(released.network), strict=False))
+    parts = networks.averaged_networks(released.network)
+    known = dict(zip(_released_names(), parts, strict=False))
     for part, network in pictures.items():
         if names[part] in known:
             backbone = known[names[part]].get_layer("backbone")
             network.get_layer("backbone").set_weights(backbone.get_weights())
         else:
-            print(f"The released model has no {names[part]}, which starts at ImageNet.")
+            print(f"The released model has no {names[part]}, which starts without it.")
 
 
-def start_card(start: str) -> dict[str, Any] | None:
-    """Return the card of the model that a training started from, for `save_model`."""
-    return read_card(RELEASED) if start == "posters" else None
+def start_card(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the card of the released model, for `save_model`, if a training began with its parts.
+
+    One that reads text has the encoder, others a network of the picture or nothing.
+    """
+    networks = {settings["model"], settings["second_model"]}
+    has_part = settings["read_text"] or not networks.isdisjoint(_released_names())
+    return read_card(RELEASED) if settings["start"] == "posters" and has_part else None
+
+
+def _released_names() -> list[str]:
+    training = read_card(RELEASED)["training"]
+    return [training.get(key) for key in ("model", "second_model")]

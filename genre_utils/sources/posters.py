@@ -17,6 +17,8 @@ def list_posters(images: Any) -> Iterator[tuple[str, Any]]:
 
     Files that are no pictures are yielded too: whoever reads them names them as bad.
     """
+    if isinstance(images, np.ndarray) and images.dtype.kind in "UO":  # of paths, as of a table
+        images = images.tolist()
     single = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray))
     if single or hasattr(images, "read") or not isinstance(images, Iterable):
         images = [images]

@@ -78,6 +78,8 @@ def read_stream(stream: Any, name: str) -> bytes:
     try:
         content = stream.read(LARGEST_STREAM + 1)
         is_at_end = not content and getattr(stream, "tell", int)() > 0
+    except UnicodeError:
+        content = ""  # of no text, read as text
     except (OSError, ValueError) as error:
         raise PosterError(name, f"the stream cannot be read ({error})") from None
     if not isinstance(content, bytes):

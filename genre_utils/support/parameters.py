@@ -51,17 +51,24 @@ def check_names(names: Mapping[str, Any]) -> None:
 
     papermill sets whatever name it is given, and only its log says that the notebook has no such
     parameter. A notebook's parameters are the names that have a type. Another name in capitals is
-    taken for one of them if it is nearly the same.
+    taken for one of them if it is nearly the same, or its beginning.
     """
     known = names.get("__annotations__", {})
     for name in names:
-        if name.isupper() and name not in known and (question := did_you_mean(name, known)):
-            raise ValueError(f"Unknown parameter {name}.{question}")
+        if name.isupper() and name not in known:
+            begun = (one for one in known if one.startswith(f"{name}_"))
+            if meant := nearest(name, known) or next(begun, None):
+                raise ValueError(f"Unknown parameter {name}. Did you mean {meant!r}?")
 
 
 def expand_user(path: str) -> str:
     """Return a path with a `~` in front replaced by the user's folder, as a shell does.
 
     A shell leaves it in `--csv=~/genres.csv`, and papermill in `-p DATA ~/posters` on Windows.
+    Raises `ValueError` for what is no text, as papermill passes `-p OUTPUT_DIR 2026`.
     """
+    if not isinstance(path, str):
+        raise ValueError(
+            f"{path!r} is given for a path: give text, with papermill by -r NAME VALUE."
+        )
     return os.path.expanduser(path)

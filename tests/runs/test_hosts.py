@@ -103,7 +103,8 @@ def test_hosts_that_disagree_are_named_instead_of_waiting_forever(tmp_path, monk
         runs.open_run(tmp_path, {"seed": 0})
     monkeypatch.setattr(hosts, "gather", lambda value: [value, int(value > 1) * value])
     runs.open_run(tmp_path, {"seed": 0})
-    (tmp_path / "metrics.json").write_text("{}")
+    for name, content in (("settings", '{"seed": 0}'), ("metrics", "{}")):
+        (tmp_path / f"{name}.json").write_text(content)
     with pytest.raises(ValueError, match="finished on host 0"):
         runs.open_run(tmp_path, {"seed": 0})
 

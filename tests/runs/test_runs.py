@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -336,6 +337,72 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path):
     assert json.loads((tmp_path / "settings.json").read_text()) == {"model": "a", "seed": 1}
 
 
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize(
+    "name", ["checkpoints/mine.bin", "kept/mine.txt", "model.json", "metrics.json", "words/a.txt"]
+)
+def test_what_no_training_put_into_a_folder_stays(tmp_path, name, restart):
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("mine")
+    with pytest.raises(ValueError, match=f"holds '{name.split('/')[0]}'.*another OUTPUT_DIR"):
+        runs.open_run(tmp_path, {"model": "a"}, restart)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("content", ["", '{"model": ', "[1]", '{"editor.fontSize": 12}', None])
+def test_settings_of_something_else_are_not_taken_for_a_training_s(tmp_path, content, restart):
+    file = tmp_path / "settings.json"
+    file.mkdir() if content is None else file.write_text(content)
+    with pytest.raises(ValueError, match=r"settings\.json is of no training here, or damaged"):
+        runs.open_run(tmp_path, {"model": "a"}, restart)
+    with pytest.raises(ValueError, match="is of no training here"):
+        runs.choice_of_run(tmp_path, {"model": "a"}, "auto", restart)
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+
+
+def test_a_training_killed_as_it_begins_goes_on(tmp_path, monkeypatch):
+    run = runs.open_run(tmp_path, {"model": "a"})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "mkdir", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        run.begin()
+    runs.open_run(tmp_path, {"model": "a"}).begin()
+
+
+@pytest.mark.parametrize("folder", ["", ".", "/"])
+def test_outputs_are_not_strewn_over_the_working_folder(tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"OUTPUT_DIR is '{folder}': give a folder"):
+        runs.check_folders(folder)
+    for words in ("", str(tmp_path)):
+        with pytest.raises(ValueError, match=f"WORDS is '{words}': give a file's name"):
+            runs.check_folders("outputs", words)
+    runs.check_folders("outputs", "outputs/words.jsonl")
+
+
+def test_numbers_that_no_training_could_use_are_named():
+    runs.check_numbers(BATCH_SIZE=1, LIMIT=0, SEED=2**32 - 2, TOP=1, SHOWN=0)
+    wrong = {"BATCH_SIZE": (0, None, 10**12, 2.0), "SEED": (-1, 2**32 - 1), "SHOWN": (-1, "a")}
+    for name, numbers in wrong.items():
+        for number in numbers:
+            with pytest.raises(ValueError, match=f"{name} is {number!r}: give a whole number"):
+                runs.check_numbers(**{name: number})
+
+
+def test_a_network_without_a_head_needs_epochs(tmp_path):
+    whole = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+    parts = [keras.Sequential([keras.Input((8,)), keras.layers.Dense(8)], name="backbone")]
+    parts += [keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)], name="head")]
+    for name, network in (("whole", whole), ("parts", keras.Sequential(parts))):
+        run = runs.open_run(tmp_path / name, {"model": "mine", "epochs": 0})
+        if name == "parts":
+            run.begin([network])
+        else:
+            with pytest.raises(ValueError, match="no head to train alone: give EPOCHS of 1"):
+                run.begin([network])
+
+
 def test_a_network_with_other_layers_does_not_go_on_with_anothers_weights(tmp_path):
     def network(activation: str) -> keras.Model:
         return keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, activation=activation)])
@@ -352,9 +419,21 @@ def test_a_network_with_other_layers_does_not_go_on_with_anothers_weights(tmp_pa
 def test_a_loss_takes_logits():
     focal = keras.losses.BinaryFocalCrossentropy
     assert runs.loss_settings(focal(from_logits=True))["from_logits"]
-    for loss in (focal(), "binary_crossentropy", lambda y, x: x):
-        with pytest.raises(ValueError, match="with from_logits=True, such as keras.losses"):
+    losses = keras.losses
+    others = losses.MeanSquaredError(), losses.Poisson(), losses.Dice()
+    softmax = losses.CategoricalCrossentropy(from_logits=True)
+    for loss in (focal(), "binary_crossentropy", lambda y, x: x, *others, softmax):
+        with pytest.raises(ValueError, match="take a binary loss of keras.losses, such as"):
             runs.loss_settings(loss)
+
+
+def test_a_loss_of_one_s_own_is_the_same_in_each_instance():
+    class OwnLoss(keras.losses.Loss):
+        def call(self, truth, logits):
+            return logits - truth
+
+    first, second = runs.loss_settings(OwnLoss()), runs.loss_settings(OwnLoss())
+    assert first == second and first["name"] == "own_loss"
 
 
 def test_folder_that_cannot_be_written_is_one_sentence(tmp_path):
@@ -427,6 +506,9 @@ def test_an_output_folder_inside_the_posters_is_refused(tmp_path):
         with pytest.raises(ValueError, match="OUTPUT_DIR .* inside the posters' folder"):
             runs.check_outside(place, posters)
     runs.check_outside(tmp_path / "Images-out", posters)
+    with pytest.raises(ValueError, match="poster.jpg': there is no such poster"):
+        runs.check_outside(tmp_path / "model", tmp_path / "poster.jpg")
+    (tmp_path / "poster.jpg").touch()
     runs.check_outside(tmp_path / "model", tmp_path / "poster.jpg")
 
 

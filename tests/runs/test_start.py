@@ -53,7 +53,7 @@ def test_a_training_can_start_from_the_released_model(capsys):
     for part, network in own.items():
         np.testing.assert_array_equal(network.get_weights()[0], plain[part][0])
     runs.start_from("posters", own, names)
-    assert "no mobilenetv3_large, which starts at ImageNet" in capsys.readouterr().out
+    assert "no mobilenetv3_large, which starts without it" in capsys.readouterr().out
     np.testing.assert_array_equal(own["second"].get_weights()[-4], plain["second"][-4])
     network = released.network.get_layer("first") if has[1] else released.network
     got = own["picture"].get_layer("backbone").get_weights()
@@ -63,3 +63,12 @@ def test_a_training_can_start_from_the_released_model(capsys):
     if has[1]:
         runs.start_from("posters", {"second": own["second"]}, {"second": has[1]})
         assert (own["second"].get_weights()[0] != plain["second"][0]).any()
+
+
+def test_only_a_training_with_parts_of_the_release_counts_its_posters():
+    has = load_model(has_text=False).card["training"]["model"]
+    settings = {"start": "posters", "model": has, "second_model": "", "read_text": False}
+    assert runs.start_card(settings)["training_ids"]
+    assert runs.start_card(settings | {"start": "imagenet"}) is None
+    assert runs.start_card(settings | {"model": "seed_cnn"}) is None
+    assert runs.start_card(settings | {"model": "seed_cnn", "read_text": True})["training_ids"]

@@ -37,9 +37,16 @@ def test_a_mistyped_parameter_is_told_from_a_name_of_one_s_own():
     check_names(names | {"epoch": 1, "REPOSITORY": "", "SIZE": 3})
     with pytest.raises(ValueError, match="Unknown parameter EPOCH. Did you mean 'EPOCHS'"):
         check_names(names | {"EPOCH": 3})
+    batch = {"__annotations__": {"BATCH_SIZE": int}, "BATCH_SIZE": 16, "BAT": 1}
+    check_names(batch)
+    with pytest.raises(ValueError, match="Unknown parameter BATCH. Did you mean 'BATCH_SIZE'"):
+        check_names(batch | {"BATCH": 3})
 
 
 def test_a_tilde_is_the_user_s_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     assert expand_user("~/posters") == "/home/someone/posters"
     assert expand_user("posters/~a.jpg") == "posters/~a.jpg"
+    for path in (2026, None):
+        with pytest.raises(ValueError, match=f"{path} is given for a path: give text"):
+            expand_user(path)

@@ -15,7 +15,7 @@ from genre_utils.images import is_picture
 from genre_utils.ocr import WORDS_FILE, WordCache
 from genre_utils.saved_model import KNOWN_FILES, RELEASED
 from genre_utils.sources import is_other_table
-from genre_utils.support import check_writable, printable
+from genre_utils.support import check_writable, is_address, printable
 
 if TYPE_CHECKING:  # `predict` need not wait for scikit-learn
     from genre_utils.dataset import Dataset
@@ -41,6 +41,21 @@ def known_words(file: str | None) -> WordCache:
     if file and not Path(file).exists():
         raise ValueError(f"--words is {file}: there is no such file.")
     return WordCache(file or WORDS_FILE)
+
+
+def check_list(option: str, name: str, advice: str) -> None:
+    """Raise `ValueError` for a file that cannot hold a list, a name a line; a pipe may."""
+    why = ""
+    if os.path.isdir(name):
+        why = f", a folder: {advice}."
+    elif os.path.isfile(name) and is_picture(name):
+        why = f", a picture: {advice}."
+    elif not os.path.exists(name) and is_address(name):
+        why = ", an internet address: download the list, and the pictures, first."
+    elif not os.path.exists(name):
+        why = ": there is no such file."
+    if why:
+        raise ValueError(f"{option} is {name}{why}")
 
 
 def encoding_of(source: str | int) -> str:

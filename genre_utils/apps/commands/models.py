@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
+import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from genre_utils import dataset, machine, saved_model, sources
+from genre_utils import dataset, machine, networks, saved_model, sources
 from genre_utils.apps import write_model_card
 from genre_utils.apps.commands.checks import DONE, known_words, model_folder
 from genre_utils.predictor import Predictor
@@ -19,6 +20,8 @@ def app(options: argparse.Namespace) -> int:
     """Open a web page to drop posters on."""
     if importlib.util.find_spec("gradio") is None:
         raise ValueError("The page needs Gradio: pip install 'poster-genres[app]'.")
+    networks.read_card(model_folder(options))
+    _check_place(options.host, options.port)
     machine.import_keras()
     from genre_utils.apps import page
 
@@ -28,6 +31,18 @@ def app(options: argparse.Namespace) -> int:
     where = options.port, options.share, options.host
     page.launch(predictor, *where, wait=True, network=network)
     return DONE
+
+
+def _check_place(host: str, port: int) -> None:
+    """Raise `ValueError` where no page can be opened, before the model is loaded for it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except (OSError, UnicodeError) as error:
+        raise ValueError(
+            f"The page cannot be opened at {host}, port {port} ({error}): close the page that is "
+            "open there, or give another --host or --port."
+        ) from None
 
 
 def card(options: argparse.Namespace) -> int:
@@ -40,18 +55,15 @@ def card(options: argparse.Namespace) -> int:
 
 def export(options: argparse.Namespace) -> int:
     """Write the model's networks as ONNX or LiteRT."""
+    if options.convert:
+        return _convert(options)
+    folder = _writable_model(options)
+    card = networks.read_card(folder)
+    data = _scored_posters(options, card["genres"])
+    cache = known_words(options.words)
     machine.import_keras()
     from genre_utils.apps import export
 
-    if options.convert:
-        with only_writer(options.convert):
-            export.convert_model(Path(options.convert))
-        print(f"{options.convert} has format {export.FORMAT} now.")
-        return DONE
-    folder = _writable_model(options)
-    data = None
-    if options.data or os.environ.get(sources.VARIABLE):
-        data = dataset.load_dataset(sources.find_data(options.data))
     before = saved_model.load_model(folder)
     with only_writer(folder):
         if options.int8 and options.format == "onnx":
@@ -66,7 +78,6 @@ def export(options: argparse.Namespace) -> int:
         posters = data.part("validation")
         labels = posters.reindex(columns=before.genres, fill_value=0).to_numpy()
         after = export.load_exported(folder, options.format)
-        cache = known_words(options.words)
         lost = export.compare(before, after, posters["path"].tolist(), labels, cache)
         print(
             f"On {lost['posters']} validation posters, {lost['with_text']} of them with words, "
@@ -77,6 +88,37 @@ def export(options: argparse.Namespace) -> int:
     elif options.int8:
         print("What 8 bits cost is said where --data names posters with genres.", file=sys.stderr)
     return DONE
+
+
+def _convert(options: argparse.Namespace) -> int:
+    folder = Path(options.convert)
+    if options.model or options.data or options.words or options.int8:
+        raise ValueError("--convert rewrites a folder and does nothing else: give it alone.")
+    if not (folder / "model.json").is_file():
+        raise ValueError(f"--convert is {folder}, which holds no model: there is no model.json.")
+    machine.import_keras()
+    from genre_utils.apps import export
+
+    with only_writer(folder):
+        export.convert_model(folder)
+    print(f"{folder} has format {networks.FORMAT} now.")
+    return DONE
+
+
+def _scored_posters(options: argparse.Namespace, genres: Sequence[str]) -> dataset.Dataset | None:
+    """Return the posters that say what the export costs, before it begins; `None` if none are."""
+    if not options.data:
+        if options.words:
+            raise ValueError("--words is of the posters of --data: give both, or neither.")
+        return None
+    data = dataset.load_dataset(sources.find_data(options.data))
+    data.check_parts(("train", "validation"))
+    if not data.part("validation")[[genre for genre in genres if genre in data.genres]].any(None):
+        raise ValueError(
+            f"No validation poster of {data.source.folder} has a genre of the model, whose genres "
+            f"are {', '.join(genres)}: give posters that have."
+        )
+    return data
 
 
 def _writable_model(options: argparse.Namespace) -> Path:

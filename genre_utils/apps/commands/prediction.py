@@ -15,15 +15,15 @@ from genre_utils.apps import catalogue
 from genre_utils.apps.commands.checks import (
     DONE,
     NOTHING_DONE,
+    check_list,
     check_output,
     check_ray,
     encoding_of,
     model_files,
     model_folder,
 )
-from genre_utils.images import is_picture
 from genre_utils.predictor import Predictor, table_rows
-from genre_utils.support import is_address, only_writer, printable
+from genre_utils.support import only_writer, printable
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -116,22 +116,11 @@ def _check_tables(options: argparse.Namespace, tables: Mapping[str, str]) -> Non
 
 def _check_posters(options: argparse.Namespace) -> None:
     """Refuse a command without posters, and a list that is no file of paths."""
-    name = options.list
-    if not (options.paths or name):
+    if not (options.paths or options.list):
         raise ValueError("predict needs a PATH, or --list with a file of paths.")
-    if name in (None, "-"):
-        return
-    why = ""
-    if os.path.isdir(name):
-        why = ", a folder: give it without --list, or a file with a path a line."
-    elif os.path.isfile(name) and is_picture(name):
-        why = ", a picture: give it without --list, or a file with a path a line."
-    elif not os.path.exists(name) and is_address(name):
-        why = ", an internet address: download the list, and the pictures, first."
-    elif not os.path.exists(name):
-        why = ": there is no such file."
-    if why:
-        raise ValueError(f"--list is {name}{why}")
+    if options.list not in (None, "-"):
+        advice = "give it without --list, or a file with a path a line"
+        check_list("--list", options.list, advice)
 
 
 def _posters(options: argparse.Namespace) -> Iterator[str]:

@@ -15,6 +15,7 @@ from genre_utils.apps import catalogue
 from genre_utils.apps.commands.checks import (
     DONE,
     NOTHING_DONE,
+    check_list,
     check_output,
     encoding_of,
     known_words,
@@ -31,6 +32,8 @@ LEFT_OUT = {
     "unreadable": "left out, because they cannot be read",
     "genres_not_shared": "genres left out, because only the model or only the data have them",
 }
+
+NAMED = 100  # unknown ids in a message
 
 # Which training posters are not recognised, by whether the card lists the training pictures.
 UNKNOWN = {
@@ -54,9 +57,8 @@ def evaluate(options: argparse.Namespace) -> int:
 def _score(options: argparse.Namespace) -> int:
     if options.no_text and options.words:
         raise ValueError("--words names words that --no-text leaves out: give only one of them.")
-    if options.ids and not Path(options.ids).is_file():
-        why = "it is no file" if Path(options.ids).exists() else "there is no such file"
-        raise ValueError(f"--ids is {options.ids}: {why}. Give a file with an id a line.")
+    if options.ids:
+        check_list("--ids", options.ids, "give a file with an id a line")
     cache = None if options.no_text else known_words(options.words)
     source = sources.find_data(options.data)
     if options.json and options.json != "-":
@@ -84,13 +86,14 @@ def _score(options: argparse.Namespace) -> int:
             print(f"{LEFT_OUT[reason]}: {printable(', '.join(names))}", file=sys.stderr)
     print(UNKNOWN[bool(predictor.model.card["training_pictures"])], file=sys.stderr)
     which = "listed in --ids" if options.ids else "of the test set"
+    scored = readable.sum() if genres else 0
     print(
-        f"{readable.sum()} of {chosen} posters {which} are scored; the data hold "
-        f"{len(data.posters)}.",
+        f"{scored} of {chosen} posters {which} are scored; the data hold {len(data.posters)}.",
         file=sys.stderr,
     )
-    if not readable.any() or not genres:
-        print("poster-genres: no poster is left to score.", file=sys.stderr)
+    if not scored:
+        why = "" if genres else ": the model and the data have no genre in common"
+        print(f"poster-genres: no poster is left to score{why}.", file=sys.stderr)
         return NOTHING_DONE
     labels = posters.loc[readable, genres].to_numpy()
     thresholds = [predictor.thresholds[predictor.genres.index(genre)] for genre in genres]
@@ -116,6 +119,7 @@ def _chosen(data: dataset.Dataset, ids: str | None) -> pd.DataFrame:
     ids = data.posters["id"].map(sources.normal_id)
     unknown = sorted(line for poster, line in wanted.items() if poster not in set(ids))
     if unknown:
-        named = printable(", ".join(unknown))
+        named = printable(", ".join(unknown[:NAMED]))
+        named += f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
         print(f"left out, because they are not in the data: {named}", file=sys.stderr)
     return data.posters[ids.isin(wanted)]
