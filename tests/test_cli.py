@@ -1,6 +1,7 @@
 import hashlib
 import importlib.util
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -446,3 +447,41 @@ def test_a_command_works_with_its_output_closed():
 def test_ids_that_are_no_file_are_told_from_missing_ones(films, capsys):
     for ids, why in ((films, "a folder: give a file"), (films / "no", "there is no such file")):
         assert why in refusal(capsys, "evaluate", "--data", films, "--ids", ids)
+
+
+def test_ids_are_no_picture_and_few_unknown_ones_are_listed(films, monkeypatch, capsys):
+    picture = films / "Images" / "tt0086001.jpg"
+    printed = refusal(capsys, "evaluate", "--data", films, "--ids", picture)
+    assert "a picture: give a file with an id a line" in printed
+    ids = (films / "ids.txt").read_text()
+    (films / "ids.txt").write_text("\n".join([ids, *(f"no{i}" for i in range(150))]))
+    evaluate_films(films, {"training_ids": [], "training_pictures": []}, monkeypatch)
+    printed = capsys.readouterr().err
+    assert "no0" in printed and "and 50 more" in printed
+
+
+def test_evaluate_says_that_model_and_data_share_no_genre(films, monkeypatch, capsys):
+    from genre_utils.predictor import Predictor
+
+    predictor = FakePredictor({"training_ids": [], "training_pictures": []})
+    predictor.genres = ("Foo", "Bar")
+    predictor.predict_all = lambda paths: pd.DataFrame(
+        {"Foo": 0.5, "Bar": 0.4, "error": [None] * len(paths)}
+    )
+    monkeypatch.setattr(Predictor, "load", lambda *_: predictor)
+    assert main(["evaluate", "--data", str(films), "--no-text"]) == 1
+    printed = capsys.readouterr().err
+    assert "0 of " in printed and "the model and the data have no genre in common" in printed
+
+
+def test_a_page_that_cannot_be_opened_is_told_before_the_model_is_loaded(monkeypatch, capsys):
+    pytest.importorskip("gradio")
+    monkeypatch.setattr("genre_utils.machine.environment.import_keras", lambda: pytest.fail("late"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["app", "--port", port]) == 2
+    assert "close the page that is open there" in capsys.readouterr().err
+    assert main(["app", "--host", "999.1.1.1"]) == 2
+    assert "at 999.1.1.1, port" in capsys.readouterr().err
+    assert main(["app", "--model", "nowhere"]) == 2
+    assert "holds no trained model" in capsys.readouterr().err

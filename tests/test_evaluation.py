@@ -130,3 +130,24 @@ def test_a_single_genre_is_scored_like_many():
     for figure in ("macro_map", "micro_map", "macro_roc_auc", "macro_f1"):
         assert one[figure] == pytest.approx(twice[figure])
     assert macro_average_precision(labels, scores) == pytest.approx(one["macro_map"])
+
+
+def test_tables_that_do_not_fit_each_other_are_refused(table):
+    labels, scores = table
+    for ours, theirs, why in (
+        (labels, scores[:-1], r"Labels are \(200, 4\) and scores \(199, 4\)"),
+        (labels, scores.T, "give tables of one shape"),
+        (labels[:0], scores[:0], "with a poster or more"),
+        (labels, np.full_like(scores, np.nan), "hold what is no number"),
+        (2 * labels - 1, scores, "other values than 0 and 1"),
+    ):
+        for score in (calibration_error, tune_thresholds, macro_average_precision):
+            with pytest.raises(ValueError, match=why):
+                score(ours, theirs)
+        with pytest.raises(ValueError, match=why):
+            evaluate(ours, theirs, GENRES)
+        with pytest.raises(ValueError, match=why):
+            paired_bootstrap(ours, theirs, theirs)
+    for genres, thresholds in ((GENRES[:3], None), (["A"] * 4, None), (GENRES, np.ones((4, 1)))):
+        with pytest.raises(ValueError, match="give a name and a threshold for each column"):
+            evaluate(labels, scores, genres, thresholds)

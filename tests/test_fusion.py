@@ -103,3 +103,15 @@ def test_a_handful_of_posters_does_not_make_scores_sure():
     logits = np.where(labels == 1, 3.0, -3.0)
     scores = fit_fusion({"picture": logits}, labels).scores({"picture": logits})
     assert scores.min() > 0.001 and scores.max() < 0.999
+
+
+def test_marks_of_text_may_be_whole_numbers_and_must_not_all_be_zero(world):
+    (picture, text), labels = world[0].values(), world[1]
+    logits = {"picture": picture[:400], "sentence": text[:400]}
+    has_text = np.arange(400) % 2
+    fitted = [fit_fusions(logits, labels[:400], has_text.astype(kind)) for kind in (int, bool)]
+    assert fitted[0]["both"].weights["picture"][0] == fitted[1]["both"].weights["picture"][0]
+    with pytest.raises(ValueError, match="No poster with a genre has words.*READ_TEXT='no'"):
+        fit_fusions(logits, labels[:400], np.zeros(400, bool))
+    with pytest.raises(ValueError, match="give tables of one shape"):
+        fit_fusion({"picture": picture[:399]}, labels[:400])

@@ -261,3 +261,10 @@ def test_a_file_that_was_read_to_its_end_says_so(tmp_path):
             read_poster(file)
     with pytest.raises(PosterError, match="empty"):
         read_poster(io.BytesIO())
+
+
+def test_a_picture_opened_as_text_says_how_to_open_it(picture, encode, tmp_path):
+    (tmp_path / "poster.jpg").write_bytes(encode(picture, "JPEG"))
+    refused = pytest.raises(PosterError, match="opened as text: open it with 'rb'")
+    with open(tmp_path / "poster.jpg", encoding="utf-8") as file, refused:
+        read_poster(file)

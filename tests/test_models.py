@@ -105,3 +105,13 @@ def test_a_resized_network_has_the_weights_of_the_old_one():
     assert large.input_shape == (None, 192, 128, 3)
     for old, new in zip(small.get_weights(), large.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("size", [0, -8, 64.0, "64", (64,), (64, 0)])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(ValueError, match="The size is .*: give a side, or"):
+        models.build_model("efficientnet_lite0", size, ("a", "b"))
+
+
+def test_a_side_may_be_a_number_of_numpy():
+    assert models.build_model("seed_cnn", np.int64(80), ("a", "b")).input_shape == (None, 80, 80, 3)

@@ -106,3 +106,46 @@ def test_the_overlay_glows_where_it_is_hot_and_fits_any_poster(picture):
     assert top > bottom and bottom < 0
     figure = plots.grad_cam(picture, heat[None], ["War"], "Where it looked", NOTE)
     assert [ax.get_title() for ax in figure.axes] == ["the poster", "War"]
+
+
+def test_a_genre_s_name_is_no_formula(tmp_path):
+    plots.use_style()
+    names = ["a $\\foo$ b", "$tar $tudio_1", "War"]
+    for figure in (
+        plots.genre_counts(LABELS, names),
+        plots.co_occurrence(LABELS, names),
+        plots.confusion(np.eye(3), [5, 5, 5], names),
+        plots.prediction(np.zeros((9, 6, 3), np.uint8), names, [0.9, 0.5, 0.1]),
+    ):
+        plots.save_figure(figure, tmp_path, "figure")
+        assert "$tar $tudio_1" in " ".join(
+            label.get_text() for ax in figure.axes for label in ax.get_yticklabels()
+        )
+
+
+def test_many_genres_and_long_names_have_room():
+    picture, few = np.zeros((9, 6, 3), np.uint8), [f"genre {i}" for i in range(24)]
+    figure = plots.prediction(picture, few, np.linspace(1, 0, 24), "", "", [0.1] * 24, "WORDS")
+    assert (
+        figure.get_figheight() > 2 * plots.prediction(picture, few[:3], [1, 1, 1]).get_figheight()
+    )
+    for figure in (
+        plots.co_occurrence(LABELS, ["A", "B", "a name of a genre that nobody would read"]),
+        plots.confusion(np.eye(3), [5, 5, 5], ["A", "B", "a name of a genre that is too long" * 2]),
+    ):
+        figure.canvas.draw()
+        width, height = figure.axes[0].get_window_extent().size / figure.dpi
+        assert min(width, height) > 0.9  # inches, for three rows and columns
+
+
+def test_each_system_has_its_own_marker():
+    recalls = {name: np.full(3, 0.5) for name in ("both", "picture alone", "words alone")}
+    table = evaluation.recall_by_word_count([0, 3, 9], recalls, parts=2)
+    axes = plots.recall_by_words(table).axes[0]
+    lines = [container.lines[0] for container in axes.containers]
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 3
+
+
+def test_without_intervals_bars_have_no_length_of_error():
+    scored = evaluation.evaluate(LABELS, SCORES, GENRES, resamples=0)["per_genre"]
+    assert plots.genre_precision(scored, scored)

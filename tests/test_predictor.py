@@ -367,3 +367,9 @@ def test_a_table_of_predictions_says_what_the_words_did():
     assert table["genre"].tolist()[:4] == ["b", "c", "b", "c"]
     assert table["by words"].tolist()[:2] == [0.2, -0.1] and table["by words"][2:].isna().all()
     assert table["error"].tolist()[4] == "damaged"
+
+
+def test_an_array_of_paths_is_many_posters():
+    paths = np.array(["a.jpg", "b.jpg"])
+    assert list(list_posters(paths)) == list(list_posters(paths.astype(object)))
+    assert [name for name, _ in list_posters(paths)] == ["a.jpg", "b.jpg"]

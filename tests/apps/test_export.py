@@ -1,5 +1,6 @@
 """Exported networks against the Keras networks that they were made from."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from small_model import GENRES, TEXTS, make_small_model
 
 from genre_utils.__main__ import main
-from genre_utils.networks import open_session
+from genre_utils.networks import RuntimeNetwork, open_session
 from genre_utils.saved_model import load_model, read_card
 from genre_utils.sources.sample import draw_poster
 
@@ -101,6 +102,57 @@ def test_eight_bits_say_what_they_cost(plain, sample_folder, tmp_path, capsys):
     arguments += ["--data", str(sample_folder), "--words", str(tmp_path / "none.jsonl")]
     assert main(arguments) == 0
     assert "validation posters, 0 of them with words, macro mAP" in capsys.readouterr().out
+
+
+def write_posters(folder, genres):
+    """Write twenty pictures with genres in turn; returns the folder."""
+    (folder / "Images").mkdir(parents=True)
+    for i in range(20):
+        draw_poster([GENRES[i % 3]], np.random.default_rng(i)).save(folder / f"Images/{i:03d}.jpg")
+    rows = [f"{i:03d}.jpg,{genres[i % 2]}" for i in range(20)]
+    (folder / "train.csv").write_text("\n".join(["Id,Genre", *rows]))
+    return folder
+
+
+def test_what_cannot_be_scored_is_told_before_a_model_is_rewritten(plain, tmp_path, capsys):
+    model = shutil.copytree(plain, tmp_path / "model")
+    before = {file.name: file.read_bytes() for file in model.iterdir()}
+    other = write_posters(tmp_path / "other", ("Foo", "Bar"))
+    ours = write_posters(tmp_path / "ours", GENRES[:2])
+    words = str(tmp_path / "nowhere.jsonl")
+    for options, why in (
+        (["--data", str(other)], "has a genre of the model, whose genres are Horror, Romance"),
+        (["--data", str(ours), "--words", words], "--words is .*nowhere.jsonl: there is no such"),
+        (["--words", words], "--words is of the posters of --data: give both"),
+        (["--convert", str(model)], "--convert rewrites a folder and does nothing else"),
+    ):
+        assert main(["export", "--int8", "--model", str(model), *options]) == 2
+        assert re.search(why, capsys.readouterr().err)
+    assert main(["export", "--convert", str(tmp_path)]) == 2
+    assert "holds no model: there is no model.json" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in model.iterdir()} == before
+
+
+def test_eight_bits_are_not_taken_back_unsaid(plain, tmp_path, capsys):
+    model = shutil.copytree(plain, tmp_path / "model")
+    data = write_posters(tmp_path / "ours", GENRES[:2])
+    (tmp_path / "none.jsonl").touch()
+    arguments = ["export", "--int8", "--model", str(model)]
+    words = ["--words", str(tmp_path / "none.jsonl")]
+    assert main([*arguments, "--data", str(data), *words]) == 0
+    before = (model / "picture.safetensors").read_bytes()
+    assert main(arguments) == 2
+    assert "are in 8 bits already, for which posters are needed" in capsys.readouterr().err
+    assert (model / "picture.safetensors").read_bytes() == before
+
+
+def test_a_folder_of_links_is_a_model(plain, posters, tmp_path):
+    (tmp_path / "links").mkdir()
+    for file in plain.iterdir():
+        (tmp_path / "links" / file.name).symlink_to(file)
+    linked = load_model(tmp_path / "links", runtime=True)
+    assert isinstance(linked.network, RuntimeNetwork)
+    np.testing.assert_array_equal(scores(linked), scores(load_model(plain, runtime=True)))
 
 
 def test_another_backend_is_told_what_to_do(plain, monkeypatch, capsys):

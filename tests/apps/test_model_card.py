@@ -75,3 +75,20 @@ def test_a_card_tells_of_the_posters_that_its_model_learned_from(tmp_path):
     public = json.dumps(card | {"training": {"public": True}})
     (tmp_path / "model.json").write_text(public, "utf-8")
     assert "1980 to 2015" in model_card(tmp_path) and "titles" not in model_card(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["training", "metrics", "genres", "image_size", "sums"])
+def test_a_damaged_card_is_named(tmp_path, key):
+    card = json.loads((RELEASED / "model.json").read_text("utf-8"))
+    del card[key]
+    (tmp_path / "model.json").write_text(json.dumps(card), "utf-8")
+    with pytest.raises(DataError, match="has files from which no card can be written"):
+        write_model_card(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"results": {"both, test": {}}}'])
+def test_damaged_metrics_are_named(tmp_path, content):
+    shutil.copy(RELEASED / "model.json", tmp_path)
+    (tmp_path / "metrics.json").write_text(content, "utf-8")
+    with pytest.raises(DataError, match="cannot be read|no card can be written"):
+        write_model_card(str(tmp_path))

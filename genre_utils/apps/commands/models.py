@@ -113,7 +113,8 @@ def _scored_posters(options: argparse.Namespace, genres: Sequence[str]) -> datas
         return None
     data = dataset.load_dataset(sources.find_data(options.data))
     data.check_parts(("train", "validation"))
-    if not data.part("validation")[[genre for genre in genres if genre in data.genres]].any(None):
+    shared = [genre for genre in genres if genre in data.genres]
+    if not data.part("validation")[shared].to_numpy().any():
         raise ValueError(
             f"No validation poster of {data.source.folder} has a genre of the model, whose genres "
             f"are {', '.join(genres)}: give posters that have."
