@@ -306,7 +306,7 @@ def recall_by_words(table: pd.DataFrame, subtitle: str = "") -> Figure:
         axes.errorbar(x, rows["recall"], rows["error"], capsize=3, label=system, **style)
     counts = table.groupby("words", sort=False)["posters"].max()
     axes.set_xticks(range(len(ranges)), [f"{words}\n({counts[words]})" for words in ranges])
-    axes.set(xlabel="words read on the poster (posters)", ylabel="top-3 recall", ylim=(0, 1))
+    axes.set(xlabel="words read on the poster (posters)", ylabel="top-3 recall", ylim=(0, 1.03))
     _legend_above(axes)
     best = table.loc[table[table["system"] == systems[0]]["recall"].idxmax()]
     return _titled(figure, f"Posters with {best['words']} words are predicted best", subtitle)
