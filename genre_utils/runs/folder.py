@@ -93,7 +93,7 @@ class Run:
         """Whether this training begins, goes on or reports again, in a few words."""
         if self.finished:
             return "finished before: reporting again"
-        if not self.settings_file.exists():
+        if not self.best_file.parent.exists():  # which `begin` makes
             return "training"
         begun = [run for run in self.all_parts[1:] if not run.network_file.exists()]
         newest = {run.folder.name: files[0] for run in begun if (files := run.checkpoints())}
@@ -282,10 +282,12 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
     for part in run.all_parts if restart else ():
         for name in ("checkpoints", KEPT):
             shutil.rmtree(part.folder / name, ignore_errors=True)
-        written = part.head_file, part.network_file, part.history_file, part.settings_file
-        for file in (*written, part.folder / HEAD_CSV, part.metrics_file):
+        written = part.head_file, part.network_file, part.history_file, part.metrics_file
+        for file in (*written, part.folder / HEAD_CSV):
             file.unlink(missing_ok=True)
-    if begun and not restart:
+    if begun and restart:
+        write_json(run.settings_file, settings)  # what is left of the older training stays ours
+    elif begun:
         for later in (UNREADABLE, NETWORKS):  # compared when pictures are decoded, networks built
             begun.pop(later, None)
         _check_same(begun, settings, run.folder)

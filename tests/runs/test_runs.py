@@ -362,6 +362,18 @@ def test_settings_of_something_else_are_not_taken_for_a_training_s(tmp_path, con
     assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
 
 
+def test_a_training_that_is_thrown_away_and_killed_leaves_a_folder_of_its_own(tmp_path):
+    run = runs.open_run(tmp_path, {"model": "a"})
+    run.begin()
+    for name in ("model.json", "picture.json"):
+        (tmp_path / name).write_text("{}")
+    for restart in (True, True, False):
+        again = runs.open_run(tmp_path, {"model": "b"}, restart)
+        assert again.state == "training" and not run.checkpoints()
+    with pytest.raises(ValueError, match="model was 'b' and is now 'a'"):
+        runs.open_run(tmp_path, {"model": "a"})
+
+
 def test_a_training_killed_as_it_begins_goes_on(tmp_path, monkeypatch):
     run = runs.open_run(tmp_path, {"model": "a"})
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
