@@ -226,7 +226,8 @@ def test_networks_that_could_not_be_loaded_again_are_refused_before_training(mon
         models.build_model("mine", 64, ("a", "b"))
     sigmoid = keras.layers.Dense(2, activation="sigmoid")
     inside = keras.Sequential([keras.Input((2,)), sigmoid], name="head")
-    ends = sigmoid, inside, keras.layers.Softmax(), keras.layers.Dense(2, "hard_sigmoid")
+    dropped = keras.Sequential([keras.Input((2,)), sigmoid, keras.layers.Dropout(0.1)])
+    ends = sigmoid, inside, dropped, keras.layers.Softmax(), keras.layers.Dense(2, "hard_sigmoid")
     for last in (*ends, keras.layers.ReLU()):
         models.register_network("mine", lambda *_, s=last: network(keras.layers.Dense(2), s))
         with pytest.raises(ValueError, match="ends in .*: leave it out. The loss .* take logits"):

@@ -180,11 +180,15 @@ def _ending(logits: keras.KerasTensor) -> str:
     """Return the activation, by its name, that a network's last layer ends in; empty for none."""
     import keras
 
-    last, node, _ = logits._keras_history
+    layers = keras.layers
+    last, node, index = logits._keras_history
     if isinstance(last, keras.Model):
-        return _ending(last.outputs[0])
-    kind = getattr(getattr(last, "activation", None), "__name__", type(last).__name__)
-    if isinstance(last, keras.layers.Activation) and kind == "linear":
+        outputs = getattr(last, "outputs", None)  # a subclass has none, and is refused later
+        return _ending(outputs[index]) if outputs else ""
+    activation = getattr(last, "activation", None)
+    kind = getattr(activation, "__name__", type(activation or last).__name__)
+    through = layers.Dropout, layers.Identity, layers.Reshape, layers.Flatten
+    if isinstance(last, through) or (isinstance(last, layers.Activation) and kind == "linear"):
         return _ending(last._inbound_nodes[node].input_tensors[0])
     known = {name.replace("_", "") for name in dir(keras.activations)} - {"linear"}
     return kind if kind.replace("_", "").lower() in known else ""

@@ -63,8 +63,11 @@ def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
             "such as keras.losses.BinaryFocalCrossentropy(from_logits=True), or a subclass of "
             "keras.losses.Loss that takes logits."
         )
+    if not is_own:
+        return config
     # Keras numbers the losses of a class, and goes on counting when a cell runs again.
-    return config | {"name": re.sub(r"_\d+$", "", config["name"])}
+    name = re.sub(r"_\d+$", "", config.get("name", ""))
+    return config | {"name": name, "class": type(loss).__name__}
 
 
 def forecast(networks: Iterable[keras.Model], fit: int, held_out: int, epochs: int) -> str:
