@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         machine.choose_backend()
         return getattr(commands, options.command)(options)
-    except (ValueError, OSError, ImportError) as error:  # the latter two of a disk and of a reader
+    except (ValueError, OSError, ImportError) as error:  # of a disk, of a missing package
         lines = map(printable, str(error).splitlines())
         print("poster-genres:", "\n".join(lines), file=sys.stderr)
         return WRONG_USE

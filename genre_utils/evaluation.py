@@ -59,10 +59,11 @@ def evaluate(
     `support`, `average_precision` and `interval`.
     """
     check_tables(labels, scores)
-    if len(set(genres)) != labels.shape[1] or np.shape(thresholds) not in ((), (len(genres),)):
+    given = {len(genres), len(set(genres)), len(genres if thresholds is None else thresholds)}
+    if given != {labels.shape[1]} or np.ndim(thresholds) > 1:
         raise ValueError(
-            f"Labels have {labels.shape[1]} columns, there are {len(set(genres))} different genres "
-            f"and thresholds {np.shape(thresholds)}: give a name and a threshold for each column."
+            f"Labels have {labels.shape[1]} columns: give a name of its own, and a threshold if "
+            "any, for each."
         )
     support = labels.sum(axis=0)
     counted, occurring = support >= FEW_POSITIVES, support > 0

@@ -73,7 +73,7 @@ def fit_fusions(
     has_text = np.asarray(has_text, bool)
     if of_text and not labels[has_text].any():
         raise ValueError(
-            "No poster with a genre has words, by which the weight of the words could be fitted: "
+            "No validation poster with a genre has words, by which their weight could be fitted: "
             "give READ_TEXT='no', or more posters."
         )
     fusions = {"picture": fit_fusion({"picture": logits["picture"]}, labels)}

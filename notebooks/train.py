@@ -126,7 +126,7 @@ pd.DataFrame({"softmax": softmax, "sigmoid": sigmoid}, ["Drama", "Romance", "Hor
 
 # %% [markdown]
 # Binary cross-entropy is the loss of one yes-or-no question for each genre. Keras trains everything
-# below with it; change it here to use another loss of Keras:
+# below with it; change it here to use another binary loss of Keras:
 
 # %%
 loss = keras.losses.BinaryCrossentropy(from_logits=True)

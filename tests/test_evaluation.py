@@ -148,6 +148,11 @@ def test_tables_that_do_not_fit_each_other_are_refused(table):
             evaluate(ours, theirs, GENRES)
         with pytest.raises(ValueError, match=why):
             paired_bootstrap(ours, theirs, theirs)
-    for genres, thresholds in ((GENRES[:3], None), (["A"] * 4, None), (GENRES, np.ones((4, 1)))):
-        with pytest.raises(ValueError, match="give a name and a threshold for each column"):
+    for genres, thresholds in (
+        (GENRES[:3], None),
+        (["A"] * 4, None),
+        ([*GENRES, "A"], None),
+        (GENRES, np.ones((4, 1))),
+    ):
+        with pytest.raises(ValueError, match="have 4 columns: give a name of its own"):
             evaluate(labels, scores, genres, thresholds)

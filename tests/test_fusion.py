@@ -111,7 +111,9 @@ def test_marks_of_text_may_be_whole_numbers_and_must_not_all_be_zero(world):
     has_text = np.arange(400) % 2
     fitted = [fit_fusions(logits, labels[:400], has_text.astype(kind)) for kind in (int, bool)]
     assert fitted[0]["both"].weights["picture"][0] == fitted[1]["both"].weights["picture"][0]
-    with pytest.raises(ValueError, match="No poster with a genre has words.*READ_TEXT='no'"):
+    with pytest.raises(
+        ValueError, match="No validation poster with a genre has words.*READ_TEXT='no'"
+    ):
         fit_fusions(logits, labels[:400], np.zeros(400, bool))
     with pytest.raises(ValueError, match="give tables of one shape"):
         fit_fusion({"picture": picture[:399]}, labels[:400])

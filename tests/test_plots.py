@@ -148,4 +148,6 @@ def test_each_system_has_its_own_marker():
 
 def test_without_intervals_bars_have_no_length_of_error():
     scored = evaluation.evaluate(LABELS, SCORES, GENRES, resamples=0)["per_genre"]
-    assert plots.genre_precision(scored, scored)
+    (bars,) = plots.genre_precision(scored, scored).axes[0].containers[-1:]
+    lengths = [np.ptp(line[:, 0]) for line in bars.errorbar.lines[2][0].get_segments()]
+    assert len(lengths) == 2 and not any(lengths)

@@ -124,7 +124,9 @@ def compare(
         found = list(Predictor(model, None, cache).stream(paths))
         readable = np.array([one.error is None for one in found])
         if not labels[readable].any():
-            raise DataError("No validation poster can be scored: of none the genres can be read.")
+            raise DataError(
+                "No validation poster with a genre of the model can be read: nothing is scored."
+            )
         scores.append(np.array([one.scores for one in found if one.error is None]))
     was, is_now = (macro_average_precision(labels[readable], one) for one in scores)
     return {

@@ -22,7 +22,6 @@ from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 
 from genre_utils import plots, support
-from genre_utils.models import has_backbone
 from genre_utils.networks import architecture, load_weights, save_weights
 from genre_utils.ocr import WORDS_FILE
 from genre_utils.runs import hosts
@@ -46,6 +45,9 @@ NETWORKS = "networks"  # the setting with the hashes of their layers
 
 # What a training writes over or deletes. Without `settings.json`, it is somebody else's.
 WRITTEN = ("checkpoints", KEPT, *PARTS, *KNOWN_FILES, "model.json", "metrics.json", "MODEL_CARD.md")
+
+# The settings by which a training's file is told from another program's.
+MARKS = {"model", "image_size", "data"}
 
 _held: dict[Path, FileLock] = {}
 
@@ -83,8 +85,7 @@ class Run:
         begun = None
         with suppress(OSError, ValueError):
             begun = json.loads(file.read_text("utf-8"))
-        keys = self.settings.keys()
-        if not isinstance(begun, dict) or (keys and keys.isdisjoint(begun)):
+        if not isinstance(begun, dict) or not self.settings.keys() & MARKS <= begun.keys():
             raise ValueError(f"{file} is of no training here, or damaged: give another OUTPUT_DIR.")
         return begun
 
@@ -135,15 +136,12 @@ class Run:
         `networks` are those of the picture. Raises `ValueError` where the training that was begun
         here had other layers under the same names, whose weights and scores these cannot use.
         """
-        networks = list(networks)
         layers = [architecture(network) for network in networks]
         if self.begun.get(NETWORKS, layers) != layers:
             raise ValueError(
                 f"{self.folder} holds a training of a network with other layers: give another "
                 "OUTPUT_DIR, or RESTART=True to throw that training away."
             )
-        if not (self.settings.get("epochs", 1) or all(map(has_backbone, networks))):
-            raise ValueError("This network has no head to train alone: give EPOCHS of 1 or more.")
         # First of all: by this file the folder's other content is known to be a training's.
         write_json(self.settings_file, self.settings | ({NETWORKS: layers} if layers else {}))
         for run in self.all_parts:
@@ -331,7 +329,8 @@ def check_folders(folder: str | Path, words: str | Path | None = None) -> None:
     Creates nothing that stays. Raises `ValueError` for no file's name, and where outputs would be
     strewn over the working folder.
     """
-    if Path(folder).resolve() in (Path.cwd(), Path(Path.cwd().anchor)):
+    too_wide = Path(folder).resolve() in (Path.cwd(), Path(Path.cwd().anchor))
+    if too_wide and not Run(Path(folder), {}).begun:
         raise ValueError(
             f"OUTPUT_DIR is {str(folder)!r}: give a folder of its own, as outputs/model."
         )

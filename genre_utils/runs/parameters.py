@@ -18,6 +18,7 @@ LARGEST = 2**63
 # NumPy takes seeds of 32 bits, and the text network has the next one.
 RANGES = {"BATCH_SIZE": (1, 100_000), "LIMIT": (0, LARGEST), "SEED": (0, 2**32 - 2)}
 RANGES |= {"TOP": (1, LARGEST), "SHOWN": (0, LARGEST)}
+HINGES = ("Hinge", "SquaredHinge")  # losses of Keras that take logits and do not say so
 WHOLE_EPOCHS = 20  # of a network that learns from its first weight, as the published one does
 
 
@@ -26,8 +27,8 @@ def check_numbers(**numbers: int) -> None:
     for name, number in numbers.items():
         least, most = RANGES[name]
         if type(number) is not int or not least <= number <= most:
-            end = f"to {most}" if most < LARGEST else "or more"
-            raise ValueError(f"{name} is {number!r}: give a whole number from {least} {end}.")
+            known = f"from {least} to {most}" if most < LARGEST else f"of {least} or more"
+            raise ValueError(f"{name} is {number!r}: give a whole number {known}.")
 
 
 def choose_epochs(epochs: int, model: str | None, accelerated: bool) -> int:
@@ -35,12 +36,12 @@ def choose_epochs(epochs: int, model: str | None, accelerated: bool) -> int:
 
     -1 follows the hardware: on a CPU the head alone, on an accelerator 8, or 4 of the words. A
     network that is not pretrained gets the 20 that the published one's authors gave it. Raises
-    `ValueError` for other negative numbers, and for `seed_cnn`, which has no head alone, with 0.
+    `ValueError` for other negative numbers, and for such a network with 0.
     """
     name = "EPOCHS" if model else "WORD_EPOCHS"
     whole = model is not None and model not in models.PRETRAINED
-    if model == "seed_cnn" and epochs == 0:
-        raise ValueError(f"{model} has no head to train alone: give EPOCHS of 1 or more.")
+    if whole and epochs == 0:
+        raise ValueError(f"EPOCHS is 0, and {model} is not pretrained: give EPOCHS of 1 or more.")
     if type(epochs) is not int or epochs < -1:
         raise ValueError(
             f"{name} is {epochs!r}: give a whole number of 0 or more, or -1 to follow the hardware."
@@ -52,12 +53,12 @@ def choose_epochs(epochs: int, model: str | None, accelerated: bool) -> int:
 def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
     """Return the config of a loss, for a run's settings; raises `ValueError` without logits.
 
-    Of Keras' own losses the binary ones answer a yes-or-no question a genre.
+    Of Keras' own losses it takes those that ask of each genre by itself, with logits.
     """
     config = loss.get_config() if isinstance(loss, keras.losses.Loss) else {"from_logits": False}
-    is_own = not type(loss).__module__.startswith("keras.")
-    fits = is_own or type(loss).__name__.startswith("Binary")
-    if not fits or not config.get("from_logits", is_own):
+    kind, is_own = type(loss).__name__, not type(loss).__module__.startswith("keras.")
+    one_by_one = is_own or kind.startswith("Binary")
+    if kind not in HINGES and not (one_by_one and config.get("from_logits", is_own)):
         raise ValueError(
             f"loss is {loss!r}: the networks give logits, so take a binary loss of keras.losses, "
             "such as keras.losses.BinaryFocalCrossentropy(from_logits=True), or a subclass of "
@@ -67,7 +68,7 @@ def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
         return config
     # Keras numbers the losses of a class, and goes on counting when a cell runs again.
     name = re.sub(r"_\d+$", "", config.get("name", ""))
-    return config | {"name": name, "class": type(loss).__name__}
+    return config | {"name": name, "class": kind}
 
 
 def forecast(networks: Iterable[keras.Model], fit: int, held_out: int, epochs: int) -> str:

@@ -43,7 +43,7 @@ def start_from(start: str, pictures: Mapping[str, keras.Model], names: Mapping[s
             backbone = known[names[part]].get_layer("backbone")
             network.get_layer("backbone").set_weights(backbone.get_weights())
         else:
-            print(f"The released model has no {names[part]}, which starts without it.")
+            print(f"The released model has no {names[part]}, which does not start from it.")
 
 
 def start_card(settings: Mapping[str, Any]) -> dict[str, Any] | None:

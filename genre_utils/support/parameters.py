@@ -67,7 +67,7 @@ def expand_user(path: str) -> str:
     A shell leaves it in `--csv=~/genres.csv`, and papermill in `-p DATA ~/posters` on Windows.
     Raises `ValueError` for what is no text, as papermill passes `-p OUTPUT_DIR 2026`.
     """
-    if not isinstance(path, str):
+    if not isinstance(path, (str, os.PathLike)):
         raise ValueError(
             f"{path!r} is given for a path: give text, with papermill by -r NAME VALUE."
         )

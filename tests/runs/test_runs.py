@@ -351,14 +351,16 @@ def test_what_no_training_put_into_a_folder_stays(tmp_path, name, restart):
 
 
 @pytest.mark.parametrize("restart", [False, True])
-@pytest.mark.parametrize("content", ["", '{"model": ', "[1]", '{"editor.fontSize": 12}', None])
+@pytest.mark.parametrize(
+    "content", ["", '{"model": ', "[1]", '{"model": "llama", "seed": 1}', '{"fontSize": 12}', None]
+)
 def test_settings_of_something_else_are_not_taken_for_a_training_s(tmp_path, content, restart):
     file = tmp_path / "settings.json"
     file.mkdir() if content is None else file.write_text(content)
     with pytest.raises(ValueError, match=r"settings\.json is of no training here, or damaged"):
-        runs.open_run(tmp_path, {"model": "a"}, restart)
+        runs.open_run(tmp_path, {"model": "a", "data": "b"}, restart)
     with pytest.raises(ValueError, match="is of no training here"):
-        runs.choice_of_run(tmp_path, {"model": "a"}, "auto", restart)
+        runs.choice_of_run(tmp_path, {"model": "a", "data": "b"}, "auto", restart)
     assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
 
 
@@ -391,6 +393,8 @@ def test_outputs_are_not_strewn_over_the_working_folder(tmp_path, monkeypatch, f
         with pytest.raises(ValueError, match=f"WORDS is '{words}': give a file's name"):
             runs.check_folders("outputs", words)
     runs.check_folders("outputs", "outputs/words.jsonl")
+    (tmp_path / "settings.json").write_text('{"model": "a"}')
+    runs.check_folders(".")  # in which a training was begun
 
 
 def test_numbers_that_no_training_could_use_are_named():
@@ -400,19 +404,6 @@ def test_numbers_that_no_training_could_use_are_named():
         for number in numbers:
             with pytest.raises(ValueError, match=f"{name} is {number!r}: give a whole number"):
                 runs.check_numbers(**{name: number})
-
-
-def test_a_network_without_a_head_needs_epochs(tmp_path):
-    whole = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
-    parts = [keras.Sequential([keras.Input((8,)), keras.layers.Dense(8)], name="backbone")]
-    parts += [keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)], name="head")]
-    for name, network in (("whole", whole), ("parts", keras.Sequential(parts))):
-        run = runs.open_run(tmp_path / name, {"model": "mine", "epochs": 0})
-        if name == "parts":
-            run.begin([network])
-        else:
-            with pytest.raises(ValueError, match="no head to train alone: give EPOCHS of 1"):
-                run.begin([network])
 
 
 def test_a_network_with_other_layers_does_not_go_on_with_anothers_weights(tmp_path):
@@ -431,6 +422,7 @@ def test_a_network_with_other_layers_does_not_go_on_with_anothers_weights(tmp_pa
 def test_a_loss_takes_logits():
     focal = keras.losses.BinaryFocalCrossentropy
     assert runs.loss_settings(focal(from_logits=True))["from_logits"]
+    assert runs.loss_settings(keras.losses.SquaredHinge())["name"] == "squared_hinge"
     losses = keras.losses
     others = losses.MeanSquaredError(), losses.Poisson(), losses.Dice()
     softmax = losses.CategoricalCrossentropy(from_logits=True)

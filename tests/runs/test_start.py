@@ -53,7 +53,7 @@ def test_a_training_can_start_from_the_released_model(capsys):
     for part, network in own.items():
         np.testing.assert_array_equal(network.get_weights()[0], plain[part][0])
     runs.start_from("posters", own, names)
-    assert "no mobilenetv3_large, which starts without it" in capsys.readouterr().out
+    assert "no mobilenetv3_large, which does not start from it" in capsys.readouterr().out
     np.testing.assert_array_equal(own["second"].get_weights()[-4], plain["second"][-4])
     network = released.network.get_layer("first") if has[1] else released.network
     got = own["picture"].get_layer("backbone").get_weights()

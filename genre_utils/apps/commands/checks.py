@@ -51,7 +51,7 @@ def check_list(option: str, name: str, advice: str) -> None:
     elif os.path.isfile(name) and is_picture(name):
         why = f", a picture: {advice}."
     elif not os.path.exists(name) and is_address(name):
-        why = ", an internet address: download the list, and the pictures, first."
+        why = ", an internet address: download the file first."
     elif not os.path.exists(name):
         why = ": there is no such file."
     if why:

@@ -58,13 +58,13 @@ def export(options: argparse.Namespace) -> int:
     if options.convert:
         return _convert(options)
     folder = _writable_model(options)
-    card = networks.read_card(folder)
-    data = _scored_posters(options, card["genres"])
-    cache = known_words(options.words)
+    networks.read_card(folder)
     machine.import_keras()
     from genre_utils.apps import export
 
     before = saved_model.load_model(folder)
+    data = _scored_posters(options, before.genres)
+    cache = known_words(options.words) if data else None
     with only_writer(folder):
         if options.int8 and options.format == "onnx":
             pixels = None
