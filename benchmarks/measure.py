@@ -92,10 +92,10 @@ def run(*arguments: str, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def watch(*arguments: str) -> tuple[float, list[float]]:
+def watch(*arguments: str, children: bool = False) -> tuple[float, list[float]]:
     """Run this Python with arguments; returns its seconds, and its memory in MB as it went on.
 
-    The processes that it starts count, too.
+    With `children` the processes that it starts count, too; to look for them takes time.
     """
     import psutil
 
@@ -105,9 +105,9 @@ def watch(*arguments: str) -> tuple[float, list[float]]:
     )
     while child.poll() is None:
         with suppress(psutil.Error):  # it may have ended since
-            tree = [child, *child.children(recursive=True)]
+            tree = [child, *(child.children(recursive=True) if children else ())]
             megabytes.append(sum(process.memory_info().rss for process in tree) / 1e6)
-        time.sleep(0.1)
+        time.sleep(1 if children else 0.1)
     if child.returncode:
         raise SystemExit(f"python {' '.join(arguments)} failed.")
     return time.perf_counter() - start, megabytes

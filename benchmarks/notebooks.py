@@ -43,7 +43,7 @@ def main() -> None:
             options = [part for pair in given.items() for part in ("-p", *pair)]
             notebook = NOTEBOOKS / f"{name}.ipynb"
             command = "-m", "papermill", str(notebook), f"{folder}/{name}.ipynb", *options
-            seconds, megabytes = measure.watch(*command)
+            seconds, megabytes = measure.watch(*command, children=True)
         took = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
         figure = f"{took}, {max(megabytes) / 1000:.1f} GB"
         again = f"python benchmarks/notebooks.py --only {name}"

@@ -22,7 +22,7 @@
 #
 # | | on a CPU of 2 cores | GPU and TPU |
 # |---|---|---|
-# | the 6,642 public posters, 250 wide, heads alone, no words | 9 min, 2.6 GB | not measured |
+# | the 6,642 public posters, 250 wide, heads alone, no words | 13 min, 1.8 GB | not measured |
 
 # %% [markdown]
 # The set-up cell finds the package: installed, in the folder around this notebook, or in a copy

@@ -361,7 +361,7 @@ def test_predict_draws_each_poster_and_names_the_bad_one(tmp_path, trained, samp
         ({"WORD_EPOCHS": -2}, "WORD_EPOCHS is -2"),
         ({"READ_TEXT": "maybe"}, "READ_TEXT is 'maybe'"),
         ({"OUTPUT_DIR": "/dev/null/model"}, "OUTPUT_DIR '/dev/null/model' cannot be written"),
-        ({"WORDS": "/dev/null/words.jsonl"}, "WORDS '/dev/null' cannot be written"),
+        ({"WORDS": "/dev/null/words.jsonl"}, "WORDS '/dev/null/words.jsonl' cannot be written"),
         ({"RESTART": "perhaps"}, "RESTART is 'perhaps'"),
         ({"LIMIT": 2}, "No labelled poster is left"),
         ({"SECOND_MODEL": "resnet9000"}, "SECOND_MODEL is 'resnet9000'"),
