@@ -74,7 +74,7 @@ def fit_fusions(
     if of_text and not labels[has_text].any():
         raise ValueError(
             "No validation poster with a genre has words, by which their weight could be fitted: "
-            "give READ_TEXT='no', or more posters."
+            "give READ_TEXT='no', with RESTART=True or another OUTPUT_DIR, or more posters."
         )
     fusions = {"picture": fit_fusion({"picture": logits["picture"]}, labels)}
     if of_text:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # a command that writes no table need not import it
 BATCH = 32
 # On a CPU larger batches are no faster, and each poster in one takes 40 MB for its feature maps.
 CPU_BATCH = 4
+# Reading words takes longer than networks do: a command that is stopped loses few of them.
+READ_BATCH = 8
 
 
 class Prediction(NamedTuple):
@@ -137,7 +139,7 @@ class Predictor:
         ahead = self._read_ahead(iter(posters), pool)
         bar = progress.bar(total=count, desc="predicting", unit=" posters")
         try:
-            while batch := list(islice(ahead, BATCH)):
+            while batch := list(islice(ahead, READ_BATCH if self.reader else BATCH)):
                 read = [future.result() for _, future in batch]
                 good = [poster for poster in read if poster.error is None]
                 lines = [poster.lines for poster in good]

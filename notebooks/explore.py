@@ -312,10 +312,11 @@ pd.Series(listed, name="typical words", dtype=str).rename_axis("genre").to_frame
 
 # %%
 amounts = np.array([len(text.split()) for text in texts])
-print(
-    f"Half of the training posters have {np.median(amounts):.0f} or more words that were read; "
-    f"{(amounts == 0).mean():.0%} have none."
+half, none = np.median(amounts), (amounts == 0).mean()
+counted = (
+    f"Half of the training posters have {half:.0f} or more words that were read; {none:.0%} none."
 )
+print(counted if read_text else why)
 
 # %% [markdown]
 # ## How large are the pictures?

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import reduce
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import layers, ops
 from PIL import Image
 
-from genre_utils.models import has_backbone
 from genre_utils.networks import averaged_networks
 
 # What turns a feature map, which knows places, into plain features, which do not.
@@ -64,40 +64,32 @@ class _Half(NamedTuple):
 
 
 def _halve(network: keras.Model) -> _Half:
-    if isinstance(network, keras.Sequential):  # the small published network
-        return _halve_chain(network)
-    if not has_backbone(network):  # one of one's own
-        maps = _last_maps(network)
-        return _Half(keras.Model(network.input, maps), keras.Model(maps, network.output))
-    backbone = network.get_layer("backbone")
-    maps = _last_maps(backbone)
-    pooled = keras.Model(maps, backbone.output)
-    logits = network.get_layer("head")(pooled.output)
-    return _Half(keras.Model(backbone.input, maps), keras.Model(pooled.inputs, logits))
-
-
-def _last_maps(backbone: keras.Model) -> list[keras.KerasTensor]:
-    """Return the fewest of the last feature maps that the backbone's output is computed from.
+    """Cut a network at the fewest of its last feature maps that the logits are computed from.
 
     Squeeze-and-excitation blocks pool earlier maps, too, but only to weigh channels.
     """
-    maps = [layer.input for layer in backbone.layers if isinstance(layer, POOLING)]
-    for count in range(1, len(maps)):
-        with suppress(ValueError):  # Keras': the output needs more than these
-            keras.Model(maps[-count:], backbone.output)
-            return maps[-count:]
-    return maps
+    order, pooled = {}, {}  # when each tensor was computed; those that are pooled
 
-
-def _halve_chain(network: keras.Sequential) -> _Half:
-    # Its layers are joined anew: each was joined several times while the network grew.
-    pixels = x = keras.Input(network.input_shape[1:])
-    maps = []
-    for layer in network.layers:
+    def join(layer: keras.Layer, x: Any, *more: Any, **options: Any) -> Any:
+        """Call a layer anew, of a model each of its layers, and note what is pooled."""
+        if isinstance(layer, keras.Sequential):
+            return reduce(lambda given, inner: join(inner, given), layer.layers, x)
+        if isinstance(layer, keras.Model):
+            given = keras.tree.pack_sequence_as(layer.input, keras.tree.flatten(x))
+            return keras.models.clone_model(layer, given, lambda inner: inner, join).output
         if isinstance(layer, POOLING):
-            maps = [x]
-        x = layer(x)
-    return _Half(keras.Model(pixels, maps), keras.Model(maps, x))
+            pooled[id(x)] = x
+        output = layer(x, *more, **options)
+        order[id(output)] = len(order)
+        return output
+
+    pixels = keras.Input(network.input_shape[1:])
+    logits = join(network, pixels)
+    maps = sorted(pooled.values(), key=lambda x: order.get(id(x), -1))
+    for count in range(1, len(maps)):
+        with suppress(ValueError):  # Keras': the logits need more than these
+            return _Half(keras.Model(pixels, maps[-count:]), keras.Model(maps[-count:], logits))
+    return _Half(keras.Model(pixels, maps), keras.Model(maps, logits))
 
 
 def _logit_gradients(

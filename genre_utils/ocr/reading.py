@@ -66,8 +66,8 @@ def decide(choice: str, paths: Sequence[str], cache: WordCache) -> tuple[bool, s
     """Decide whether to read the words on posters, with a sentence that says why.
 
     `choice` is `"yes"`, `"no"`, or `"auto"`: read when all words are in `cache` or the rest takes
-    less than 10 minutes here. Raises `ValueError` for another word, and `ImportError` for `"yes"`
-    where RapidOCR is missing.
+    less than 10 minutes here, unless none was found on those read. Raises `ValueError` for another
+    word, and `ImportError` for `"yes"` where RapidOCR is missing.
     """
     choice = as_choice("READ_TEXT", choice)
     if choice == "no":
@@ -78,6 +78,8 @@ def decide(choice: str, paths: Sequence[str], cache: WordCache) -> tuple[bool, s
         if choice == "yes":
             raise
         return False, str(error)
+    if choice == "auto" and not _any_words(paths, cache):
+        return False, "The words on the posters are not read: those tried for it have none."
     if not minutes:
         return True, f"The words on the posters are in {cache.file}, as far as they can be read."
     if choice == "auto" and minutes > PATIENCE:
@@ -111,6 +113,12 @@ def estimate_seconds(paths: Sequence[str], cache: WordCache, reader: Reader | No
 def workers() -> int:
     """Return the number of posters to read side by side: as many as cores, at most 8."""
     return min(os.cpu_count() or 1, MAX_WORKERS)
+
+
+def _any_words(paths: Sequence[str], cache: WordCache) -> bool:
+    """Say whether a poster has words, of those that were read, or whether none was."""
+    read = [lines for h in _hash_all(paths)[0].values() if (lines := cache.get(h)) is not None]
+    return not read or any(read)
 
 
 def _hash_all(paths: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterable
@@ -64,11 +65,17 @@ def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
             "such as keras.losses.BinaryFocalCrossentropy(from_logits=True), or a subclass of "
             "keras.losses.Loss that takes logits."
         )
-    if not is_own:
-        return config
     # Keras numbers the losses of a class, and goes on counting when a cell runs again.
-    name = re.sub(r"_\d+$", "", config.get("name", ""))
-    return config | {"name": name, "class": kind}
+    name = config.get("name", "")
+    plain = re.sub(r"_\d+$", "", name)
+    own = {"name": plain if plain.replace("_", "") == kind.replace("_", "").lower() else name}
+    try:
+        return json.loads(json.dumps(config | own))
+    except TypeError as error:
+        raise ValueError(
+            f"The settings of {kind} cannot be kept ({error}): let its get_config return numbers, "
+            "texts and lists."
+        ) from None
 
 
 def forecast(networks: Iterable[keras.Model], fit: int, held_out: int, epochs: int) -> str:

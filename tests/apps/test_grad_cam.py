@@ -109,3 +109,20 @@ def test_a_network_of_ones_own_is_explained_too():
     x = keras.layers.GlobalMaxPooling2D()(x)
     heat = grad_cam.GradCam(keras.Model(pixels, keras.layers.Dense(2)(x))).heat(poster(), [0, 1])
     assert heat.shape == (2, 32, 16)
+
+
+@pytest.mark.parametrize("kind", ["sequential backbone", "model within", "sequence of models"])
+def test_a_network_of_models_has_heat_maps(kind):
+    layers = keras.layers
+    convolutions = [keras.Input((32, 16, 3)), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()]
+    backbone = keras.Sequential(convolutions, name="backbone")
+    if kind == "model within":
+        backbone = keras.Model(backbone.inputs, backbone.outputs, name="within")
+    head = keras.Sequential([keras.Input((4,)), layers.Dense(2)], name="head")
+    pixels = keras.Input((32, 16, 3))
+    network = keras.Model(pixels, head(backbone(pixels)))
+    if kind == "sequence of models":
+        network = keras.Sequential([pixels, backbone, head])
+    poster = np.random.default_rng(0).integers(0, 256, (32, 16, 3)).astype(np.uint8)
+    heat = grad_cam.GradCam(network).heat(poster, [0, 1])
+    assert heat.shape == (2, 32, 16) and heat.max() == pytest.approx(1) and heat.std() > 0

@@ -402,6 +402,17 @@ def test_a_picture_that_cannot_be_decoded_needs_no_reader(posters, tmp_path, mon
     assert len(done.lines) == 7 and list(done.unreadable) == posters[:1]
 
 
+def test_posters_on_which_no_word_was_found_are_not_read_on_without_being_asked(posters, tmp_path):
+    cache = WordCache(tmp_path / "words.jsonl")
+    for path in posters:
+        cache.put(hash_file(path), [], "nobody")
+    read, why = reading.decide("auto", posters, cache)
+    assert not read and "those tried for it have none" in why
+    assert reading.decide("yes", posters, cache)[0]
+    cache.put(hash_file(posters[0]), [Line("WAR", 1.0, ((0, 0),) * 4)], "nobody")
+    assert reading.decide("auto", posters, cache)[0]
+
+
 def test_words_are_not_added_to_other_json(tmp_path):
     file = tmp_path / "model.json"
     file.write_text('{\n "a": 1\n}\n')

@@ -436,8 +436,19 @@ def test_a_loss_of_one_s_own_is_the_same_in_each_instance():
         def call(self, truth, logits):
             return logits - truth
 
-    first, second = runs.loss_settings(OwnLoss()), runs.loss_settings(OwnLoss())
-    assert first == second and first["name"] == "own_loss"
+        def get_config(self):
+            return super().get_config() | {"weights": self.weights}
+
+    def settings(name: str | None, weights=(1, 2)) -> dict:
+        loss = OwnLoss(name=name)
+        loss.weights = weights
+        return runs.loss_settings(loss)
+
+    first, second = settings(None), settings(None)
+    assert first == second and first["name"] == "own_loss" and first["weights"] == [1, 2]
+    assert settings("gamma_2") != settings("gamma_3")
+    with pytest.raises(ValueError, match="settings of OwnLoss cannot be kept"):
+        settings(None, np.ones(2))
 
 
 def test_folder_that_cannot_be_written_is_one_sentence(tmp_path):
