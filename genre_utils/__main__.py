@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     card = _command(verbs, "card", what)
 
     export = _command(verbs, "export", "write the model's networks as ONNX or LiteRT")
-    export.add_argument("--format", choices=("onnx", "litert"), default="onnx")
+    export.add_argument("--format", choices=("onnx", "litert"))
     _flag(
         export, "--int8", "8 bits: the model itself, or LiteRT files; with --data convolutions, too"
     )

@@ -313,9 +313,7 @@ pd.Series(listed, name="typical words", dtype=str).rename_axis("genre").to_frame
 # %%
 amounts = np.array([len(text.split()) for text in texts])
 half, none = np.median(amounts), (amounts == 0).mean()
-counted = (
-    f"Half of the training posters have {half:.0f} or more words that were read; {none:.0%} none."
-)
+counted = f"On half of the training posters {half:.0f} or more words were read, on {none:.0%} none."
 print(counted if read_text else why)
 
 # %% [markdown]

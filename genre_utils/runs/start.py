@@ -51,11 +51,11 @@ def start_card(settings: Mapping[str, Any]) -> dict[str, Any] | None:
 
     One that reads text has the encoder, others a network of the picture or nothing.
     """
-    networks = {settings["model"], settings["second_model"]}
-    has_part = settings["read_text"] or not networks.isdisjoint(_released_names())
+    names = {settings["model"], settings["second_model"]}
+    has_part = settings["read_text"] or not names.isdisjoint(_released_names())
     return read_card(RELEASED) if settings["start"] == "posters" and has_part else None
 
 
 def _released_names() -> list[str]:
     training = read_card(RELEASED)["training"]
-    return [training.get(key) for key in ("model", "second_model")]
+    return [name for key in ("model", "second_model") if (name := training.get(key))]

@@ -130,6 +130,8 @@ def test_what_cannot_be_scored_is_told_before_a_model_is_rewritten(plain, tmp_pa
         assert re.search(why, capsys.readouterr().err)
     assert main(["export", "--convert", str(tmp_path)]) == 2
     assert "holds no model: there is no model.json" in capsys.readouterr().err
+    assert main(["export", "--convert", str(model), "--format", "litert"]) == 2
+    assert "--convert rewrites a folder and does nothing else" in capsys.readouterr().err
     assert {file.name: file.read_bytes() for file in model.iterdir()} == before
 
 

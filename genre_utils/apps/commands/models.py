@@ -57,27 +57,27 @@ def export(options: argparse.Namespace) -> int:
     """Write the model's networks as ONNX or LiteRT."""
     if options.convert:
         return _convert(options)
+    kind = options.format or "onnx"
     folder = _writable_model(options)
-    networks.read_card(folder)
+    data = _scored_posters(options, networks.read_card(folder)["genres"])
     machine.import_keras()
     from genre_utils.apps import export
 
     before = saved_model.load_model(folder)
-    data = _scored_posters(options, before.genres)
     cache = known_words(options.words) if data else None
     with only_writer(folder):
-        if options.int8 and options.format == "onnx":
+        if options.int8 and kind == "onnx":
             pixels = None
             if data:
                 paths = data.part("train")["path"]
                 pixels = export.calibration_pixels(paths, before.image_size)
             export.to_int8(folder, pixels)
-        for file in export.export_model(folder, options.format, options.int8):
+        for file in export.export_model(folder, kind, options.int8):
             print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     if data:
         posters = data.part("validation")
         labels = posters.reindex(columns=before.genres, fill_value=0).to_numpy()
-        after = export.load_exported(folder, options.format)
+        after = export.load_exported(folder, kind)
         lost = export.compare(before, after, posters["path"].tolist(), labels, cache)
         print(
             f"On {lost['posters']} validation posters, {lost['with_text']} of them with words, "
@@ -92,7 +92,7 @@ def export(options: argparse.Namespace) -> int:
 
 def _convert(options: argparse.Namespace) -> int:
     folder = Path(options.convert)
-    if options.model or options.data or options.words or options.int8:
+    if options.model or options.data or options.words or options.int8 or options.format:
         raise ValueError("--convert rewrites a folder and does nothing else: give it alone.")
     if not (folder / "model.json").is_file():
         raise ValueError(f"--convert is {folder}, which holds no model: there is no model.json.")
