@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,9 +30,9 @@ from genre_utils.sources import (
     read_table,
     tables_in,
 )
-from genre_utils.support import DataError
+from genre_utils.support import DataError, sha256_of
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")  # from the loosest to the strictest
 FEW_POSTERS = 20
 PUBLIC_SHARE = 0.05
 UNREADABLE = "unreadable pictures"
@@ -124,10 +124,8 @@ class Dataset:
 
     def without(self, unreadable: dict[str, str]) -> Dataset:
         """Leave out `{path: reason}` and name them in the audit; raises `DataError` if all are."""
-        audit = Audit({**self.audit.findings})
-        audit.findings[UNREADABLE] = [
-            f"{Path(path).name} ({reason})" for path, reason in unreadable.items()
-        ]
+        names = [f"{Path(path).name} ({reason})" for path, reason in unreadable.items()]
+        audit = Audit(self.audit.findings | {UNREADABLE: names})
         kept = self.posters[~self.posters["path"].isin(list(unreadable))]
         if not len(kept):
             path, reason = next(iter(unreadable.items()))
@@ -176,7 +174,7 @@ def load_dataset(source: Source | str | Path = "", limit: int = 0, seed: int = 0
     table["unlabelled"] = [not names for names in table["names"]]
     audit.add("posters without a real genre (not trained on)", table.loc[table.unlabelled, "id"])
 
-    table["identity"] = _identities(table["path"], table["id"], table["names"], audit)
+    table["identity"] = _identities(table, audit)
     labels = multi_hot(table["names"], found.genres)
     table["split"] = split_posters(table["id"], table["identity"], labels)
     if 0 < limit < len(table):
@@ -217,14 +215,16 @@ def split_posters(ids: Sequence[str], identities: Sequence[str], labels: np.ndar
         ids = [normal_id(poster) for poster in ids]
         for name in ("validation", "test"):
             split[np.isin(ids, _shipped_ids(name))] = name
-        return _spread_over_identities(split, identities)
-    first = ~pd.Series(identities).duplicated().to_numpy()
-    rest = np.flatnonzero(first)
-    for name, share in (("test", 0.1), ("validation", 0.1 / 0.9)):
-        chosen = stratify_rare(labels[rest], share, SPLIT_SEED)
-        split[rest[chosen]] = name
-        rest = np.setdiff1d(rest, rest[chosen])
-    return _spread_over_identities(split, identities)
+    else:
+        rest = np.flatnonzero(~pd.Series(identities).duplicated())
+        for name, share in (("test", 0.1), ("validation", 0.1 / 0.9)):
+            chosen = rest[stratify_rare(labels[rest], share, SPLIT_SEED)]
+            split[chosen] = name
+            rest = np.setdiff1d(rest, chosen)
+    # All posters of one identity get the strictest of their splits.
+    rank = pd.Series(split).map(SPLITS.index)
+    strictest = rank.groupby(np.asarray(identities)).transform("max")
+    return np.array(SPLITS, dtype=object)[strictest]
 
 
 def stratify_rare(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -236,8 +236,8 @@ def stratify_rare(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     """
     if len(labels) < 3:
         return np.arange(0)
-    frequency = np.where(labels.sum(axis=0) > 0, labels.sum(axis=0), len(labels) + 1)
-    rarest = np.where(labels.any(axis=1), np.argmin(np.where(labels, frequency, 1e9), axis=1), -1)
+    frequency = np.where(labels, labels.sum(axis=0), np.inf)
+    rarest = np.where(labels.any(axis=1), frequency.argmin(axis=1), -1)
     # scikit-learn requires two rows a stratum, and no more strata than chosen rows.
     chosen = max(1, round(share * len(labels)))
     sizes = Counter(rarest.tolist())
@@ -281,13 +281,6 @@ def _shipped_ids(split: str) -> np.ndarray:
     return np.array((_SHIPPED / f"imdb_{split}_ids.txt").read_text("utf-8").split())
 
 
-def _spread_over_identities(split: np.ndarray, identities: Sequence[str]) -> np.ndarray:
-    """Move all posters of one identity to the strictest of their splits: test, then validation."""
-    rank = pd.Series(split).map({name: i for i, name in enumerate(SPLITS)})
-    strictest = rank.groupby(np.asarray(identities)).transform("max")
-    return np.array(SPLITS, dtype=object)[strictest.to_numpy()]
-
-
 def _film(column: str, cell: str) -> str:
     """Return the last part of a cell; a number in a column of IMDb's is an id without its `tt`."""
     return normal_id(cell) if "imdb" in column.lower() else last_part(cell)
@@ -305,32 +298,20 @@ def _check_pictures(paths: Iterable[str], source: Source) -> None:
         raise DataError(f"No picture can be read in {source.images}: {count} {WHAT_TO_DO[kind]}")
 
 
-def _identities(
-    paths: Sequence[str], ids: Sequence[str], lists: Sequence[list[str]], audit: Audit
-) -> list[str]:
+def _identities(posters: pd.DataFrame, audit: Audit) -> pd.Series:
     """Return one identity for byte-identical pictures: the id of the first of them.
 
     Files that are no pictures keep their own: when they are mended, the split must not change.
     """
-    by_size = defaultdict(list)
-    for i, path in enumerate(paths):
-        by_size[os.stat(path).st_size].append(i)
-    identities = list(ids)
-    first: dict[str, int] = {}
-    twins = []
-    genre_sets = defaultdict(set)
     # Only files of equal length can be equal, so few are read.
-    for i in sorted(i for same in by_size.values() if len(same) > 1 for i in same):
-        if begins_as(paths[i]) != "picture":
-            continue
-        digest = hashlib.sha256(Path(paths[i]).read_bytes()).hexdigest()
-        if digest in first:
-            identities[i] = identities[first[digest]]
-            twins.append(f"{ids[i]} = {ids[first[digest]]}")
-        first.setdefault(digest, i)
-        genre_sets[digest].add(frozenset(lists[i]))
+    sizes = posters["path"].map(os.path.getsize)
+    paths = posters.loc[sizes.duplicated(keep=False), "path"]
+    digests = paths[paths.map(begins_as) == "picture"].map(sha256_of)
+    alike = posters.loc[digests.index].groupby(digests, sort=False)
+    first = alike["id"].transform("first")
+    twins = (posters["id"] + " = " + first)[digests.index[digests.duplicated()]]
     audit.add("byte-identical pictures (kept on one side of the split)", twins)
-    many = {ids[first[d]]: len(sets) for d, sets in genre_sets.items() if len(sets) >= PLACEHOLDER}
-    shown = [f"{poster} ({n} sets)" for poster, n in many.items()]
+    sets = ((same["id"].iloc[0], same["names"].map(frozenset).nunique()) for _, same in alike)
+    shown = [f"{poster} ({n} sets)" for poster, n in sets if n >= PLACEHOLDER]
     audit.add('pictures with many different sets of genres (a "no poster" picture?)', shown)
-    return identities
+    return first.combine_first(posters["id"])
