@@ -37,10 +37,8 @@ def find_layout(
     the table's folder. Both stand in `folder` itself or in one folder below it. `None` when there
     are none, or several folders below fit equally well.
     """
-    if layout := _layout_at(folder, accept):
-        return layout
-    below = _layouts_below(folder, accept)
-    return below[0] if len(below) == 1 else None
+    found = _layouts([folder], accept) or _layouts(folders_in(folder), accept)
+    return found[0] if len(found) == 1 else None
 
 
 def find_images(folder: Path) -> Path | None:
@@ -84,7 +82,7 @@ def _why_none(folder: Path) -> str:
         return f"which cannot be opened ({error.strerror})"
     if not names:
         return "which is empty; put train.csv and a folder Images into it"
-    if below := [table.parent.name for table, _ in _layouts_below(folder)]:
+    if below := [table.parent.name for table, _ in _layouts(folders_in(folder))]:
         fitting = ", ".join(map(repr, below))
         if {name.lower() for name in below} <= SPLITS:
             return (
@@ -137,16 +135,12 @@ def _other_layout(folder: Path) -> str:
     return ""
 
 
-def _layout_at(folder: Path, accept: Callable[[Path], bool]) -> tuple[Path, Path] | None:
-    table = _find_table(folder)
-    images = find_images(folder) if table and accept(table) else None
-    return (table, images) if images else None
-
-
-def _layouts_below(
-    folder: Path, accept: Callable[[Path], bool] = lambda table: True
+def _layouts(
+    folders: list[Path], accept: Callable[[Path], bool] = lambda table: True
 ) -> list[tuple[Path, Path]]:
-    return [layout for below in folders_in(folder) if (layout := _layout_at(below, accept))]
+    """Return the layouts that stand directly in some folders."""
+    found = [table for folder in folders if (table := _find_table(folder)) and accept(table)]
+    return [(table, images) for table in found if (images := find_images(table.parent))]
 
 
 def _find_table(folder: Path) -> Path | None:
