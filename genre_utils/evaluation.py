@@ -67,6 +67,7 @@ def evaluate(
         )
     support = labels.sum(axis=0)
     counted, occurring = support >= FEW_POSITIVES, support > 0
+    partial = np.flatnonzero(counted & (support < len(labels)))  # on all posters, nothing is ranked
     precision = _average_precision(labels, scores)
     hits, best = _top(labels, scores)
     result = {
@@ -75,9 +76,7 @@ def evaluate(
         "macro_map": _mean(precision[counted]),
         "macro_map_all": _mean(precision[occurring]),
         "micro_map": float(average_precision_score(labels, scores, average="micro")),
-        "macro_roc_auc": _mean(
-            [_roc_auc(labels[:, g], scores[:, g]) for g in np.where(counted)[0]]
-        ),
+        "macro_roc_auc": _mean([roc_auc_score(labels[:, g], scores[:, g]) for g in partial]),
         "macro_f1": _macro_f1(labels, scores >= 0.5, counted),
         "top3_recall": _mean(recall(labels, scores)),
         "top1_hit": _mean(hits[labels.any(axis=1), 0]),
@@ -87,17 +86,21 @@ def evaluate(
     }
     if thresholds is not None:
         result["macro_f1_tuned"] = _macro_f1(labels, scores >= np.asarray(thresholds), counted)
-    intervals = _intervals(labels, scores, counted, resamples, seed) if resamples else {}
+    per_genre = [
+        {"support": int(number), "average_precision": float(figure) if number else None}
+        for number, figure in zip(support, precision, strict=True)
+    ]
     if resamples:
-        result["macro_map_interval"] = intervals["macro"]
-    result["per_genre"] = {
-        genre: {
-            "support": int(support[g]),
-            "average_precision": float(precision[g]) if occurring[g] else None,
-            **({"interval": intervals[g]} if occurring[g] and resamples else {}),
-        }
-        for g, genre in enumerate(genres)
-    }
+        draws = _bootstrap(labels, [scores], resamples, seed)[:, 0]
+        with warnings.catch_warnings():
+            # Genres that no draw contains give a column of NaN; they are not reported.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            bounds = np.nanpercentile(draws, [2.5, 97.5], axis=0).T.tolist()
+            macro = np.nanpercentile(np.nanmean(draws[:, counted], axis=1), [2.5, 97.5])
+        result["macro_map_interval"] = macro.tolist() if counted.any() else None
+        for g in np.flatnonzero(occurring):
+            per_genre[g]["interval"] = bounds[g]
+    result["per_genre"] = dict(zip(genres, per_genre, strict=True))
     return result
 
 
@@ -208,12 +211,9 @@ def tune_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     check_tables(labels, scores)
     shared = _best_threshold(labels.ravel(), scores.ravel())
     support = labels.sum(axis=0)
-    own = np.array(
-        [
-            _best_threshold(labels[:, g], scores[:, g]) if support[g] else shared
-            for g in range(labels.shape[1])
-        ]
-    )
+    own = np.full(len(support), shared)
+    for g in np.flatnonzero(support):
+        own[g] = _best_threshold(labels[:, g], scores[:, g])
     weight = support / (support + EQUAL_WEIGHT)
     return weight * own + (1 - weight) * shared
 
@@ -314,10 +314,6 @@ def _top(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return np.take_along_axis(labels, highest, 1), np.take_along_axis(scores, highest, 1)
 
 
-def _roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    return roc_auc_score(labels, scores) if 0 < labels.sum() < len(labels) else np.nan
-
-
 def _macro_f1(labels: np.ndarray, predicted: np.ndarray, counted: np.ndarray) -> float:
     return _mean(
         [f1_score(labels[:, g], predicted[:, g], zero_division=0) for g in np.flatnonzero(counted)]
@@ -334,19 +330,6 @@ def _best_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
     precision, recall, thresholds = precision_recall_curve(labels, scores)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     return float(thresholds[np.argmax(f1[:-1])])
-
-
-def _intervals(
-    labels: np.ndarray, scores: np.ndarray, counted: np.ndarray, resamples: int, seed: int
-) -> dict:
-    draws = _bootstrap(labels, [scores], resamples, seed)[:, 0]
-    with warnings.catch_warnings():
-        # Genres that no draw contains give a column of NaN; they are not reported.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        bounds = np.nanpercentile(draws, [2.5, 97.5], axis=0)
-        macro = np.nanpercentile(np.nanmean(draws[:, counted], axis=1), [2.5, 97.5])
-    macro = macro.tolist() if counted.any() else None
-    return {"macro": macro, **dict(enumerate(bounds.T.tolist()))}
 
 
 def _bootstrap(
