@@ -133,7 +133,8 @@ class PosterBatches(Batches):
         self.epoch = epoch
         self.augmented = augmented
         if seed is None:
-            order = np.resize(np.arange(len(paths)), _round_up(len(paths), batch_size))
+            batches = math.ceil(len(paths) / batch_size)
+            order = np.resize(np.arange(len(paths)), batches * batch_size)
         else:
             keys = [random_key(path, seed, epoch) for path in paths]
             order = np.argsort(keys, kind="stable")
@@ -215,10 +216,6 @@ def augment(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     contrast, brightness = rng.uniform(0.8, 1.2), rng.uniform(-25, 25)
     tone = np.clip((np.arange(256) - 127.5) * contrast + 127.5 + brightness, 0, 255)
     return np.asarray(image.point(np.round(tone).astype(int).tolist() * 3))
-
-
-def _round_up(number: int, step: int) -> int:
-    return -(-number // step) * step
 
 
 def _decode_all(paths: Sequence[str], size: tuple[int, int], file: Path) -> dict[str, str]:

@@ -143,7 +143,8 @@ def _decode(file: str | os.PathLike | io.BytesIO, name: str) -> np.ndarray:
     except FileNotFoundError:
         raise PosterError(name, "there is no such file") from None
     except UnidentifiedImageError:
-        if not _size(file):
+        size = len(file.getbuffer()) if isinstance(file, io.BytesIO) else os.path.getsize(file)
+        if not size:
             raise PosterError(name, "the file is empty") from None
         raise PosterError(name, f"not a picture in a known format ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError:
@@ -156,10 +157,6 @@ def _decode(file: str | os.PathLike | io.BytesIO, name: str) -> np.ndarray:
         raise PosterError(name, f"the file cannot be read ({reason})") from None
     except Exception as error:  # Pillow's plugins raise whatever their parser met
         raise PosterError(name, f"the picture is damaged ({error})") from None
-
-
-def _size(file: str | os.PathLike | io.BytesIO) -> int:
-    return len(file.getbuffer()) if isinstance(file, io.BytesIO) else os.path.getsize(file)
 
 
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
