@@ -6,12 +6,10 @@ __getattr__ = lazy_names(
     __name__,
     {
         "files": (
-            "FULL replacing temporary_file naming_full_disks check_writable walk "
-            "sha256_of short_hash picture_hash write_json write_csv printable "
-            "harmless"
+            "FULL replacing temporary_file lock_file only_writer naming_full_disks check_writable "
+            "walk sha256_of short_hash picture_hash write_json write_csv printable harmless"
         ),
         "heap": "share_heap trim_heap",
-        "locks": "lock_file only_writer",
         "limits": (
             "DataError PosterError check_file check_size is_address is_large read_stream shrink "
             "too_many_pixels"

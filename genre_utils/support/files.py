@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and that one process at a time may write."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
     replaced; a pipe or a device, which cannot be, is yielded itself.
     """
     path = Path(os.path.realpath(path))
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    if _is_device(path):
         yield path
         return
     temporary = temporary_file(path)
@@ -47,6 +47,45 @@ def replacing(path: Path) -> Iterator[Path]:
 def temporary_file(path: Path) -> Path:
     """Return where a file stands until it is whole."""
     return path.with_name(f".{path.stem}.partial{path.suffix}")
+
+
+def lock_file(path: str | os.PathLike) -> Path:
+    """Return where the lock of a file stands: hidden beside it, beside a link's target."""
+    path = Path(os.path.realpath(path))
+    return path.with_name(f".{path.name}.lock")
+
+
+@contextmanager
+def only_writer(path: str | os.PathLike) -> Iterator[None]:
+    """Keep other commands from writing `path` meanwhile; raises `BlockingIOError` where one does.
+
+    The system lets go of the lock when a process ends, however it ends. A pipe or a device is not
+    locked, nor is a file on a disk that knows no locks.
+    """
+    from filelock import FileLock, Timeout  # a fifth of a second that `--help` need not wait
+
+    lock = FileLock(lock_file(path), timeout=0)
+    try:
+        # FileLock would create the folder.
+        if lock_file(path).parent.is_dir() and not _is_device(path):
+            lock.acquire()
+    except Timeout:
+        raise BlockingIOError(
+            f"Another command is writing {path}: wait for its end, or give another name."
+        ) from None
+    except (OSError, NotImplementedError):
+        pass  # whoever writes there says what is wrong
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            with suppress(OSError):  # Windows deletes it with the release
+                os.unlink(lock.lock_file)
+            lock.release()
+
+
+def _is_device(path: str | os.PathLike) -> bool:
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
 @contextmanager
