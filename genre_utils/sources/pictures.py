@@ -63,12 +63,8 @@ def files_below(folder: str | Path, depth: int = DEEPEST) -> Iterator[os.DirEntr
 
 def may_be_picture(file: os.PathLike[str]) -> bool:
     """Say whether a file may be a picture, by its ending, or without one by its first bytes."""
-    ending = os.path.splitext(file)[1]
-    return _ends_as_picture(file) or (not ending and begins_as(file) == "picture")
-
-
-def _ends_as_picture(file: str | os.PathLike[str]) -> bool:
-    return os.path.splitext(file)[1].lower() in SUFFIXES
+    ending = os.path.splitext(file)[1].lower()
+    return ending in SUFFIXES or (not ending and begins_as(file) == "picture")
 
 
 def begins_as(path: str | os.PathLike) -> str:
@@ -203,7 +199,8 @@ class Pictures:
 
     def refuse(self, table: Table, columns: Sequence[str]) -> NoReturn:
         """Raise the `DataError` for a table none of whose rows has a picture."""
-        if not self.files and (links := [name for name in self.outside if _ends_as_picture(name)]):
+        links = [name for name in self.outside if name.lower().endswith(SUFFIXES)]
+        if links and not self.files:
             raise DataError(
                 f"{self.folder} holds no pictures but links that lead out of it, such as "
                 f"{links[0]!r}, and these are not followed: copy the pictures into it."
