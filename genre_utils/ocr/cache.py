@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from genre_utils.images import PosterError, picture_size, read_poster
-from genre_utils.ocr.line import WORDS_FILE, Line, round_corners
+from genre_utils.ocr.line import WORDS_FILE, Line
 from genre_utils.support import DataError, progress, sha256_of
 
 # What reading JSON and taking it apart may raise, whatever stands in it.
@@ -120,6 +120,12 @@ def import_readings(file: str | os.PathLike, paths: Mapping[str, str], cache: Wo
         raise DataError(f"{file} is no file of readings: no line has an id and its words.")
     _name_damaged(Path(file), damaged, "their posters can be read anew")
     return taken
+
+
+def round_corners(pixels: np.ndarray, size: tuple[int, int]) -> tuple[tuple[float, float], ...]:
+    """Turn four corners in pixels into `Line.corners`; `size` is the picture's (width, height)."""
+    fractions = np.clip(np.divide(pixels, size), 0, 1).round(4)
+    return tuple((x, y) for x, y in fractions.tolist())
 
 
 def hash_file(path: str | os.PathLike) -> str:

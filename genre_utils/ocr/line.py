@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:  # `--help`, which names the words' file, imports no NumPy
-    import numpy as np
+from typing import NamedTuple
 
 WORDS_FILE = Path("outputs/words.jsonl")
 
@@ -22,11 +19,3 @@ class Line(NamedTuple):
     text: str
     confidence: float
     corners: tuple[tuple[float, float], ...]
-
-
-def round_corners(pixels: np.ndarray, size: tuple[int, int]) -> tuple[tuple[float, float], ...]:
-    """Turn four corners in pixels into `Line.corners`; `size` is the picture's (width, height)."""
-    import numpy as np
-
-    fractions = np.clip(np.divide(pixels, size), 0, 1).round(4)
-    return tuple((x, y) for x, y in fractions.tolist())

@@ -14,7 +14,8 @@ import numpy as np
 
 from genre_utils.images import PosterError, resize_poster
 from genre_utils.networks import open_session
-from genre_utils.ocr.line import Line, round_corners
+from genre_utils.ocr.cache import round_corners
+from genre_utils.ocr.line import Line
 
 NEEDED = ("rapidocr", "onnxruntime")
 
