@@ -78,7 +78,8 @@ def decide(choice: str, paths: Sequence[str], cache: WordCache) -> tuple[bool, s
         if choice == "yes":
             raise
         return False, str(error)
-    if choice == "auto" and not _any_words(paths, cache):
+    read = [lines for h in _hash_all(paths)[0].values() if (lines := cache.get(h)) is not None]
+    if choice == "auto" and read and not any(read):
         return False, "The words on the posters are not read: those tried for it have none."
     if not minutes:
         return True, f"The words on the posters are in {cache.file}, as far as they can be read."
@@ -100,12 +101,12 @@ def estimate_seconds(paths: Sequence[str], cache: WordCache, reader: Reader | No
         return 0.0
     reader = reader or _reader_for(new.values())
     # Spread over all: a folder's first posters may be its smallest.
-    probe = list(new)[:: max(1, len(new) // (PROBE * workers()))][: PROBE * workers()]
+    probe = [*new.items()][:: max(1, len(new) // (PROBE * workers()))][: PROBE * workers()]
     # The first posters load the models; they do not count.
-    warm, timed = probe[: workers()], probe[workers() :]
-    _read_all({sha256: new[sha256] for sha256 in warm}, cache, reader)
+    warm, timed = dict(probe[: workers()]), dict(probe[workers() :])
+    _read_all(warm, cache, reader)
     start = time.perf_counter()
-    _read_all({sha256: new[sha256] for sha256 in timed}, cache, reader)
+    _read_all(timed, cache, reader)
     each = (time.perf_counter() - start) / max(1, len(timed))
     return each * (len(new) - len(probe))
 
@@ -113,12 +114,6 @@ def estimate_seconds(paths: Sequence[str], cache: WordCache, reader: Reader | No
 def workers() -> int:
     """Return the number of posters to read side by side: as many as cores, at most 8."""
     return min(os.cpu_count() or 1, MAX_WORKERS)
-
-
-def _any_words(paths: Sequence[str], cache: WordCache) -> bool:
-    """Say whether a poster has words, of those that were read, or whether none was."""
-    read = [lines for h in _hash_all(paths)[0].values() if (lines := cache.get(h)) is not None]
-    return not read or any(read)
 
 
 def _hash_all(paths: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
