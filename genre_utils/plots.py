@@ -110,8 +110,12 @@ def genre_posters(posters: dict[str, np.ndarray], title: str, subtitle: str = ""
     A value is uint8 `(k, height, width, 3)`; k may differ between genres, height and width not.
     """
     most = max(len(few) for few in posters.values())
-    strips = np.stack([_strip(few, most) for few in posters.values()])
-    return poster_grid(strips, list(posters), title, subtitle, columns=4)
+    strips = []
+    for few in posters.values():
+        # Each poster gets a white edge, and each genre the width of the one with most.
+        edges = (0, most - len(few)), (0, 0), (0, 4), (0, 0)
+        strips.append(np.hstack(np.pad(few, edges, constant_values=255)))
+    return poster_grid(np.stack(strips), list(posters), title, subtitle, columns=4)
 
 
 def picture_sizes(sizes: np.ndarray, subtitle: str = "") -> Figure:
@@ -376,11 +380,3 @@ def _largest(share: np.ndarray, counts: np.ndarray) -> tuple[int, int, float]:
     share = enough if enough.any() else share
     row, column = np.unravel_index(share.argmax(), share.shape)
     return row, column, share[row, column]
-
-
-def _strip(posters: np.ndarray, count: int) -> np.ndarray:
-    """Lay posters side by side, each with a white edge, and white up to the width of `count`."""
-    height, width = posters.shape[1:3]
-    strip = np.full((count, height, width + 4, 3), 255, np.uint8)
-    strip[: len(posters), :, :width] = posters
-    return np.hstack(strip)
