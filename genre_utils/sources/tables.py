@@ -60,7 +60,7 @@ def read_table(path: Path) -> Table:
     try:
         with _open(path) as file:
             header, separator, first = _read_header(file, path)
-            lines = list(_lines(file, path))
+            lines = list(_lines(file))
         rows = _rows(lines, separator, len(header), path, first)
     except UnicodeError:
         raise DataError(
@@ -129,22 +129,22 @@ def _read_header(file: io.TextIOWrapper, path: Path) -> tuple[list[str], str, in
     if line.lower().startswith("sep=") and len(line.strip()) == 5:  # a hint for Excel
         line, first = file.readline(LONGEST_LINE), 3
     if "\0" in line:
-        raise DataError(f"{path} cannot be read as a CSV: it is no text; save it as CSV in UTF-8.")
+        raise csv.Error("it is no text; save it as CSV in UTF-8")
     separator = max(SEPARATORS, key=line.count)
     header = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
     header = [name.strip() for name in header]
     if not any(header):
-        raise DataError(f"{path} cannot be read as a CSV: its first line has no column names.")
+        raise csv.Error("its first line has no column names")
     counts = Counter(name.lower() for name in header if name)
     if doubled := [name for name, count in counts.items() if count > 1]:
         raise DataError(f"{path} has two columns named {doubled[0]!r}: rename or delete one.")
     return header, separator, first
 
 
-def _lines(file: io.TextIOWrapper, path: Path) -> Iterator[str]:
+def _lines(file: io.TextIOWrapper) -> Iterator[str]:
     while line := file.readline(LONGEST_LINE):
         if len(line) == LONGEST_LINE:
-            raise DataError(f"{path} cannot be read as a CSV: a line has over {len(line)} letters.")
+            raise csv.Error(f"a line has over {len(line)} letters")
         yield line
 
 
