@@ -86,14 +86,9 @@ def normal_id(name: str) -> str:
 
     The last part of a path or an address counts, without its ending, in small letters.
     """
-    stem = _ENDING.sub("", _one_form(last_part(name)))
+    stem = _keys(last_part(name))[1]
     number = _NUMBER.fullmatch(stem)
     return f"tt{int(number[1]):07d}" if number else stem
-
-
-def _one_form(name: str) -> str:
-    """Return a name in small letters, with é as one character: a Mac writes files' names as two."""
-    return unicodedata.normalize("NFC", name.lower())
 
 
 def spellings(name: str) -> set[str]:
@@ -121,7 +116,8 @@ def _parts(name: str) -> list[str]:
 
 def _keys(name: str) -> list[str | tuple]:
     """Return what a file is found by, the most certain first: name, stem, number if any."""
-    name = _one_form(name)
+    # é is one character, of which a Mac makes two in files' names.
+    name = unicodedata.normalize("NFC", name.lower())
     stem = _ENDING.sub("", name)
     number = _NUMBER.fullmatch(stem)
     return [name, stem, *([("number", number[1])] if number else [])]
