@@ -44,21 +44,20 @@ def prepare_jpeg(image: JpegImageFile, name: str) -> Image.Image:
     if scans * image.width * image.height > MAX_PASSES:
         raise PosterError(name, f"the picture is painted in {scans} passes, which takes too long")
     if not segments or segments[-1][0] != _END:
-        image = _open_without_end(content, segments, name)
-    _draft(image)
+        return _open_without_end(content, segments, name)
+    return _draft(image)
+
+
+def _draft(image: Image.Image) -> Image.Image:
+    """Have a large JPEG decoded smaller, and return it."""
+    factor = min(factors(image))
+    if factor > 1:
+        image.draft(None, (image.width // factor, image.height // factor))
     return image
 
 
 def _open(content: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(content), formats=("JPEG",))
-    _draft(image)
-    return image
-
-
-def _draft(image: Image.Image) -> None:
-    factor = min(factors(image))
-    if factor > 1:
-        image.draft(None, (image.width // factor, image.height // factor))
+    return _draft(Image.open(io.BytesIO(content), formats=("JPEG",)))
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, bytes]]:
