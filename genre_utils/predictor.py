@@ -41,10 +41,10 @@ class Prediction(NamedTuple):
     """
 
     poster: str
-    scores: np.ndarray | None
-    lines: list[Line]
-    text_effect: np.ndarray | None
-    error: str | None
+    scores: np.ndarray | None = None
+    lines: Sequence[Line] = ()
+    text_effect: np.ndarray | None = None
+    error: str | None = None
 
 
 class Predictor:
@@ -140,21 +140,19 @@ class Predictor:
         bar = progress.bar(total=count, desc="predicting", unit=" posters")
         try:
             while batch := list(islice(ahead, READ_BATCH if self.reader else BATCH)):
-                read = [future.result() for _, future in batch]
-                good = [poster for poster in read if poster.error is None]
-                lines = [poster.lines for poster in good]
-                scores = effects = ()
+                read = [future.result() for future in batch]
+                good = [(pixels, found.lines) for found, pixels in read if not found.error]
+                scored = iter(())
                 if good:
-                    outputs = self.picture_outputs(np.stack([poster.pixels for poster in good]))
-                    scores, effects = self.combine(outputs, lines)
-                scored = zip(lines, scores, effects, strict=True)
-                for (name, _), poster in zip(batch, read, strict=True):
+                    pixels, lines = zip(*good, strict=True)
+                    outputs = self.picture_outputs(np.stack(pixels))
+                    scored = zip(*self.combine(outputs, lines), strict=True)
+                for found, _ in read:
                     bar.update()
-                    if poster.error:
-                        yield Prediction(name, None, [], None, poster.error)
-                    else:
-                        words, score, effect = next(scored)
-                        yield Prediction(name, score, words, effect, None)
+                    if not found.error:
+                        scores, text_effect = next(scored)
+                        found = found._replace(scores=scores, text_effect=text_effect)
+                    yield found
         finally:  # after Ctrl-C too: wait only for the posters that are being read
             bar.close()
             pool.shutdown(cancel_futures=True)
@@ -186,21 +184,22 @@ class Predictor:
 
     def _read_ahead(
         self, posters: Iterator[tuple[str, Any]], pool: ThreadPoolExecutor
-    ) -> Iterator[tuple[str, Future[_Read]]]:
-        """Yield each poster's name and a future of its `_Read`, a batch ahead of the network."""
-        ahead = deque((item[0], pool.submit(self._read, item)) for item in islice(posters, BATCH))
+    ) -> Iterator[Future[tuple[Prediction, np.ndarray | None]]]:
+        """Yield a future of `_read` for each poster, a batch ahead of the network."""
+        ahead = deque(pool.submit(self._read, item) for item in islice(posters, BATCH))
         while ahead:
-            ahead.extend((item[0], pool.submit(self._read, item)) for item in islice(posters, 1))
+            ahead.extend(pool.submit(self._read, item) for item in islice(posters, 1))
             yield ahead.popleft()
 
-    def _read(self, item: tuple[str, Any]) -> _Read:
+    def _read(self, item: tuple[str, Any]) -> tuple[Prediction, np.ndarray | None]:
+        """Return what is known of a poster before the network sees it, and its pixels."""
         name, source = item
         try:
             rgb = read_poster(source, name)
         except PosterError as error:
-            return _Read(None, [], error.reason)
+            return Prediction(name, error=error.reason), None
         lines = self._words(name, source, rgb) if self.model.words else []
-        return _Read(resize_poster(rgb, self.model.image_size), lines, None)
+        return Prediction(name, lines=lines), resize_poster(rgb, self.model.image_size)
 
     def _words(self, name: str, source: Any, rgb: np.ndarray) -> list[Line]:
         try:
@@ -213,12 +212,6 @@ class Predictor:
             why = printable(str(error)).rstrip(".")
             print(f"{why}; the picture alone is used.", file=sys.stderr)
             return []
-
-
-class _Read(NamedTuple):
-    pixels: np.ndarray | None
-    lines: list[Line]
-    error: str | None
 
 
 def check_top(top: int) -> None:

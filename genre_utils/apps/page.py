@@ -113,7 +113,7 @@ class ExplainedPredictor:
             small = [path for path in group if os.path.getsize(path) <= MAX_FILE]
             answers = self.predictor.stream(small)
             for path in group:
-                large = Prediction(path, None, [], None, TOO_LARGE)
+                large = Prediction(path, error=TOO_LARGE)
                 found = next(answers) if path in small else large
                 found = found._replace(poster=Path(path).name)
                 yield PosterResult(found, () if found.error else self._pictures(path, found))
