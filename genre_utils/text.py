@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # a prediction does without SciPy and scikit-learn
 
 # Letters of a character n-gram: short ones survive misread letters and missing spaces.
 SHORTEST_NGRAM, LONGEST_NGRAM = 2, 5
-OPTIONS = {"sublinear_tf": True, "dtype": np.float32}
 FEWEST_TEXTS = 2
 
 DROPPED = 0.2
@@ -113,7 +112,8 @@ class Tfidf:
         """
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        vectorizer = TfidfVectorizer(analyzer=analyzer, min_df=fewest_texts, **OPTIONS)
+        options = {"analyzer": analyzer, "sublinear_tf": True, "dtype": np.float32}
+        vectorizer = TfidfVectorizer(min_df=fewest_texts, **options)
         try:
             weights = vectorizer.fit_transform(texts)
         except ValueError:  # no n-gram is on so many posters
@@ -177,13 +177,11 @@ class NgramModel:
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Return one logit a genre for each text, float32 `(n, genres)`."""
         logits = np.tile(self.bias.astype(np.float32), (len(texts), 1))
-        start = 0
-        for table in self.tables:
-            weights = self.weights[start : start + len(table.idf)]
+        ends = np.cumsum([len(table.idf) for table in self.tables])
+        for table, weights in zip(self.tables, np.split(self.weights, ends[:-1]), strict=True):
             for row, text in zip(logits, texts, strict=True):
                 columns, values = table.weigh(text)
                 row += values @ weights[columns].astype(np.float32)
-            start += len(table.idf)
         return logits
 
     def save(self, file: Path) -> None:
@@ -206,13 +204,10 @@ class NgramModel:
                 names = arrays[f"names{i}"].tobytes().decode().split("\n")
                 column = {name: number for number, name in enumerate(names)}
                 tables.append(Tfidf(analyzer, column, arrays[f"idf{i}"]))
-            weights, bias = arrays["weights"], arrays["bias"]
-            rows = 0
-            for table in tables:
-                rows += len(table.column)
-                if table.idf.shape != (len(table.column),):
+                if tables[-1].idf.shape != (len(column),):
                     raise ValueError("its n-grams and their frequencies do not fit each other")
-            if weights.shape != (rows, *bias.shape):
+            weights, bias = arrays["weights"], arrays["bias"]
+            if weights.shape != (sum(len(table.idf) for table in tables), *bias.shape):
                 raise ValueError("its weights do not fit its n-grams")
             for numbers in (weights, bias, *(table.idf for table in tables)):
                 if numbers.dtype.kind != "f" or not np.isfinite(numbers).all():
@@ -229,11 +224,9 @@ def typical_words(
     Quinn, "Fightin' Words", 2008), counted in posters. `labels` is multi-hot `(n, genres)`.
     Returns at most `top` words a genre, the most typical first; none for a genre without a poster.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.feature_extraction.text import CountVectorizer
 
-    vectorizer = TfidfVectorizer(
-        binary=True, use_idf=False, norm=None, min_df=5, token_pattern=r"(?u)\b[^\W\d_]{3,}\b"
-    )
+    vectorizer = CountVectorizer(binary=True, min_df=5, token_pattern=r"(?u)\b[^\W\d_]{3,}\b")
     try:
         marks = vectorizer.fit_transform(texts)
     except ValueError:  # no word is on five posters
