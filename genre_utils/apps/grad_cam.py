@@ -5,11 +5,11 @@ Written by hand, because no library computes it on TensorFlow, JAX and PyTorch a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import reduce
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -44,10 +44,10 @@ class GradCam:
         that nothing in the poster speaks for has a map of zeros.
         """
         heat = np.zeros((len(genres), *pixels.shape[:2]), np.float32)
-        for half in self._halves:
+        for feature_extractor, classifier in self._halves:
             with self._one_at_a_time:
-                maps = keras.tree.flatten(half.feature_extractor.predict_on_batch(pixels[None]))
-                gradients = _logit_gradients(half.classifier, maps, genres)
+                maps = keras.tree.flatten(feature_extractor.predict_on_batch(pixels[None]))
+                gradients = _logit_gradients(classifier, maps, genres)
             for of_map, gradient in zip(maps, gradients, strict=True):
                 # Summed over its area: the mean of the heat is then what it adds to the logit.
                 weights = gradient.sum(axis=(1, 2))
@@ -56,16 +56,10 @@ class GradCam:
         return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), 1e-12)
 
 
-class _Half(NamedTuple):
-    """A network cut in two: from pixels to feature maps, and from these to logits."""
-
-    feature_extractor: keras.Model
-    classifier: keras.Model
-
-
-def _halve(network: keras.Model) -> _Half:
+def _halve(network: keras.Model) -> tuple[keras.Model, keras.Model]:
     """Cut a network at the fewest of its last feature maps that the logits are computed from.
 
+    Returns two networks: from pixels to these maps, and from the maps to logits.
     Squeeze-and-excitation blocks pool earlier maps, too, but only to weigh channels.
     """
     order, pooled = {}, {}  # when each tensor was computed; those that are pooled
@@ -88,40 +82,38 @@ def _halve(network: keras.Model) -> _Half:
     maps = sorted(pooled.values(), key=lambda x: order.get(id(x), -1))
     for count in range(1, len(maps)):
         with suppress(ValueError):  # Keras': the logits need more than these
-            return _Half(keras.Model(pixels, maps[-count:]), keras.Model(maps[-count:], logits))
-    return _Half(keras.Model(pixels, maps), keras.Model(maps, logits))
+            return keras.Model(pixels, maps[-count:]), keras.Model(maps[-count:], logits)
+    return keras.Model(pixels, maps), keras.Model(maps, logits)
 
 
 def _logit_gradients(
     classifier: keras.Model, maps: Sequence[np.ndarray], genres: Sequence[int]
 ) -> list[np.ndarray]:
-    """Return each logit's gradient by each map, `(genres, height, width, channels)`."""
-    # The poster stands in the batch once a genre, and each copy is asked for one logit.
-    chosen = np.eye(classifier.output_shape[-1], dtype=np.float32)[list(genres)]
-    copies = [np.repeat(of_map, len(chosen), axis=0) for of_map in maps]
-    return _gradient(lambda tensors: ops.sum(ops.multiply(classifier(tensors), chosen)), copies)
-
-
-def _gradient(function: Callable, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Differentiate a scalar function of tensors at `arrays`.
+    """Return each logit's gradient by each map, `(genres, height, width, channels)`.
 
     The one place that names backends, because Keras has no gradient that belongs to all of them.
     """
-    tensors = [ops.convert_to_tensor(array) for array in arrays]
+    # The poster stands in the batch once a genre, and each copy is asked for one logit.
+    chosen = np.eye(classifier.output_shape[-1], dtype=np.float32)[list(genres)]
+    tensors = [ops.convert_to_tensor(np.repeat(of_map, len(chosen), axis=0)) for of_map in maps]
+
+    def asked(tensors: Sequence[Any]) -> Any:
+        return ops.sum(ops.multiply(classifier(tensors), chosen))
+
     if keras.backend.backend() == "tensorflow":
         import tensorflow
 
         with tensorflow.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(tensors)
-            value = function(tensors)
+            value = asked(tensors)
         gradients = tape.gradient(value, tensors)
     elif keras.backend.backend() == "jax":
         import jax
 
-        gradients = jax.grad(function)(tensors)
+        gradients = jax.grad(asked)(tensors)
     else:  # PyTorch's tensors differentiate themselves
         tensors = [tensor.requires_grad_() for tensor in tensors]
-        function(tensors).backward()
+        asked(tensors).backward()
         gradients = [tensor.grad for tensor in tensors]
     return [ops.convert_to_numpy(gradient) for gradient in gradients]
 

@@ -92,7 +92,8 @@ def test_maps_that_only_weigh_channels_are_not_looked_at(family):
     pixels = keras.Input((64, 64, 3))
     head = models.build_head(backbone.output_shape[-1], len(GENRES))
     cam = grad_cam.GradCam(keras.Model(pixels, head(backbone(pixels))))
-    assert len(cam._halves[0].classifier.inputs) == 1
+    ((_, classifier),) = cam._halves
+    assert len(classifier.inputs) == 1
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     assert cam.heat(noise, [0, 1]).any()
 
