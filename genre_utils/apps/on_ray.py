@@ -25,7 +25,6 @@ from genre_utils.predictor import Predictor, list_posters
 BATCH = 32  # posters that a worker has in hand, and that are repeated if it dies
 # Shares of a core: were all cores the workers', no task could write what they have done.
 WORKER, WRITER = 0.8, 0.2
-READ_COLUMNS = ("lines", "settings", "error")
 PATIENCE = 10  # seconds for a cluster to answer
 
 
@@ -62,8 +61,8 @@ class ReadBatch:
                 rows.append((json.dumps(self.reader.read(rgb)), self.reader.settings(rgb), ""))
             except PosterError as error:
                 rows.append(("[]", "", error.reason))
-        columns = map(np.array, zip(*rows, strict=True))
-        return {"source": batch["source"]} | dict(zip(READ_COLUMNS, columns, strict=True))
+        lines, settings, errors = map(np.array, zip(*rows, strict=True))
+        return {"source": batch["source"], "lines": lines, "settings": settings, "error": errors}
 
 
 def predict(
@@ -115,24 +114,17 @@ def start(address: str | None) -> None:
     """
     if ray.is_initialized():
         return
-    if address:
-        _check_address(address)
+    # Ray itself tries for minutes. "auto" and "local" it finds by other means than a port.
+    if found := re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address or ""):
+        try:
+            socket.create_connection((found[1], int(found[2])), timeout=PATIENCE).close()
+        except (OSError, OverflowError, UnicodeError) as error:  # the latter: no port, no name
+            raise ValueError(
+                f"No Ray cluster answers at {address} ({error}): give --ray-address what `ray "
+                "start` printed on its first machine, or leave it out to work on this machine."
+            ) from None
     here = {} if address else {"include_dashboard": False}
     ray.init(address=address, log_to_driver=False, **here)
-
-
-def _check_address(address: str) -> None:
-    # Ray itself tries for minutes. "auto" and "local" it finds by other means than a port.
-    found = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
-    if not found:
-        return
-    try:
-        socket.create_connection((found[1], int(found[2])), timeout=PATIENCE).close()
-    except (OSError, OverflowError, UnicodeError) as error:  # the latter: no port, no name
-        raise ValueError(
-            f"No Ray cluster answers at {address} ({error}): give --ray-address what `ray start` "
-            "printed on its first machine, or leave it out to work on this machine."
-        ) from None
 
 
 def _map(items: list[dict[str, str]], worker: type, **options: Any) -> ray.data.Dataset:
