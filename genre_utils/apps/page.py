@@ -65,21 +65,18 @@ right about 6 times in 10; it is an opinion of a picture, not a fact about a fil
 CARDS = '<div class="posters">'
 
 
-class SafeHeaders:
-    """Adds `HEADERS` to every answer of the page's server (ASGI)."""
+def safe_headers(app: Callable) -> Callable:
+    """Return a server (ASGI) that answers as `app` does, with `HEADERS` in every answer."""
 
-    def __init__(self, app: Callable):
-        self.app = app
-
-    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
-        """Let the server answer, and add to the start of its answer."""
-
+    async def answer(scope: dict, receive: Callable, send: Callable) -> None:
         async def send_more(message: dict) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *HEADERS]
             await send(message)
 
-        await self.app(scope, receive, send_more)
+        await app(scope, receive, send_more)
+
+    return answer
 
 
 class PosterResult(NamedTuple):
@@ -279,7 +276,7 @@ def launch(
             prevent_thread_lock=True,
             max_file_size=MAX_UPLOAD,
             state_session_capacity=KEPT_VISITORS,
-            app_kwargs={"middleware": [Middleware(SafeHeaders)]},
+            app_kwargs={"middleware": [Middleware(safe_headers)]},
             run_history=False,
             footer_links=[],
             quiet=True,
