@@ -51,7 +51,9 @@ class GradCam:
             for of_map, gradient in zip(maps, gradients, strict=True):
                 # Summed over its area: the mean of the heat is then what it adds to the logit.
                 weights = gradient.sum(axis=(1, 2))
-                heat += _enlarge(np.einsum("hwc,gc->ghw", of_map[0], weights), heat.shape[1:])
+                coarse = np.einsum("hwc,gc->ghw", of_map[0], weights).astype(np.float32)
+                for of_genre, small in zip(heat, map(Image.fromarray, coarse), strict=True):
+                    of_genre += small.resize(of_genre.shape[::-1], Image.Resampling.BICUBIC)
         heat = np.maximum(heat, 0)
         return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), 1e-12)
 
@@ -116,9 +118,3 @@ def _logit_gradients(
         asked(tensors).backward()
         gradients = [tensor.grad for tensor in tensors]
     return [ops.convert_to_numpy(gradient) for gradient in gradients]
-
-
-def _enlarge(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    height, width = size
-    images = [Image.fromarray(of_genre.astype(np.float32)) for of_genre in maps]
-    return np.stack([image.resize((width, height), Image.Resampling.BICUBIC) for image in images])
