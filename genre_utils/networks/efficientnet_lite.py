@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import layers
 
+# An archive a network, with one array a weight, named `<layer>/<position>`.
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
 # name: (width multiplier, depth multiplier)
@@ -68,7 +69,10 @@ def build_efficientnet_lite(name: str, image_size: tuple[int, int]) -> keras.Mod
     top = layers.GlobalAveragePooling2D(name="pooled")(x)
     outputs = layers.Concatenate(name="features")([top, *pooled])
     model = keras.Model(inputs, outputs, name=name)
-    _set_weights(model, WEIGHTS / f"{name}.npz")
+    with np.load(WEIGHTS / f"{name}.npz", allow_pickle=False) as arrays:
+        for layer in model.layers:
+            places = range(len(layer.weights))
+            layer.set_weights([arrays[f"{layer.name}/{place}"] for place in places])
     return model
 
 
@@ -103,12 +107,3 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     """Round to a multiple of 8, never below nine tenths of the wish (the authors' rule)."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
-
-
-def _set_weights(model: keras.Model, path: Path) -> None:
-    """Load an archive with one array per weight, named `<layer>/<position>`."""
-    with np.load(path, allow_pickle=False) as arrays:
-        for layer in model.layers:
-            if layer.weights:
-                count = len(layer.weights)
-                layer.set_weights([arrays[f"{layer.name}/{i}"] for i in range(count)])
