@@ -86,13 +86,12 @@ class Predictor:
             wanted = read_text and reads_text(Path(folder))
             starting = pool.submit(Reader, threads) if wanted else None
             model = load_model(Path(folder), read_text, runtime)
-        if starting is None:
-            return cls(model)
+        reader = None
         try:
-            return cls(model, starting.result(), cache)
+            reader = starting.result() if starting else None
         except ImportError as error:
             print(f"{error} The picture alone is used.", file=sys.stderr)
-            return cls(model, None, cache)
+        return cls(model, reader, cache)
 
     def predict(self, images: Any, top: int = 3) -> pd.DataFrame:
         """Return the `top` genres of each poster, the likeliest first.
