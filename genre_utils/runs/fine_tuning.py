@@ -93,7 +93,9 @@ def epochs(
     several = hosts.processes()[1] > 1
     with hosts.MultiHostFit(network) if several else nullcontext(network) as fitted:
         for epoch in range(done, count):
-            if any(hosts.gather(run.patience_is_out(patience))):
+            scores = run.history()["val_macro_map"]
+            stale = len(scores) > 0 and len(scores) - 1 - int(scores.argmax()) >= patience
+            if any(hosts.gather(stale)):
                 break
             data = batches(epoch)
             own = [SeededDropout(run.settings["seed"]), StopWhenNotFinite(run.best_file, data)]

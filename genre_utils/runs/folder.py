@@ -116,11 +116,6 @@ class Run:
             return pd.DataFrame(columns=["epoch", "loss", "val_macro_map", "seconds"])
         return pd.read_csv(self.history_file)
 
-    def patience_is_out(self, patience: int) -> bool:
-        """Whether validation has not improved for `patience` epochs of fine-tuning."""
-        scores = self.history()["val_macro_map"]
-        return len(scores) > 0 and len(scores) - 1 - int(scores.argmax()) >= patience
-
     def part(self, name: str) -> Run:
         """Return the run of one of the networks `PARTS`, in a folder below this one's."""
         return Run(self.folder / name, self.settings)
