@@ -165,7 +165,14 @@ def check_own_network(name: str, network: Any, image_size: Sequence[int], genres
             f"The network {name!r} ends in {ending}: leave it out. The loss and the saved model "
             "take logits."
         )
-    _check_halves(name, network)
+    layers = [layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)]
+    are_two_models = len(layers) == 2 and all(isinstance(one, keras.Model) for one in layers)
+    # They are trained apart.
+    if {"backbone", "head"} <= {layer.name for layer in layers} and not are_two_models:
+        raise ValueError(
+            f"The network {name!r} has layers named 'backbone' and 'head' and is more than the "
+            "head on the backbone: make two models of them, the whole network, or rename them."
+        )
     try:
         config = json.loads(json.dumps(to_config(network)))
         from_config(config, {n: Array.half(values) for n, values in to_arrays(network).items()})
@@ -192,20 +199,6 @@ def _ending(logits: keras.KerasTensor) -> str:
         return _ending(last._inbound_nodes[node].input_tensors[0])
     known = {name.replace("_", "") for name in dir(keras.activations)} - {"linear"}
     return kind if kind.replace("_", "").lower() in known else ""
-
-
-def _check_halves(name: str, network: keras.Model) -> None:
-    """Raise `ValueError` where `"backbone"` and `"head"`, which are trained apart, are not all."""
-    import keras
-
-    layers = [layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)]
-    names = [layer.name for layer in layers]
-    are_models = all(isinstance(layer, keras.Model) for layer in layers)
-    if {"backbone", "head"} <= set(names) and not (len(names) == 2 and are_models):
-        raise ValueError(
-            f"The network {name!r} has layers named 'backbone' and 'head' and is more than the "
-            "head on the backbone: make two models of them, the whole network, or rename them."
-        )
 
 
 def architecture(network: keras.Model) -> str:
