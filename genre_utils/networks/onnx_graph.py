@@ -31,19 +31,18 @@ PADDING = {"same": "SAME_UPPER", "valid": "VALID"}
 ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "gelu": "Gelu"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Value:
-    """A tensor of the graph, channels first; `conv` computes it, but is not written yet."""
+    """A tensor of the graph, channels first."""
 
     name: str
     rank: int
     dtype: str = "float32"
-    conv: Conv | None = None
 
 
-@dataclass
-class Conv:
-    """A convolution that waits for the normalisation and ReLU after it, which it can contain."""
+@dataclass(kw_only=True)
+class Conv(Value):
+    """What a convolution gives; it waits for the normalisation and ReLU that it can contain."""
 
     source: str
     kernel: np.ndarray  # (out, in / groups, height, width), in steps of `scale`
@@ -204,22 +203,21 @@ class Graph:
 
     def settle(self, value: Value) -> Value:
         """Write a convolution that has waited; any other value stays as it is."""
-        conv = value.conv
-        if conv is None:
+        if not isinstance(value, Conv):
             return value
-        if conv.written is None:
-            kernel, bias = self._kernel(conv)
+        if value.written is None:
+            kernel, bias = self._kernel(value)
             name = self.name(value.name)
             high = self.ranges.get(name, (0, math.inf))[1]
             # Between the ends of its 8 bits a map that is rounded is cut off anyway.
-            cut = conv.top is not None and not (name in self.ranges and high <= conv.top)
+            cut = value.top is not None and not (name in self.ranges and high <= value.top)
             out = self.name(f"{name}/conv") if cut else name
-            self.node("Conv", [conv.source, kernel, bias], out, **conv.attributes)
+            self.node("Conv", [value.source, kernel, bias], out, **value.attributes)
             if cut:
-                ends = self.constant(0.0), self.constant(min(conv.top, 3e38))
+                ends = self.constant(0.0), self.constant(min(value.top, 3e38))
                 self.node("Clip", [out, *ends], name)
-            conv.written = self.rounded(Value(name, 4))
-        return conv.written
+            value.written = self.rounded(Value(name, 4))
+        return value.written
 
     def _kernel(self, conv: Conv) -> tuple[str, str]:
         step = self.step_widths.get(conv.source)
@@ -319,8 +317,8 @@ class Graph:
         return self.add(ACTIVATIONS[kind], x)
 
     def relu(self, x: Value, top: float, path: str) -> Value:
-        if x.conv and x.conv.top is None:
-            return replace(x, name=path, conv=replace(x.conv, top=top))
+        if isinstance(x, Conv) and x.top is None:
+            return replace(x, name=path, top=top)
         if top == math.inf:
             return self.add("Relu", x)
         return self.add("Clip", x, self.constant(0.0), self.constant(top))
@@ -353,37 +351,35 @@ def _conv(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value
         _refuse(len(scale) != len(kernel), "a kernel without a scale a channel")
     if config["use_bias"]:
         bias = graph.weights(f"{path}/bias", len(kernel))
+    graph.sources[path] = x.name
     attributes = {
         "group": inputs if deep else config["groups"],
         "strides": list(config["strides"]),
         "kernel_shape": [height, width],
         "auto_pad": PADDING[config["padding"]],
     }
-    graph.sources[path] = x.name
-    waiting = Conv(x.name, kernel, scale, bias, attributes)
-    return graph.activate(Value(path, 4, conv=waiting), config["activation"])
+    arrays = {"kernel": kernel, "scale": scale, "bias": bias}
+    waiting = Conv(path, 4, source=x.name, **arrays, attributes=attributes)
+    return graph.activate(waiting, config["activation"])
 
 
 def _batch_norm(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
     is_channels = config["axis"] in (-1, 3) or (x.rank == 2 and config["axis"] == 1)
     _refuse(not is_channels, "BatchNormalization of this axis")
-    conv = x.conv
-    shape = (None,) if conv is None else conv.bias.shape
+    shape = x.bias.shape if isinstance(x, Conv) else (None,)
     factor = 1 / np.sqrt(graph.weights(f"{path}/moving_variance", *shape) + config["epsilon"])
     if config["scale"]:
         factor = factor * graph.weights(f"{path}/gamma", *factor.shape)
     offset = -graph.weights(f"{path}/moving_mean", *factor.shape) * factor
     if config["center"]:
         offset = offset + graph.weights(f"{path}/beta", *factor.shape)
-    if conv and conv.top is None:
+    if isinstance(x, Conv) and x.top is None:
         graph.norms[x.name] = path
         # A negative factor turns the signs of a kernel in 8 bits: steps are never negative.
-        sign = np.sign(factor).astype(conv.kernel.dtype)[:, None, None, None]
-        scale = conv.scale * np.maximum(np.abs(factor), 1e-12)
-        bias = conv.bias * factor + offset
-        return replace(
-            x, name=path, conv=replace(conv, kernel=conv.kernel * sign, scale=scale, bias=bias)
-        )
+        sign = np.sign(factor).astype(x.kernel.dtype)[:, None, None, None]
+        scale = x.scale * np.maximum(np.abs(factor), 1e-12)
+        bias = x.bias * factor + offset
+        return replace(x, name=path, kernel=x.kernel * sign, scale=scale, bias=bias)
     shape = (1, -1, 1, 1) if x.rank == 4 else (-1,)
     x = graph.add("Mul", x, graph.constant(factor.reshape(shape)))
     return graph.add("Add", x, graph.constant(offset.reshape(shape)))
