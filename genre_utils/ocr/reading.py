@@ -78,9 +78,10 @@ def decide(choice: str, paths: Sequence[str], cache: WordCache) -> tuple[bool, s
         if choice == "yes":
             raise
         return False, str(error)
-    read = [lines for h in _hash_all(paths)[0].values() if (lines := cache.get(h)) is not None]
-    if choice == "auto" and read and not any(read):
-        return False, "The words on the posters are not read: those tried for it have none."
+    if choice == "auto":
+        read = [lines for h in _hash_all(paths)[0].values() if (lines := cache.get(h)) is not None]
+        if read and not any(read):
+            return False, "The words on the posters are not read: those tried for it have none."
     if not minutes:
         return True, f"The words on the posters are in {cache.file}, as far as they can be read."
     if choice == "auto" and minutes > PATIENCE:
