@@ -58,7 +58,7 @@ def evaluate(
     counts; `posters` and `genres_counted`; `macro_map_interval`; and `per_genre`, by name, with
     `support`, `average_precision` and `interval`.
     """
-    check_tables(labels, scores)
+    _check_probabilities(labels, scores)
     given = {len(genres), len(set(genres)), len(genres if thresholds is None else thresholds)}
     if given != {labels.shape[1]} or np.ndim(thresholds) > 1:
         raise ValueError(
@@ -162,7 +162,7 @@ def reliability(
     Returns each bin's mean score, share of true labels (both 0 to 1) and number of cells, three
     arrays `(bins,)`; there are fewer bins where there are fewer cells.
     """
-    check_tables(labels, scores)
+    _check_probabilities(labels, scores)
     # scikit-learn's `calibration_curve` does not return how many cells a bin has, by which the
     # error weighs it, and puts equal scores, such as a genre's frequency, into one large bin.
     order = np.argsort(scores, axis=None, kind="stable")
@@ -208,7 +208,7 @@ def tune_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     own best is averaged with the one that is best over all genres together. The fewer posters a
     genre has, the more the shared one weighs: with 20 positives both weigh the same.
     """
-    check_tables(labels, scores)
+    _check_probabilities(labels, scores)
     shared = _best_threshold(labels.ravel(), scores.ravel())
     support = labels.sum(axis=0)
     own = np.full(len(support), shared)
@@ -306,6 +306,15 @@ def _average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         warnings.simplefilter("ignore", UserWarning)
         # Of one genre alone scikit-learn returns a number, not an array.
         return np.atleast_1d(average_precision_score(labels, scores, average=None))
+
+
+def _check_probabilities(labels: np.ndarray, scores: np.ndarray) -> None:
+    check_tables(labels, scores)
+    if np.min(scores) < 0 or np.max(scores) > 1:
+        raise ValueError(
+            f"Scores are from {np.min(scores):.3g} to {np.max(scores):.3g}, and probabilities from "
+            "0 to 1: give the sigmoid of logits."
+        )
 
 
 def _top(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -369,7 +369,8 @@ def test_evaluate_knows_a_training_poster_by_its_number_and_by_its_picture(
     )
     assert known["trained_on"] == ["86001", "86002", "86003", "86004"]
     printed = capsys.readouterr().err
-    assert "16 of 20 posters listed in --ids are scored; the data hold 20." in printed
+    scored = "16 of 20 posters listed in --ids are scored, on 2 of the model's 2 genres; the data"
+    assert f"{scored} hold 20." in printed
     assert (
         "2 rows without a picture (left out)" in printed
         and "lists no training pictures" not in printed

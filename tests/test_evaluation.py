@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
@@ -9,6 +11,7 @@ from genre_utils.evaluation import (
     evaluate,
     macro_average_precision,
     paired_bootstrap,
+    reliability,
     tune_thresholds,
 )
 
@@ -124,7 +127,7 @@ def test_paired_bootstrap_sees_a_better_system_and_no_difference():
 def test_a_single_genre_is_scored_like_many():
     rng = np.random.default_rng(0)
     labels = (rng.random((80, 1)) < 0.4).astype(int)
-    scores = 0.5 * labels + 0.6 * rng.random((80, 1))
+    scores = 0.4 * labels + 0.6 * rng.random((80, 1))
     one = evaluate(labels, scores, ["Noir"], [0.5], resamples=20)
     twice = evaluate(*(np.hstack([x, x]) for x in (labels, scores)), ["a", "b"], [0.5, 0.5])
     for figure in ("macro_map", "micro_map", "macro_roc_auc", "macro_f1"):
@@ -148,6 +151,9 @@ def test_tables_that_do_not_fit_each_other_are_refused(table):
             evaluate(ours, theirs, GENRES)
         with pytest.raises(ValueError, match=why):
             paired_bootstrap(ours, theirs, theirs)
+    for score in (reliability, tune_thresholds, partial(evaluate, genres=GENRES)):
+        with pytest.raises(ValueError, match="from -4 to 3, and probabilities from 0 to 1: give"):
+            score(labels, 7 * (scores - scores.min()) / np.ptp(scores) - 4)
     for genres, thresholds in (
         (GENRES[:3], None),
         (["A"] * 4, None),

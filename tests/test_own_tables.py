@@ -148,6 +148,10 @@ def test_a_mistyped_genre_is_asked_for_and_never_changed(load):
     asked = finding(data, "genres that may be mistyped")
     assert asked == ["Comdey (2): is Comedy meant?", "Sci Fy (1): is Sci-Fi meant?"]
     assert not finding(load(names_table(GENRES)), "genres that may be mistyped")
+    data = load(names_table(["Heist", "Hiest", "Noirish", *["Heist"] * 9, *["Kitsch"] * 9]))
+    assert not finding(data, "genres that may be mistyped")
+    data = load(names_table(["Hiest", "Noirish", *["Heist"] * 11, *["Kitsch"] * 11]))
+    assert finding(data, "genres that may be mistyped") == ["Hiest (1): is Heist meant?"]
 
 
 @pytest.mark.parametrize(
@@ -478,7 +482,7 @@ def test_other_tables_are_named(load, tmp_path):
         ),
         (["posters/1.jpg", "films.xlsx"], "'films.xlsx', which is not read: save the sheet as CSV"),
         (["train/1.jpg", "train/a.csv", "test/1.jpg", "test/a.csv"], "each split has a table"),
-        (["posters/1.jpg", "notes.md"], "there is no train.csv.*Seen: 'notes.md', 'posters'"),
+        (["posters/1.jpg", "notes.md"], "there is no table.*Seen: 'notes.md', 'posters'"),
     ],
 )
 def test_layouts_that_are_not_read_are_recognised(tmp_path, files, sentence):

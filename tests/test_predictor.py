@@ -373,3 +373,11 @@ def test_an_array_of_paths_is_many_posters():
     paths = np.array(["a.jpg", "b.jpg"])
     assert list(list_posters(paths)) == list(list_posters(paths.astype(object)))
     assert [name for name, _ in list_posters(paths)] == ["a.jpg", "b.jpg"]
+
+
+def test_an_array_of_pictures_is_many_posters():
+    pictures = np.arange(3 * 4 * 5 * 3, dtype=np.uint8).reshape(3, 4, 5, 3)
+    listed = list(list_posters(pictures))
+    assert [name for name, _ in listed] == ["image 1", "image 2", "image 3"]
+    np.testing.assert_array_equal([picture for _, picture in listed], pictures)
+    assert len(list(list_posters(pictures[0]))) == 1

@@ -85,7 +85,8 @@ def save_arrays(arrays: Mapping[str, Array], file: Path) -> None:
 
     plain = {name: array.values for name, array in arrays.items()}
     plain |= {f"{name}{SCALE}": a.scale for name, a in arrays.items() if a.scale is not None}
-    content = save({name: np.ascontiguousarray(array) for name, array in plain.items()})
+    # `np.ascontiguousarray` would make a list of a single number.
+    content = save({name: np.asarray(array, order="C") for name, array in plain.items()})
     # Written by Python: the library has an error of its own for a full disk, and its files are
     # readable by their owner alone.
     file.write_bytes(content)

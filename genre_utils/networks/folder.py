@@ -51,6 +51,7 @@ def load_weights(network: keras.Model, file: Path) -> None:
     arrays = load_arrays(file)
     try:
         network.set_weights([arrays[name].wide() for name in sorted(arrays)])
+        keras_config.settle_layers(network)
     except ValueError as error:
         raise DataError(f"{file} has the weights of another network ({error}).") from None
 
@@ -98,5 +99,6 @@ def to_onnx(file: Path) -> bytes:
         return Graph(load_arrays(file.with_suffix(".safetensors")), ranges).write(config)
     except NotImplementedError as error:
         raise DataError(
-            f"{file} cannot be written as ONNX: {error}. `predict` computes it by Keras."
+            f"{file} cannot be written as ONNX: {error}. `predict` computes it by Keras, and "
+            "--format litert may write it."
         ) from None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +70,8 @@ def from_config(config: Mapping[str, Any], arrays: Mapping[str, Array]) -> keras
         network = keras.saving.deserialize_keras_object(dict(config), safe_mode=True)
         weights = named_weights(network)
     except Exception as error:  # each layer and each backend has its own
-        reason = str(error).rpartition("Exception encountered: ")[2][:200]
+        # Without the code of a function, or a layer's whole config.
+        reason = str(error).rpartition("Exception encountered: ")[2].partition(": {")[0][:200]
         raise DataError(
             f"its config cannot be built by Keras {keras.__version__} ({reason})"
         ) from None
@@ -85,7 +85,19 @@ def from_config(config: Mapping[str, Any], arrays: Mapping[str, Array]) -> keras
                 f"takes {tuple(weight.shape)}"
             )
         weight.assign(arrays[name].wide())
+    settle_layers(network)
     return network
+
+
+def settle_layers(network: keras.Model) -> None:
+    """Let layers that were adapted to data compute what they keep beside their new weights."""
+    import keras
+
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            settle_layers(layer)
+        elif isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
 
 
 def to_arrays(network: keras.Model) -> dict[str, np.ndarray]:
@@ -107,11 +119,12 @@ def named_weights(network: keras.Model, path: str = "") -> dict[str, keras.Varia
         if isinstance(layer, keras.Model):
             named |= named_weights(layer, f"{path}{layer.name}/")
             continue
-        # Layers within a layer have variables of one name; theirs comes before it.
-        counts = Counter(weight.name for weight in layer.weights)
-        for weight in layer.weights:
-            parts = 1 if counts[weight.name] == 1 else 2
-            name = "/".join(weight.path.split("/")[-parts:])
+        paths = [weight.path.split("/") for weight in layer.weights]
+        for weight, parts in zip(layer.weights, paths, strict=True):
+            # Layers within a layer have variables of one name; theirs come before it.
+            ends = (parts[i:] for i in range(len(parts) - 1, 0, -1))
+            alone = (end for end in ends if sum(p[-len(end) :] == end for p in paths) == 1)
+            name = "/".join(next(alone, parts))
             # Keras numbers weights without a name, in each network built otherwise.
             name = re.sub(r"\bvariable_\d+$", "variable", name)
             if f"{path}{layer.name}/{name}" in named:

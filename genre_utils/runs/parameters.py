@@ -42,7 +42,10 @@ def choose_epochs(epochs: int, model: str | None, accelerated: bool) -> int:
     name = "EPOCHS" if model else "WORD_EPOCHS"
     whole = model is not None and model not in models.PRETRAINED
     if whole and epochs == 0:
-        raise ValueError(f"EPOCHS is 0, and {model} is not pretrained: give EPOCHS of 1 or more.")
+        raise ValueError(
+            f"EPOCHS is 0, which trains heads on ImageNet's backbones alone, and {model} has none: "
+            "give EPOCHS of 1 or more."
+        )
     if type(epochs) is not int or epochs < -1:
         raise ValueError(
             f"{name} is {epochs!r}: give a whole number of 0 or more, or -1 to follow the hardware."
@@ -54,7 +57,8 @@ def choose_epochs(epochs: int, model: str | None, accelerated: bool) -> int:
 def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
     """Return the config of a loss, for a run's settings; raises `ValueError` without logits.
 
-    Of Keras' own losses it takes those that ask of each genre by itself, with logits.
+    Of Keras' own losses it takes those that ask of each genre by itself, with logits. The numbers
+    and texts that an object of another class has are part of its config, whatever that returns.
     """
     config = loss.get_config() if isinstance(loss, keras.losses.Loss) else {"from_logits": False}
     kind, is_own = type(loss).__name__, not type(loss).__module__.startswith("keras.")
@@ -65,6 +69,10 @@ def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
             "such as keras.losses.BinaryFocalCrossentropy(from_logits=True), or a subclass of "
             "keras.losses.Loss that takes logits."
         )
+    if is_own:
+        attributes = {name: value for name, value in vars(loss).items() if name[0] != "_"}
+        plain = (bool, int, float, str)
+        config = {k: v for k, v in attributes.items() if isinstance(v, plain)} | config
     # Keras numbers the losses of a class, and goes on counting when a cell runs again.
     name = config.get("name", "")
     plain = re.sub(r"_\d+$", "", name)
@@ -87,7 +95,7 @@ def forecast(networks: Iterable[keras.Model], fit: int, held_out: int, epochs: i
     # Forward and backward cost about three times forward alone.
     seconds = second * (fit + held_out) + epochs * second * (3 * fit + held_out)
     return (
-        f"The networks take {1000 * second:.0f} ms a poster here: about {seconds / 60:.0f} minutes "
+        f"The networks take {1000 * second:.0f} ms a poster here: about {seconds / 60:.1f} minutes "
         f"for {fit} posters" + (f" and {epochs} epochs of fine-tuning." if epochs else ".")
     )
 

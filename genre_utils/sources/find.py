@@ -95,13 +95,13 @@ def _open_named(data: str, setting: str) -> Source:
         layout = find_layout(path) or explain_folder(path, setting)
     elif not os.path.isfile(path):
         raise DataError(
-            f"{setting} is {data!r}, but there is no such file or folder; give the folder that "
-            "holds train.csv and Images, the path of a CSV file, or 'sample'."
+            f"{setting} is {data!r}, but there is no such file or folder ({path.absolute()}); give "
+            "the folder that holds the table and the pictures, the path of a table, or 'sample'."
         )
     elif path.suffix.lower() not in tables.SUFFIXES:
         raise DataError(
             f"{setting} is '{path}', which is not a CSV file; give a CSV or TSV file or "
-            "the folder that holds train.csv and Images (unpack an archive first)."
+            "the folder that holds the table and the pictures (unpack an archive first)."
         )
     elif images := find_images(path.parent):
         layout = path, images

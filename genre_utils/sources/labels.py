@@ -17,7 +17,7 @@ from genre_utils.sources.spelling import (
     squeeze,
 )
 from genre_utils.sources.tables import AddFinding, Table
-from genre_utils.support import DataError
+from genre_utils.support import DataError, nearest
 
 Names = list[str] | None  # the genres of a row; `None`: they cannot be known
 
@@ -44,6 +44,7 @@ _FURTHER = {"secondarygenre": "primarygenre", "tertiarygenre": "primarygenre"}
 _PERHAPS = re.compile(r"\s*[/>+~:]+\s*|\s+[&–—-]\s+|(?<=\w\w)&(?=\w\w)")
 FEW = 0.05  # of the rows may be left out because they cannot be read
 MANY_UNKNOWN = 10
+COMMONER = 10  # times as many posters has a genre of which a mistyped form is suspected
 
 
 @dataclass(frozen=True)
@@ -355,10 +356,14 @@ def _compare(
 
 
 def _mistyped(lists: list[Names], genres: Iterable[str]) -> list[str]:
-    """Ask of each genre that is nearly the name of a well-known one whether that is meant."""
+    """Ask of each genre that is nearly a well-known or far commoner one whether that is meant."""
     counts = Counter(name for names in lists for name in names or ())
-    meant = {g: likely_genre(g) for g in sorted(genres) if not known_genre(g)}
-    return [f"{g} ({counts[g]}): is {known} meant?" for g, known in meant.items() if known]
+    questions = []
+    for genre in sorted(name for name in genres if not known_genre(name)):
+        commoner = [name for name in genres if counts[name] > COMMONER * counts[genre]]
+        if meant := likely_genre(genre) or nearest(genre, commoner):
+            questions.append(f"{genre} ({counts[genre]}): is {meant} meant?")
+    return questions
 
 
 def _check_genres(table: Table, lists: list[Names], genres: set[str], text: _Text | None) -> None:

@@ -81,7 +81,7 @@ def _why_none(folder: Path) -> str:
     except OSError as error:
         return f"which cannot be opened ({error.strerror})"
     if not names:
-        return "which is empty; put train.csv and a folder Images into it"
+        return "which is empty; put a table, such as train.csv, and the pictures into it"
     if below := [table.parent.name for table, _ in _layouts(folders_in(folder))]:
         fitting = ", ".join(map(repr, below))
         if {name.lower() for name in below} <= SPLITS:
@@ -108,8 +108,8 @@ def _why_none(folder: Path) -> str:
             f"table. Seen: {listed}"
         )
     return (
-        f"where there is no train.csv{_other_layout(folder)}; it must hold train.csv and a folder "
-        f"Images with {endings} files, or one folder that does. Seen: {listed}"
+        f"where there is no table{_other_layout(folder)}; it must hold a CSV or TSV file, such as "
+        f"train.csv, and {endings} files, or one folder that does. Seen: {listed}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import os
 from collections.abc import Iterable, Mapping
@@ -50,15 +51,27 @@ def check_names(names: Mapping[str, Any]) -> None:
     """Raise `ValueError` for a mistyped parameter among a notebook's `globals()`.
 
     papermill sets whatever name it is given, and only its log says that the notebook has no such
-    parameter. A notebook's parameters are the names that have a type. Another name in capitals is
-    taken for one of them if it is nearly the same, or its beginning.
+    parameter. A notebook's parameters are the names that have a type. Any other name that papermill
+    has set is refused. One in capitals that a person has set is taken for a parameter if it is
+    nearly the same, or its beginning.
     """
     known = names.get("__annotations__", {})
-    for name in names:
-        if name.isupper() and name not in known:
-            begun = (one for one in known if one.startswith(f"{name}_"))
-            if meant := nearest(name, known) or next(begun, None):
-                raise ValueError(f"Unknown parameter {name}. Did you mean {meant!r}?")
+    passed = {name for cell in names.get("In", ()) for name in _set_by_papermill(cell)}
+    capitals = {name for name in names if name.isupper()}
+    for name in sorted((capitals | passed) - set(known)):
+        begun = (one for one in known if one.startswith(f"{name.upper()}_"))
+        meant = nearest(name, known) or next(begun, None)
+        if meant or name in passed:
+            which = f"Did you mean {meant!r}?" if meant else f"Known are {', '.join(known)}."
+            raise ValueError(f"Unknown parameter {name}. {which}")
+
+
+def _set_by_papermill(cell: str) -> list[str]:
+    """Return the names that a notebook's cell sets, if papermill has added it; empty if not."""
+    if not cell.startswith("# Parameters\n"):
+        return []
+    lines = ast.parse(cell).body
+    return [line.targets[0].id for line in lines if isinstance(line, ast.Assign)]
 
 
 def expand_user(path: str) -> str:

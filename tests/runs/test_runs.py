@@ -451,6 +451,20 @@ def test_a_loss_of_one_s_own_is_the_same_in_each_instance():
         settings(None, np.ones(2))
 
 
+def test_a_changed_number_of_a_loss_of_one_s_own_changes_the_settings():
+    class Focal(keras.losses.Loss):
+        def __init__(self, gamma):
+            super().__init__()
+            self.gamma = gamma
+
+        def call(self, truth, logits):
+            return self.gamma * (logits - truth)
+
+    assert runs.loss_settings(Focal(2.0)) == runs.loss_settings(Focal(2.0))
+    assert runs.loss_settings(Focal(2.0))["gamma"] == 2.0
+    assert runs.loss_settings(Focal(2.0)) != runs.loss_settings(Focal(5.0))
+
+
 def test_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot be written"):

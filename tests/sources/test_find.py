@@ -225,7 +225,7 @@ def test_several_fitting_folders_are_named(machine):
 
 
 @pytest.mark.parametrize(
-    ("missing", "message"), [("Images/tt1.jpg", "no pictures"), ("train.csv", "no train.csv")]
+    ("missing", "message"), [("Images/tt1.jpg", "no pictures"), ("train.csv", "there is no table")]
 )
 def test_named_folder_without_posters_or_table_says_which(machine, missing, message):
     folder = make_posters(machine / "given")

@@ -88,7 +88,8 @@ def _score(options: argparse.Namespace) -> int:
     which = "listed in --ids" if options.ids else "of the test set"
     scored = readable.sum() if genres else 0
     print(
-        f"{scored} of {chosen} posters {which} are scored; the data hold {len(data.posters)}.",
+        f"{scored} of {chosen} posters {which} are scored, on {len(genres)} of the model's "
+        f"{len(predictor.genres)} genres; the data hold {len(data.posters)}.",
         file=sys.stderr,
     )
     if not scored:
