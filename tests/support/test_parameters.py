@@ -1,4 +1,5 @@
 import pytest
+from papermill.translators import PythonTranslator
 
 from genre_utils.support import as_bool, as_choice, check_names, did_you_mean, expand_user
 
@@ -45,14 +46,15 @@ def test_a_mistyped_parameter_is_told_from_a_name_of_one_s_own():
 
 def test_any_other_name_that_papermill_sets_is_refused():
     names = {"__annotations__": {"EPOCHS": int, "IMG_SIZE": int}, "epochs": 8, "size": (90, 60)}
-    check_names(names | {"In": ["", "epochs = 8", "# Parameters\nEPOCHS = 3\nIMG_SIZE = 90\n"]})
-    for cell, why in (
-        ("# Parameters\nimg_size = 90\n", "Unknown parameter img_size. Did you mean 'IMG_SIZE'"),
-        ("# Parameters\nEPOCHS = 1\nLR = 0.1\n", "parameter LR. Known are EPOCHS, IMG_SIZE."),
-        ("# Parameters\nimg = 90\n", "Unknown parameter img. Did you mean 'IMG_SIZE'"),
+    added = PythonTranslator.codify
+    check_names(names | {"In": ["", "epochs = 8", added({"EPOCHS": 3, "IMG_SIZE": 90})]})
+    for given, why in (
+        ({"img_size": 90}, "Unknown parameter img_size. Did you mean 'IMG_SIZE'"),
+        ({"EPOCHS": 1, "LR": [0.1]}, "Unknown parameter LR. Known are EPOCHS, IMG_SIZE."),
+        ({"img": "90"}, "Unknown parameter img. Did you mean 'IMG_SIZE'"),
     ):
         with pytest.raises(ValueError, match=why):
-            check_names(names | {"In": ["", cell]})
+            check_names(names | {"In": ["", added(given)]})
 
 
 def test_a_tilde_is_the_user_s_folder(monkeypatch):
