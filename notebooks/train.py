@@ -461,8 +461,8 @@ for split in dataset.SPLITS[len(fit_splits) :]:
 # The metrics, beside two baselines that see no poster: a table of zeros, and each genre's
 # frequency. Look at the last column: element-wise accuracy is nearly as high for the zeros as for
 # the network, because most posters lack most genres. So it is not a result. Macro mAP is: there the
-# zeros get no more than chance. The thresholds of the tuned F1 are those of picture and words
-# together:
+# zeros get no more than chance. It is over the genres with five posters or more, and missing where
+# none has as many. The thresholds of the tuned F1 are those of picture and words together:
 
 # %%
 results = apps.evaluate_systems(scored, labels, data, saved.thresholds)

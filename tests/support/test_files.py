@@ -1,11 +1,21 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from genre_utils.__main__ import main
-from genre_utils.support.files import printable, replacing, write_csv
+from genre_utils.support.files import lock_file, only_writer, printable, replacing, write_csv
+
+HOLD = """
+import sys
+from genre_utils.support import only_writer
+with only_writer(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_no_text_in_a_csv_is_a_formula(tmp_path):
@@ -60,3 +70,24 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(tmp_path):
     assert file.read_bytes() == before and os.listdir(tmp_path) == ["table.csv"]
     with pytest.raises(PermissionError), replacing(file):
         raise PermissionError(13, "no")
+
+
+def test_a_file_has_one_writer_until_it_ends_or_is_killed(tmp_path):
+    file = tmp_path / "genres.csv"
+    pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+    other = subprocess.Popen([sys.executable, "-c", HOLD, str(file)], text=True, **pipes)
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(BlockingIOError, match="Another command is writing .*genres.csv"):
+        only_writer(file).__enter__()
+    other.kill()
+    other.communicate()
+    with only_writer(file):
+        assert lock_file(file).exists()
+    assert not lock_file(file).exists(), "nothing is left beside the table"
+
+
+def test_what_cannot_be_locked_is_written_all_the_same(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for file in (tmp_path / "pipe", tmp_path / "no folder" / "genres.csv"):
+        with only_writer(file):
+            assert not lock_file(file).exists()
