@@ -32,6 +32,7 @@ METRICS = {
 }
 
 BINS = 15
+ROUNDING = 1e-6  # by which a mean of probabilities may leave 0 to 1
 TOP = 3
 
 
@@ -310,7 +311,7 @@ def _average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 def _check_probabilities(labels: np.ndarray, scores: np.ndarray) -> None:
     check_tables(labels, scores)
-    if np.min(scores) < 0 or np.max(scores) > 1:
+    if np.min(scores) < -ROUNDING or np.max(scores) > 1 + ROUNDING:
         raise ValueError(
             f"Scores are from {np.min(scores):.3g} to {np.max(scores):.3g}, and probabilities from "
             "0 to 1: give the sigmoid of logits."

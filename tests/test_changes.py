@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 
 import jupytext
@@ -190,10 +191,17 @@ def test_pixels_may_be_sliced_and_shifted_by_constants(monkeypatch, prepare):
     np.testing.assert_allclose(*logits, rtol=1e-5)
 
 
-def adapted(pixels, n):
+SEEDS = count()  # each network is adapted to other data
+
+
+def adapted(pixels, n, wrap=lambda layer: layer, shape=(64, 64, 3)):
     layer = keras.layers.Normalization()
-    layer.adapt(np.random.default_rng(0).uniform(0, 255, (10, 64, 64, 3)))
-    return keras.layers.Dense(n)(keras.layers.GlobalAveragePooling2D()(layer(pixels)))
+    layer.adapt(np.random.default_rng(next(SEEDS)).uniform(0, 255, (3, *shape)))
+    return keras.layers.Dense(n)(keras.layers.GlobalAveragePooling2D()(wrap(layer)(pixels)))
+
+
+def wrapped(pixels, n):
+    return adapted(pixels, n, keras.layers.TimeDistributed, (64, 3))
 
 
 def both_ways(pixels, n):
@@ -206,7 +214,7 @@ def of_keras(pixels, n):
     return keras.layers.Dense(n)(network(pixels))
 
 
-@pytest.mark.parametrize("layers", [adapted, both_ways, of_keras])
+@pytest.mark.parametrize("layers", [adapted, wrapped, both_ways, of_keras])
 def test_a_network_of_any_layers_of_keras_is_the_same_from_a_file(monkeypatch, tmp_path, layers):
     def builder(size, n):
         pixels = keras.Input((*size, 3))
@@ -217,10 +225,11 @@ def test_a_network_of_any_layers_of_keras_is_the_same_from_a_file(monkeypatch, t
     network = models.build_model("mine", 64, ("a", "b"))
     networks.save_weights(network, tmp_path / "weights.safetensors")
     networks.save_folder_network(network, tmp_path / "picture.json")
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
     resumed = models.build_model("mine", 64, ("a", "b"))
+    resumed.predict_on_batch(pixels)  # which compiles it
     networks.load_weights(resumed, tmp_path / "weights.safetensors")
     loaded = networks.load_folder_network(tmp_path / "picture.json")
-    pixels = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
     trained, *others = (one.predict_on_batch(pixels) for one in (network, resumed, loaded))
     for logits in others:
         np.testing.assert_allclose(logits, trained, rtol=1e-2, atol=1e-2)

@@ -150,6 +150,9 @@ def test_a_mistyped_genre_is_asked_for_and_never_changed(load):
     assert not finding(load(names_table(GENRES)), "genres that may be mistyped")
     data = load(names_table(["Heist", "Hiest", "Noirish", *["Heist"] * 9, *["Kitsch"] * 9]))
     assert not finding(data, "genres that may be mistyped")
+    rows = "tt0086001,1,0,0\ntt0086002,0,0,1\ntt0086003,0,0,1\n"
+    data = load(f"Id,Kult A,Kult B,Drama\n{rows}")
+    assert not finding(data, "genres that may be mistyped")
     data = load(names_table(["Hiest", "Noirish", *["Heist"] * 11, *["Kitsch"] * 11]))
     assert finding(data, "genres that may be mistyped") == ["Hiest (1): is Heist meant?"]
 

@@ -373,6 +373,7 @@ def test_an_array_of_paths_is_many_posters():
     paths = np.array(["a.jpg", "b.jpg"])
     assert list(list_posters(paths)) == list(list_posters(paths.astype(object)))
     assert [name for name, _ in list_posters(paths)] == ["a.jpg", "b.jpg"]
+    assert list(list_posters(np.array("a.jpg"))) == [("a.jpg", "a.jpg")]
 
 
 def test_an_array_of_pictures_is_many_posters():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,11 +93,12 @@ def settle_layers(network: keras.Model) -> None:
     """Let layers that were adapted to data compute what they keep beside their new weights."""
     import keras
 
-    for layer in network.layers:
-        if isinstance(layer, keras.Model):
-            settle_layers(layer)
-        elif isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()
+    layers = network._flatten_layers()  # those within wrappers, too
+    adapted = [layer for layer in layers if isinstance(layer, keras.layers.Normalization)]
+    for layer in adapted:
+        layer.finalize_state()
+    if adapted:  # functions that were compiled before hold what these kept then
+        network.predict_function = network.test_function = network.train_function = None
 
 
 def to_arrays(network: keras.Model) -> dict[str, np.ndarray]:
@@ -119,18 +120,24 @@ def named_weights(network: keras.Model, path: str = "") -> dict[str, keras.Varia
         if isinstance(layer, keras.Model):
             named |= named_weights(layer, f"{path}{layer.name}/")
             continue
-        paths = [weight.path.split("/") for weight in layer.weights]
-        for weight, parts in zip(layer.weights, paths, strict=True):
-            # Layers within a layer have variables of one name; theirs come before it.
-            ends = (parts[i:] for i in range(len(parts) - 1, 0, -1))
-            alone = (end for end in ends if sum(p[-len(end) :] == end for p in paths) == 1)
-            name = "/".join(next(alone, parts))
+        for name, weight in zip(_short_names(layer.weights), layer.weights, strict=True):
             # Keras numbers weights without a name, in each network built otherwise.
-            name = re.sub(r"\bvariable_\d+$", "variable", name)
-            if f"{path}{layer.name}/{name}" in named:
-                raise DataError(f"two weights are called {path}{layer.name}/{name}")
-            named[f"{path}{layer.name}/{name}"] = weight
+            name = f"{path}{layer.name}/" + re.sub(r"\bvariable_\d+$", "variable", name)
+            if name in named:
+                raise DataError(f"two weights are called {name}")
+            named[name] = weight
     return named
+
+
+def _short_names(weights: Sequence[keras.Variable]) -> Iterator[str]:
+    """Yield the shortest end of each weight's path that no other one has."""
+    paths = [weight.path.split("/") for weight in weights]
+    for parts in paths:
+        # Layers within a layer have variables of one name; theirs come before it.
+        for start in range(len(parts) - 1, -1, -1):
+            if sum(other[start - len(parts) :] == parts[start:] for other in paths) == 1:
+                break
+        yield "/".join(parts[start:])
 
 
 def check_config(config: Any, more: Collection[str] = ()) -> None:

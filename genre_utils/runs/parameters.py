@@ -57,8 +57,8 @@ def choose_epochs(epochs: int, model: str | None, accelerated: bool) -> int:
 def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
     """Return the config of a loss, for a run's settings; raises `ValueError` without logits.
 
-    Of Keras' own losses it takes those that ask of each genre by itself, with logits. The numbers
-    and texts that an object of another class has are part of its config, whatever that returns.
+    Of Keras' own losses it takes those that ask of each genre by itself, with logits. What JSON can
+    hold of the attributes of another class is part of its config, whatever that returns.
     """
     config = loss.get_config() if isinstance(loss, keras.losses.Loss) else {"from_logits": False}
     kind, is_own = type(loss).__name__, not type(loss).__module__.startswith("keras.")
@@ -70,9 +70,8 @@ def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
             "keras.losses.Loss that takes logits."
         )
     if is_own:
-        attributes = {name: value for name, value in vars(loss).items() if name[0] != "_"}
-        plain = (bool, int, float, str)
-        config = {k: v for k, v in attributes.items() if isinstance(v, plain)} | config
+        public = {name: _as_json(value) for name, value in vars(loss).items() if name[0] != "_"}
+        config = {name: value for name, value in public.items() if value is not None} | config
     # Keras numbers the losses of a class, and goes on counting when a cell runs again.
     name = config.get("name", "")
     plain = re.sub(r"_\d+$", "", name)
@@ -84,6 +83,17 @@ def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
             f"The settings of {kind} cannot be kept ({error}): let its get_config return numbers, "
             "texts and lists."
         ) from None
+
+
+def _as_json(value: Any) -> Any:
+    """Return what JSON makes of an attribute, of NumPy's and Keras' objects too; `None` of none."""
+    try:
+        content = json.dumps(
+            value, default=lambda one: one.tolist() if hasattr(one, "tolist") else one.get_config()
+        )
+    except (TypeError, AttributeError):
+        return None
+    return json.loads(content)
 
 
 def forecast(networks: Iterable[keras.Model], fit: int, held_out: int, epochs: int) -> str:

@@ -94,9 +94,10 @@ def _open_named(data: str, setting: str) -> Source:
     if os.path.isdir(path):
         layout = find_layout(path) or explain_folder(path, setting)
     elif not os.path.isfile(path):
+        here = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise DataError(
-            f"{setting} is {data!r}, but there is no such file or folder ({path.absolute()}); give "
-            "the folder that holds the table and the pictures, the path of a table, or 'sample'."
+            f"{setting} is {data!r}, but there is no such file or folder{here}; give the folder "
+            "that holds the table and the pictures, the path of a table, or 'sample'."
         )
     elif path.suffix.lower() not in tables.SUFFIXES:
         raise DataError(

@@ -360,7 +360,7 @@ def _mistyped(lists: list[Names], genres: Iterable[str]) -> list[str]:
     counts = Counter(name for names in lists for name in names or ())
     questions = []
     for genre in sorted(name for name in genres if not known_genre(name)):
-        commoner = [name for name in genres if counts[name] > COMMONER * counts[genre]]
+        commoner = [name for name in genres if counts[name] > COMMONER * max(1, counts[genre])]
         if meant := likely_genre(genre) or nearest(genre, commoner):
             questions.append(f"{genre} ({counts[genre]}): is {meant} meant?")
     return questions

@@ -17,8 +17,10 @@ def list_posters(images: Any) -> Iterator[tuple[str, Any]]:
 
     Files that are no pictures are yielded too: whoever reads them names them as bad.
     """
-    if isinstance(images, np.ndarray) and (images.dtype.kind in "UO" or images.ndim == 4):
-        images = list(images)  # of paths, as of a table, or of pictures
+    if isinstance(images, np.ndarray) and images.dtype.kind in "UO":  # of paths, as of a table
+        images = images.tolist()
+    elif isinstance(images, np.ndarray) and images.ndim == 4:  # of pictures
+        images = list(images)
     single = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray))
     if single or hasattr(images, "read") or not isinstance(images, Iterable):
         images = [images]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -56,7 +56,8 @@ def check_names(names: Mapping[str, Any]) -> None:
     nearly the same, or its beginning.
     """
     known = names.get("__annotations__", {})
-    passed = {name for cell in names.get("In", ()) for name in _set_by_papermill(cell)}
+    cells = names.get("In", ()) if known else ()
+    passed = {name for cell in cells for name in _set_by_papermill(cell) if name in names}
     capitals = {name for name in names if name.isupper()}
     for name in sorted((capitals | passed) - set(known)):
         begun = (one for one in known if one.startswith(f"{name.upper()}_"))
@@ -67,11 +68,10 @@ def check_names(names: Mapping[str, Any]) -> None:
 
 
 def _set_by_papermill(cell: str) -> list[str]:
-    """Return the names that a notebook's cell sets, if papermill has added it; empty if not."""
+    """Return the names that a cell sets which begins as papermill's do; not papermill's own."""
     if not cell.startswith("# Parameters\n"):
         return []
-    lines = ast.parse(cell).body
-    return [line.targets[0].id for line in lines if isinstance(line, ast.Assign)]
+    return re.findall(r"^(?!PAPERMILL_)(\w+) = ", cell, re.MULTILINE)
 
 
 def expand_user(path: str) -> str:

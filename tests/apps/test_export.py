@@ -1,5 +1,6 @@
 """Exported networks against the Keras networks that they were made from."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from small_model import GENRES, TEXTS, make_small_model
 
 from genre_utils.__main__ import main
-from genre_utils.networks import RuntimeNetwork, open_session
+from genre_utils.networks import FORMAT, RuntimeNetwork, open_session
 from genre_utils.saved_model import load_model, read_card
 from genre_utils.sources.sample import draw_poster
 
@@ -130,6 +131,9 @@ def test_what_cannot_be_scored_is_told_before_a_model_is_rewritten(plain, tmp_pa
         assert re.search(why, capsys.readouterr().err)
     assert main(["export", "--convert", str(tmp_path)]) == 2
     assert "holds no model: there is no model.json" in capsys.readouterr().err
+    (other / "model.json").write_text(json.dumps({"format": FORMAT, "sha256": {}}))
+    assert main(["export", "--model", str(other)]) == 2
+    assert "model.json cannot be understood" in capsys.readouterr().err
     assert main(["export", "--convert", str(model), "--format", "litert"]) == 2
     assert "--convert rewrites a folder and does nothing else" in capsys.readouterr().err
     assert {file.name: file.read_bytes() for file in model.iterdir()} == before

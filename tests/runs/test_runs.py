@@ -455,14 +455,17 @@ def test_a_changed_number_of_a_loss_of_one_s_own_changes_the_settings():
     class Focal(keras.losses.Loss):
         def __init__(self, gamma):
             super().__init__()
-            self.gamma = gamma
+            self.gamma, self.scorer = gamma, print
 
         def call(self, truth, logits):
             return self.gamma * (logits - truth)
 
     assert runs.loss_settings(Focal(2.0)) == runs.loss_settings(Focal(2.0))
     assert runs.loss_settings(Focal(2.0))["gamma"] == 2.0
-    assert runs.loss_settings(Focal(2.0)) != runs.loss_settings(Focal(5.0))
+    inner = [keras.losses.BinaryFocalCrossentropy(gamma=gamma) for gamma in (2, 2, 5)]
+    for one, same, other in ((2.0, 2.0, 5.0), (np.ones(2), np.ones(2), np.zeros(2)), inner):
+        assert runs.loss_settings(Focal(one)) == runs.loss_settings(Focal(same))
+        assert runs.loss_settings(Focal(one)) != runs.loss_settings(Focal(other))
 
 
 def test_folder_that_cannot_be_written_is_one_sentence(tmp_path):

@@ -47,14 +47,16 @@ def test_a_mistyped_parameter_is_told_from_a_name_of_one_s_own():
 def test_any_other_name_that_papermill_sets_is_refused():
     names = {"__annotations__": {"EPOCHS": int, "IMG_SIZE": int}, "epochs": 8, "size": (90, 60)}
     added = PythonTranslator.codify
-    check_names(names | {"In": ["", "epochs = 8", added({"EPOCHS": 3, "IMG_SIZE": 90})]})
+    own = {"PAPERMILL_INPUT_PATH": "train.ipynb"}
+    check_names(names | {"In": ["", "epochs = 8", added({"EPOCHS": 3, "IMG_SIZE": 90} | own)]})
+    check_names(names | {"In": ["", added({"img_size": 90}), "del img_size"]})
     for given, why in (
         ({"img_size": 90}, "Unknown parameter img_size. Did you mean 'IMG_SIZE'"),
         ({"EPOCHS": 1, "LR": [0.1]}, "Unknown parameter LR. Known are EPOCHS, IMG_SIZE."),
         ({"img": "90"}, "Unknown parameter img. Did you mean 'IMG_SIZE'"),
     ):
         with pytest.raises(ValueError, match=why):
-            check_names(names | {"In": ["", added(given)]})
+            check_names(names | given | {"In": ["", added(given)]})
 
 
 def test_a_tilde_is_the_user_s_folder(monkeypatch):

@@ -59,7 +59,9 @@ def export(options: argparse.Namespace) -> int:
         return _convert(options)
     kind = options.format or "onnx"
     folder = _writable_model(options)
-    data = _scored_posters(options, networks.read_card(folder)["genres"])
+    model_card = networks.read_card(folder)
+    networks.check_card(model_card, ["genres"], folder)
+    data = _scored_posters(options, model_card["genres"])
     machine.import_keras()
     from genre_utils.apps import export
 
