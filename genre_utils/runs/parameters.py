@@ -86,14 +86,16 @@ def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
 
 
 def _as_json(value: Any) -> Any:
-    """Return what JSON makes of an attribute, of NumPy's and Keras' objects too; `None` of none."""
+    """Return what JSON makes of an attribute, arrays and losses included; `None` if it cannot."""
     try:
-        content = json.dumps(
-            value, default=lambda one: one.tolist() if hasattr(one, "tolist") else one.get_config()
-        )
-    except (TypeError, AttributeError):
+        return json.loads(json.dumps(value, default=_of_object))
+    except (TypeError, ValueError, AttributeError):
         return None
-    return json.loads(content)
+
+
+def _of_object(value: Any) -> Any:
+    # Networks, such as a teacher's, are left out: Keras numbers the names of their layers anew.
+    return value.get_config() if isinstance(value, keras.losses.Loss) else value.tolist()
 
 
 def forecast(networks: Iterable[keras.Model], fit: int, held_out: int, epochs: int) -> str:

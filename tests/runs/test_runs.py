@@ -456,6 +456,8 @@ def test_a_changed_number_of_a_loss_of_one_s_own_changes_the_settings():
         def __init__(self, gamma):
             super().__init__()
             self.gamma, self.scorer = gamma, print
+            # Whose layers Keras numbers anew.
+            self.teacher = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
 
         def call(self, truth, logits):
             return self.gamma * (logits - truth)
