@@ -30,7 +30,7 @@ from genre_utils.sources import (
     read_table,
     tables_in,
 )
-from genre_utils.support import DataError, sha256_of
+from genre_utils.support import DataError, first_of, sha256_of
 
 SPLITS = ("train", "validation", "test")  # from the loosest to the strictest
 FEW_POSTERS = 20
@@ -72,8 +72,7 @@ class Audit:
         """Print each finding with the first `count` of its names."""
         for finding, names in self.findings.items():
             if names:
-                more = f" … and {len(names) - count} more" if len(names) > count else ""
-                print(f"{finding}: {', '.join(names[:count])}{more}")
+                print(f"{finding}: {first_of(names, count)}")
 
     def summary(self) -> str:
         """Return what was found, with counts, in one line; empty when nothing was."""

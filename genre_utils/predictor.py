@@ -103,18 +103,15 @@ class Predictor:
         1.
         """
         check_top(top)
-        return top_table(self._found(images), self.genres, top)
+        return top_table(self.stream(images), self.genres, top)
 
     def predict_all(self, images: Any) -> pd.DataFrame:
         """Return every genre's score: `poster`, one column a genre in model order, `error`."""
         import pandas as pd
 
-        rows = table_rows(self._found(images), self.genres)
+        rows = table_rows(self.stream(images), self.genres)
         table = pd.DataFrame(rows, columns=["poster", *self.genres, "error"])
         return table.astype(dict.fromkeys(self.genres, "float64"))
-
-    def _found(self, images: Any) -> Iterator[tuple[str, np.ndarray | None, str | None]]:
-        return ((one.poster, one.scores, one.error) for one in self.stream(images))
 
     def stream(self, images: Any) -> Iterator[Prediction]:
         """Yield a `Prediction` for each poster, in order; `images` is as in `predict`.
@@ -229,31 +226,26 @@ def highest(scores: np.ndarray, top: int) -> np.ndarray:
 
 
 def table_rows(
-    found: Iterable[tuple[str, np.ndarray | None, str | None]],
-    genres: Sequence[str],
-    top: int | None = None,
+    found: Iterable[Prediction], genres: Sequence[str], top: int | None = None
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table: the `top` genres of each poster, or with `None` all in one row.
 
-    `found` has each poster's name, scores `(genres,)` and error. A poster that could not be read
-    gets one row, with only `poster` and `error` filled.
+    A poster that could not be read gets one row, with only `poster` and `error` filled.
     """
     names = genres if top is None else ("rank", "genre", "score")
-    for poster, scores, error in found:
-        if error:
+    for one in found:
+        if one.error:
             rows = [(None,) * len(names)]
         elif top is None:
-            rows = [scores.tolist()]
+            rows = [one.scores.tolist()]
         else:
-            best = enumerate(highest(scores, top), start=1)
-            rows = [(rank, genres[g], float(scores[g])) for rank, g in best]
+            best = enumerate(highest(one.scores, top), start=1)
+            rows = [(rank, genres[g], float(one.scores[g])) for rank, g in best]
         for row in rows:
-            yield {"poster": poster, **dict(zip(names, row, strict=True)), "error": error or None}
+            yield {"poster": one.poster, **dict(zip(names, row, strict=True)), "error": one.error}
 
 
-def top_table(
-    found: Iterable[tuple[str, np.ndarray | None, str | None]], genres: Sequence[str], top: int
-) -> pd.DataFrame:
+def top_table(found: Iterable[Prediction], genres: Sequence[str], top: int) -> pd.DataFrame:
     """Return `table_rows` as a table with the columns of `Predictor.predict`."""
     import pandas as pd
 
@@ -273,6 +265,6 @@ def prediction_table(found: Iterable[Prediction], genres: Sequence[str], top: in
     for one in found:
         best = [] if one.error else highest(one.scores, top)
         effects += list(one.text_effect[best]) if one.lines else [None] * max(1, len(best))
-    table = top_table([(one.poster, one.scores, one.error) for one in found], genres, top)
+    table = top_table(found, genres, top)
     table.insert(table.columns.get_loc("error"), "by words", effects)
     return table

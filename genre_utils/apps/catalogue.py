@@ -73,13 +73,13 @@ class ResumableLog:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 yield found
 
-    def read(self) -> Iterator[tuple[str, np.ndarray | None, str | None]]:
-        """Yield poster, scores `(genres,)` and error of all that was predicted, in order."""
+    def read(self) -> Iterator[Prediction]:
+        """Yield all that was predicted, in order, without the words."""
         with open(self.file, encoding="utf-8") as file:
             next(file)
             for line in file:
                 poster, scores, error = json.loads(line)
-                yield poster, None if scores is None else np.array(scores), error
+                yield Prediction(poster, scores and np.array(scores), error=error)
 
     def _take(self, poster: str) -> bool:
         known = self.done[poster] > 0

@@ -80,7 +80,7 @@ def model_card(folder: Path) -> str:
         sections = [
             f"# Model card: {_title(card)}",
             "Written by `python -m genre_utils card` from the files beside it.",
-            _what_it_is(card),
+            _what_it_is(card, _has_backbone(folder / "picture.json")),
             _data(card),
             USE,
             _figures(card["metrics"]),
@@ -96,7 +96,11 @@ def _title(card: Mapping[str, Any]) -> str:
     return " + ".join(networks) + (" and words" if training.get("read_text") else "")
 
 
-def _what_it_is(card: Mapping[str, Any]) -> str:
+def _has_backbone(config: Path) -> bool:
+    return not config.exists() or '"backbone"' in config.read_text("utf-8")
+
+
+def _what_it_is(card: Mapping[str, Any], has_backbone: bool) -> str:
     height, width = card["image_size"]
     training = card["training"]
     reads = "reads its words" if training.get("read_text") else "does not read its words"
@@ -104,13 +108,15 @@ def _what_it_is(card: Mapping[str, Any]) -> str:
         f"## What it is\n\nA classifier that looks at a movie poster ({height} × {width} pixels, "
         f"height × width), {reads}, and gives each of {len(card['genres'])} genres a score from 0 "
         f"to 1; a poster may have several.\n\nGenres: {', '.join(card['genres'])}.\n\n"
-        + (f"Trained with {settings}." if (settings := _settings(training)) else "")
+        + (f"Trained with {settings}." if (settings := _settings(training, has_backbone)) else "")
     )
 
 
-def _settings(training: dict[str, Any]) -> str:
+def _settings(training: dict[str, Any], has_backbone: bool) -> str:
     loss = training.get("loss")
     training = training | {"loss": loss.get("name") if isinstance(loss, dict) else None}
+    if not has_backbone and training.get("start") == "imagenet":
+        training["start"] = "random weights"
     names = ["start", "loss", "epochs", "word_epochs", "batch_size", "seed"]
     if not training.get("read_text"):
         names.remove("word_epochs")

@@ -185,8 +185,7 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
         if not results:
             return "", "", gr.DownloadButton(visible=False)
         file = Path(tempfile.mkdtemp(dir=folder)) / "genres.csv"
-        found = ((one.found.poster, one.found.scores, one.found.error) for one in results)
-        write_csv(file, top_table(found, predict.genres, top))
+        write_csv(file, top_table([one.found for one in results], predict.genres, top))
         return (
             status(results, len(results)),
             cards(results, predict.genres, top),

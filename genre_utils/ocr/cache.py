@@ -16,7 +16,7 @@ import numpy as np
 
 from genre_utils.images import PosterError, picture_size, read_poster
 from genre_utils.ocr.line import WORDS_FILE, Line
-from genre_utils.support import DataError, progress, sha256_of
+from genre_utils.support import DataError, first_of, progress, sha256_of
 
 # What reading JSON and taking it apart may raise, whatever stands in it.
 _MALFORMED = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
@@ -180,6 +180,5 @@ def _rows(file: Path) -> Iterator[tuple[int, bytes]]:
 
 def _name_damaged(file: Path, numbers: list[int], what_now: str) -> None:
     if numbers:
-        listed = ", ".join(map(str, numbers[:_NAMED]))
-        listed += f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
+        listed = first_of(numbers, _NAMED)
         print(f"{file}: damaged lines are left out, and {what_now}: {listed}.", file=sys.stderr)

@@ -26,7 +26,7 @@ from genre_utils.networks import architecture, load_weights, save_weights
 from genre_utils.ocr import WORDS_FILE
 from genre_utils.runs import hosts
 from genre_utils.saved_model import KNOWN_FILES
-from genre_utils.support import DataError, replacing, write_json
+from genre_utils.support import DataError, first_of, replacing, write_json
 from genre_utils.text import NgramModel
 
 # The networks of a training, each with a folder of its own below the run's: the picture's, its
@@ -422,8 +422,7 @@ def _names(paths: Sequence[str]) -> dict[str, str]:
 
 def _listed(names: Iterable[str], what: str) -> list[str]:
     names = sorted(names)
-    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
-    return [f"{', '.join(names[:FEW])}{more} {what}"] if names else []
+    return [f"{first_of(names, FEW)} {what}"] if names else []
 
 
 def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:

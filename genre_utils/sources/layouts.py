@@ -14,7 +14,7 @@ from genre_utils.sources.labels import GENRE_COLUMNS, TAG_COLUMNS
 from genre_utils.sources.pictures import files_below, list_folder, may_be_picture
 from genre_utils.sources.spelling import known_genre, squeeze
 from genre_utils.sources.tables import read_header
-from genre_utils.support import DataError
+from genre_utils.support import DataError, first_of
 
 # Tables in other formats, and what to do with them.
 OTHER_TABLES = {
@@ -99,8 +99,7 @@ def _why_none(folder: Path) -> str:
                 f"where several CSV files stand and none is train.csv ({listed}); give the path "
                 "of one"
             )
-    listed = ", ".join(map(repr, names[:SHOWN]))
-    listed += f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    listed = first_of([*map(repr, names)], SHOWN)
     endings = ", ".join(images.SUFFIXES)
     if _find_table(folder):
         return (

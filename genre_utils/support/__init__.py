@@ -7,7 +7,8 @@ __getattr__ = lazy_names(
     {
         "files": (
             "FULL replacing temporary_file lock_file only_writer naming_full_disks check_writable "
-            "walk sha256_of short_hash picture_hash write_json write_csv printable harmless"
+            "walk sha256_of short_hash picture_hash write_json write_csv first_of printable "
+            "harmless"
         ),
         "heap": "share_heap trim_heap",
         "limits": (

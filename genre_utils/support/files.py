@@ -8,7 +8,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,6 +179,12 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     texts = table.select_dtypes(exclude="number").map(harmless)
     with replacing(path) as temporary:
         table.assign(**texts).rename(columns=harmless).to_csv(temporary, index=False)
+
+
+def first_of(names: Sequence[Any], most: int) -> str:
+    """Join the first names, at `most` so many, and say how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
 
 
 def printable(text: str) -> str:

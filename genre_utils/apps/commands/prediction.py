@@ -81,7 +81,7 @@ def _write_tables(
     if not (options.csv or options.json):
         good = (row for row in table_rows(log.read(), genres, top) if not row.pop("error"))
         catalogue.print_table(list(good))
-    predicted = any(error is None for _, _, error in log.read())
+    predicted = any(one.error is None for one in log.read())
     return DONE if predicted else NOTHING_DONE
 
 

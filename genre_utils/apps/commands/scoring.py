@@ -25,7 +25,7 @@ from genre_utils.apps.commands.checks import (
 )
 from genre_utils.ocr import WORDS_FILE
 from genre_utils.predictor import Predictor
-from genre_utils.support import only_writer, printable
+from genre_utils.support import first_of, only_writer, printable
 
 LEFT_OUT = {
     "trained_on": "left out, because the model was trained on them",
@@ -120,7 +120,6 @@ def _chosen(data: dataset.Dataset, ids: str | None) -> pd.DataFrame:
     ids = data.posters["id"].map(sources.normal_id)
     unknown = sorted(line for poster, line in wanted.items() if poster not in set(ids))
     if unknown:
-        named = printable(", ".join(unknown[:NAMED]))
-        named += f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+        named = printable(first_of(unknown, NAMED))
         print(f"left out, because they are not in the data: {named}", file=sys.stderr)
     return data.posters[ids.isin(wanted)]
