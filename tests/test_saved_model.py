@@ -368,7 +368,7 @@ def test_missing_and_strange_arrays_are_refused(stranger):
 
 def test_arrays_of_other_shapes_are_refused(stranger):
     change_arrays(stranger, **{name_of(stranger, "bias"): np.ones(7, np.float16)})
-    refuse(stranger, "has the shape|cannot be computed by ONNX Runtime")
+    refuse(stranger, "has the shape")
 
 
 def test_scales_must_fit_their_steps(stranger):

@@ -13,13 +13,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 from PIL import Image
 
 from genre_utils.networks import averaged_networks
-
-# What turns a feature map, which knows places, into plain features, which do not.
-POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.Flatten)
 
 
 class GradCam:
@@ -72,20 +69,28 @@ def _halve(network: keras.Model) -> tuple[keras.Model, keras.Model]:
             return reduce(lambda given, inner: join(inner, given), layer.layers, x)
         if isinstance(layer, keras.Model):
             given = keras.tree.pack_sequence_as(layer.input, keras.tree.flatten(x))
-            return keras.models.clone_model(layer, given, lambda inner: inner, join).output
-        if isinstance(layer, POOLING):
-            pooled[id(x)] = x
+            try:
+                return keras.models.clone_model(layer, given, lambda inner: inner, join).output
+            except ValueError:  # Keras' own for some models of several inputs within a model
+                pooled.clear()
         output = layer(x, *more, **options)
+        if _places(x) > 1 == _places(output):
+            pooled[id(x)] = x
         order[id(output)] = len(order)
         return output
 
     pixels = keras.Input(network.input_shape[1:])
     logits = join(network, pixels)
-    maps = sorted(pooled.values(), key=lambda x: order.get(id(x), -1))
+    maps = sorted(pooled.values(), key=lambda x: order.get(id(x), -1)) or [pixels]
     for count in range(1, len(maps)):
         with suppress(ValueError):  # Keras': the logits need more than these
             return keras.Model(pixels, maps[-count:]), keras.Model(maps[-count:], logits)
     return keras.Model(pixels, maps), keras.Model(maps, logits)
+
+
+def _places(x: Any) -> int:
+    """Return how many places a feature map knows; 1 for plain features."""
+    return x.shape[1] * x.shape[2] if getattr(x, "ndim", 0) == 4 else 1
 
 
 def _logit_gradients(

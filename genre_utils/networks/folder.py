@@ -64,13 +64,8 @@ def load_folder_network(file: Path, runtime: bool = False) -> keras.Model | onnx
     config, ranges = read_config(file)
     weights = file.with_suffix(".safetensors")
     arrays = load_arrays(weights)
-    if runtime:
-        update = "Update onnxruntime, or copy the model again."
-        # A layer that only Keras knows is left to Keras.
-        with (
-            naming(file, "cannot be computed by ONNX Runtime", update),
-            suppress(NotImplementedError),
-        ):
+    with suppress(NotImplementedError):  # what only Keras can compute is left to Keras
+        if runtime:
             return onnx.RuntimeNetwork(config, arrays, weights, ranges)
     with naming(file, "cannot be computed by Keras"):
         return keras_config.from_config(config, arrays)

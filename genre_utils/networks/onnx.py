@@ -70,12 +70,14 @@ class RuntimeNetwork:
     ):
         """Compute the network of `config` with the `arrays` of `file`; see `Graph`.
 
-        Raises `NotImplementedError` for a network that is left to Keras, and what ONNX Runtime
-        raises.
+        Raises `NotImplementedError` for a network that is left to Keras.
         """
         file = file.resolve()  # ONNX Runtime follows no link out of a folder
         graph = Graph(arrays, ranges, file.name).write(config, features=True)
-        self.session, self.each_run = open_session(graph, folder=file.parent)
+        try:
+            self.session, self.each_run = open_session(graph, folder=file.parent)
+        except Exception as error:  # ONNX Runtime has many
+            raise NotImplementedError(f"ONNX Runtime cannot compute it: {error}") from None
         (given,), (answer, *self._features) = self.session.get_inputs(), self.session.get_outputs()
         self._outputs = [answer.name]
         self.input = given.name

@@ -106,6 +106,7 @@ class Graph:
         shape, dtype = given["batch_shape"], given["dtype"]
         source = first = Value(self.name("input"), len(shape), dtype)
         if len(shape) == 4:
+            _refuse(dtype != "float32", "a picture of whole numbers")
             first = self.add("Transpose", source, perm=[0, 3, 1, 2])
         answer = self.settle(self.model(config, [first], ""))
         if set(self.arrays) != self.used:
@@ -280,6 +281,7 @@ class Graph:
                     self.features[self.settle(given).name] = shape[1]
             return self.model(layer, given if isinstance(given, list) else [given], f"{path}/")
         _refuse(kind not in LAYERS, f"the layer {kind}")
+        _refuse(config.get("data_format") == "channels_first", f"{kind} with channels first")
         return LAYERS[kind](self, config, path, *args, **kwargs)
 
     def array(self, path: str, *shape: int | None) -> Array:
@@ -332,8 +334,7 @@ def _rescaling(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> 
 
 
 def _conv(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
-    dilated = set(config["dilation_rate"]) != {1}
-    _refuse(dilated or config["data_format"] != "channels_last", "a dilated convolution")
+    _refuse(set(config["dilation_rate"]) != {1}, "a dilated convolution")
     x = graph.settle(x)
     if x.name not in graph.maps and x.name not in graph.step_widths:
         x = graph.rounded(x)
@@ -486,8 +487,9 @@ def _attention(
     value: Value,
     key: Value | None = None,
     attention_mask: Value | None = None,
-    **_: Any,
+    **more: Any,
 ) -> Value:
+    _refuse(query.rank != 3 or any(more.values()), "attention of this kind")
     heads, width = config["num_heads"], config["key_dim"]
 
     def project(x: Value, part: str) -> Value:
@@ -558,7 +560,7 @@ LAYERS = {
     "NotEqual": _not_equal,
     "Cast": lambda graph, config, path, x, **_: graph.cast(x, config["dtype"]),
     "Cumsum": lambda graph, config, path, x, **_: graph.add(
-        "CumSum", x, graph.constant(config["axis"], "int64")
+        "CumSum", x, graph.constant(_axis(config["axis"], x.rank), "int64")
     ),
     "ExpandDims": _expand_dims,
     "Sum": _sum,

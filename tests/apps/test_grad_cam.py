@@ -112,6 +112,40 @@ def test_a_network_of_ones_own_is_explained_too():
     assert heat.shape == (2, 32, 16)
 
 
+def tokens(x) -> keras.KerasTensor:
+    """Patches as a transformer has them, and the mean of what they become."""
+    x = keras.layers.Reshape((8, 6))(keras.layers.Conv2D(6, 8, strides=8)(x))
+    x = keras.layers.MultiHeadAttention(2, 3)(x, x)
+    return keras.layers.GlobalAveragePooling1D()(x)
+
+
+def last_convolution(x) -> keras.KerasTensor:
+    """A convolution over the whole map instead of pooling."""
+    x = keras.layers.Conv2D(6, 8, strides=8)(x)
+    return keras.layers.Reshape((5,))(keras.layers.Conv2D(5, (4, 2))(x))
+
+
+def model_of_two_inputs(x) -> keras.KerasTensor:
+    """A model within a model that takes a tensor and what is computed from it."""
+    first, second = keras.Input((5,)), keras.Input((5,))
+    gate = keras.Model([first, second], keras.layers.Multiply()([first, second]))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(5, 3)(x))
+    return gate([x, keras.layers.Dense(5)(x)])
+
+
+@pytest.mark.parametrize(
+    ("layers", "places"),
+    ((tokens, (4, 2)), (last_convolution, (4, 2)), (model_of_two_inputs, (32, 16))),
+)
+def test_networks_that_pool_otherwise_are_explained_too(layers, places):
+    pixels = keras.Input((32, 16, 3))
+    cam = grad_cam.GradCam(keras.Model(pixels, keras.layers.Dense(3)(layers(pixels))))
+    assert cam.heat(poster(), [0, 2]).shape == (2, 32, 16)
+    ((feature_extractor, _),) = cam._halves
+    (of_map,) = keras.tree.flatten(feature_extractor.output)
+    assert of_map.shape[1:3] == places
+
+
 @pytest.mark.parametrize("kind", ["sequential backbone", "model within", "sequence of models"])
 def test_a_network_of_models_has_heat_maps(kind):
     layers = keras.layers

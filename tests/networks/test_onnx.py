@@ -49,6 +49,46 @@ def test_other_tables_of_words_are_left_to_keras(shape, block, why):
         Graph({"words/embeddings": table}).write(keras_config.to_config(network))
 
 
+def pixels_as(dtype: str, layer) -> keras.Model:
+    """A network with a layer on pixels of some type."""
+    pixels = keras.Input((8, 6, 3), dtype=dtype)
+    return keras.Model(pixels, keras.layers.Dense(3)(keras.layers.Flatten()(layer(pixels))))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "layer"),
+    (
+        ("uint8", keras.layers.Rescaling(1 / 255)),
+        ("uint8", lambda x: keras.ops.cast(x, "float32") / 255),
+        ("float32", lambda x: keras.layers.MultiHeadAttention(2, 4)(x, x)),
+        ("float32", lambda x: keras.layers.MultiHeadAttention(2, 4, attention_axes=1)(x, x)),
+        ("float32", keras.layers.GlobalAveragePooling2D(data_format="channels_first")),
+        ("float32", keras.layers.Flatten(data_format="channels_first")),
+        ("float32", lambda x: keras.ops.cumsum(x / 255, axis=1)),
+    ),
+)
+def test_a_network_has_the_same_answer_as_in_keras_or_is_left_to_it(tmp_path, dtype, layer):
+    network = pixels_as(dtype, layer)
+    save_folder_network(network, tmp_path / "picture.json")
+    some = np.random.default_rng(0).integers(0, 256, (2, 8, 6, 3), np.uint8)
+    answers = [
+        np.asarray(load_folder_network(tmp_path / "picture.json", way).predict_on_batch(some))
+        for way in (True, False)
+    ]
+    np.testing.assert_allclose(*answers, rtol=1e-3, atol=1e-3)
+
+
+def test_what_onnx_runtime_refuses_is_left_to_keras(tmp_path, monkeypatch):
+    network = pixels_as("float32", keras.layers.Rescaling(1 / 255))
+    save_folder_network(network, tmp_path / "picture.json")
+
+    def refuse(*_, **__):
+        raise RuntimeError("ShapeInferenceError")
+
+    monkeypatch.setattr(onnx, "open_session", refuse)
+    assert isinstance(load_folder_network(tmp_path / "picture.json", True), keras.Model)
+
+
 @pytest.mark.parametrize("vnni", (True, False))
 def test_sums_of_eight_bits_are_safe_on_processors_that_would_overflow(monkeypatch, vnni):
     monkeypatch.setattr(onnx, "has_vnni", lambda: vnni)
