@@ -19,7 +19,7 @@ from genre_utils import models
 from genre_utils.batches import Batches, PosterBatches
 from genre_utils.runs import hosts
 from genre_utils.runs.folder import HEAD_CSV, Run
-from genre_utils.runs.steps import SeededDropout, StopWhenNotFinite
+from genre_utils.runs.steps import SeededLayers, StopWhenNotFinite
 from genre_utils.support import progress, replacing
 from genre_utils.training import ValidationScore, even_rows
 
@@ -98,7 +98,7 @@ def epochs(
             if any(hosts.gather(stale)):
                 break
             data = batches(epoch)
-            own = [SeededDropout(run.settings["seed"]), StopWhenNotFinite(run.best_file, data)]
+            own = [SeededLayers(run.settings["seed"]), StopWhenNotFinite(run.best_file, data)]
             when = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False, "verbose": 0}
             yield fitted, data, when | {"callbacks": [*own, keep, *callbacks]}
             bar.set_postfix({"macro mAP": run.history()["val_macro_map"].iloc[-1]}, refresh=False)

@@ -20,7 +20,7 @@ import numpy as np
 
 from genre_utils.batches import Batches
 from genre_utils.machine import processes
-from genre_utils.runs.steps import SeededDropout, StopWhenNotFinite
+from genre_utils.runs.steps import SeededLayers, StopWhenNotFinite
 
 # What is said when a host has gone; each host knows how many epochs it has finished.
 GONE = (
@@ -89,7 +89,7 @@ class MultiHostFit:
         and score, on `local_model`.
         """
         batches.share = processes()
-        each_step = SeededDropout, StopWhenNotFinite
+        each_step = SeededLayers, StopWhenNotFinite
         common = [callback for callback in callbacks if isinstance(callback, each_step)]
         own = [callback for callback in callbacks if callback not in common]
         own = keras.callbacks.CallbackList(own, model=self.local_model)

@@ -1,8 +1,7 @@
-"""What watches a training step by step: repeatable dropout, and losses that are no numbers."""
+"""What watches a training step by step: repeatable draws, and losses that are no numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -33,8 +32,8 @@ class StopWhenNotFinite(keras.callbacks.Callback):
             )
 
 
-class SeededDropout(keras.callbacks.Callback):
-    """Makes an epoch's dropout depend on `(seed, epoch)` alone.
+class SeededLayers(keras.callbacks.Callback):
+    """Makes what an epoch draws, as for dropout, depend on `(seed, epoch)` alone.
 
     A layer draws from a state of its own, which Keras does not put into a checkpoint; on PyTorch
     it draws from the backend's one state instead. As a callback, because on PyTorch `fit` itself
@@ -46,19 +45,11 @@ class SeededDropout(keras.callbacks.Callback):
         self.seed = seed
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Set the states that this epoch's dropout draws from."""
+        """Set the states that this epoch draws from."""
         seed = self.seed, epoch
         if keras.backend.backend() == "torch":
             keras.utils.set_random_seed(int(np.random.default_rng(seed).integers(2**31)))
-        layers = _all_layers(self.model)
-        dropouts = [layer for layer in layers if isinstance(layer, keras.layers.Dropout)]
-        for place, layer in enumerate(dropouts):
+        states = [one for one in self.model.variables if one.name == "seed_generator_state"]
+        for place, state in enumerate(states):
             draw = np.random.default_rng((*seed, place)).integers(2**31, size=2)
-            layer.seed_generator.state.assign(draw.astype("uint32"))
-
-
-def _all_layers(model: keras.Model) -> Iterator[keras.Layer]:
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _all_layers(layer)
+            state.assign(draw.astype("uint32"))

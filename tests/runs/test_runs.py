@@ -16,6 +16,7 @@ from genre_utils import models, runs
 from genre_utils.batches import PosterBatches
 from genre_utils.evaluation import macro_average_precision
 from genre_utils.runs import folder
+from genre_utils.runs.steps import SeededLayers
 from genre_utils.support import progress
 
 GENRES = ("dark", "bright")
@@ -142,6 +143,30 @@ def test_a_training_that_goes_on_says_after_which_epoch(tmp_path):
         for epoch in (epochs - 1, epochs):
             (run.part(part).folder / "checkpoints" / f"epoch-{epoch:03d}.keras").touch()
     assert run.state == "going on with this training: second after epoch 3"
+
+
+@pytest.mark.parametrize(
+    "layer",
+    (
+        keras.layers.Dropout(0.5),
+        keras.layers.GaussianNoise(1.0),
+        keras.layers.RandomTranslation(0.4, 0.4),
+        keras.layers.TimeDistributed(keras.layers.SpatialDropout1D(0.5)),
+    ),
+)
+def test_what_any_layer_draws_depends_on_seed_and_epoch_alone(layer):
+    network = keras.Sequential([keras.Input((16, 12, 3)), keras.Sequential([layer])])
+    pixels = np.random.default_rng(0).random((4, 16, 12, 3), np.float32)
+    seeded = SeededLayers(3)
+    seeded.set_model(network)
+
+    def drawn(epoch: int) -> np.ndarray:
+        seeded.on_epoch_begin(epoch)
+        return keras.ops.convert_to_numpy(network(pixels, training=True))
+
+    first, second = drawn(1), drawn(2)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(drawn(1), first)
 
 
 def test_a_fit_that_is_done_is_not_done_again(tmp_path, posters, monkeypatch):
