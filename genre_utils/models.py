@@ -227,8 +227,9 @@ def freeze_for_fine_tuning(network: keras.Model) -> None:
         backbone = network.get_layer("backbone")
         height = backbone.input_shape[1]
         for layer in backbone.layers:
-            shape = layer.output.shape
-            early = len(shape) == 4 and 4 * shape[1] >= height
+            shape = keras.tree.flatten(layer.output)[0].shape
+            # A backbone for pictures of any size does not tell how large its maps are.
+            early = len(shape) == 4 and bool(height and shape[1]) and 4 * shape[1] >= height
             layer.trainable = not (early or isinstance(layer, layers.BatchNormalization))
     elif is_pretrained(network):
         network.get_layer("encoder").get_layer("word").trainable = False

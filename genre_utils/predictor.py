@@ -97,7 +97,7 @@ class Predictor:
         """Return the `top` genres of each poster, the likeliest first.
 
         `images` is one or many of: path, folder (all files in it and below), open file or stream,
-        bytes, PIL image, array. Columns: `poster` (the path as given, or relative to the given
+        bytes, PIL image, array. Columns: `poster` (the path as given, or relative to the one given
         folder), `rank` from 1, `genre`, `score` from 0 to 1, `error`. A file that cannot be read is
         one row with only `poster` and `error` filled. Raises `ValueError` unless `top` is at least
         1.

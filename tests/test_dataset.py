@@ -171,6 +171,12 @@ def test_limit_is_a_seeded_sample(sample_folder):
     assert (whole[first.posters["id"]] == first.posters["split"].to_numpy()).all()
 
 
+@pytest.mark.parametrize("limit", [-1, 5.5, "5", True])
+def test_a_limit_that_is_no_number_is_named(sample_folder, limit):
+    with pytest.raises(ValueError, match="limit is .*: give a whole number from 0"):
+        load_dataset(sample_folder, limit)
+
+
 def test_sample_labels_agree_with_its_lists(sample_folder):
     rows = pd.read_csv(sample_folder / "train.csv", keep_default_na=False).set_index("Id")
     data = load_dataset(find_data(str(sample_folder)))

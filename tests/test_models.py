@@ -71,6 +71,18 @@ def test_failed_download_names_what_works_offline(monkeypatch):
         models.build_model("convnext_tiny", 250, GENRES)
 
 
+def test_a_backbone_of_any_size_or_with_states_can_be_fine_tuned():
+    pixels = keras.Input((None, None, 3))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(pixels))
+    x, _ = keras.layers.GRU(4, return_state=True)(keras.layers.Reshape((-1, 4))(x))
+    backbone = keras.Model(pixels, x, name="backbone")
+    head = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)], name="head")
+    given = keras.Input((16, 12, 3))
+    models.freeze_for_fine_tuning(keras.Model(given, head(backbone(given))))
+    frozen = [layer for layer in backbone.layers if layer.weights and not layer.trainable]
+    assert [type(layer).__name__ for layer in frozen] == ["BatchNormalization"]
+
+
 def test_fine_tuning_moves_the_top_and_nothing_that_was_frozen():
     keras.utils.set_random_seed(0)
     model = models.build_model("efficientnet_lite0", 64, GENRES)

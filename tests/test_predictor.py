@@ -376,6 +376,17 @@ def test_an_array_of_paths_is_many_posters():
     assert list(list_posters(np.array("a.jpg"))) == [("a.jpg", "a.jpg")]
 
 
+def test_of_several_folders_each_poster_is_named_with_its_own(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1.jpg").write_bytes(b"")
+    both = [str(tmp_path / folder) for folder in ("a", "b")]
+    assert [name for name, _ in list_posters(both[0])] == ["1.jpg"]
+    assert [name for name, _ in list_posters(iter(both[:1]))] == ["1.jpg"]
+    names = [name for name, _ in list_posters(iter(both))]
+    assert names == [os.path.join(folder, "1.jpg") for folder in both]
+
+
 def test_an_array_of_pictures_is_many_posters():
     pictures = np.arange(3 * 4 * 5 * 3, dtype=np.uint8).reshape(3, 4, 5, 3)
     listed = list(list_posters(pictures))

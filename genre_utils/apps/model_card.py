@@ -107,7 +107,7 @@ def _what_it_is(card: Mapping[str, Any], has_backbone: bool) -> str:
     return (
         f"## What it is\n\nA classifier that looks at a movie poster ({height} × {width} pixels, "
         f"height × width), {reads}, and gives each of {len(card['genres'])} genres a score from 0 "
-        f"to 1; a poster may have several.\n\nGenres: {', '.join(card['genres'])}.\n\n"
+        f"to 1; a poster may have several.\n\nGenres: {', '.join(map(_plain, card['genres']))}.\n\n"
         + (f"Trained with {settings}." if (settings := _settings(training, has_backbone)) else "")
     )
 
@@ -151,7 +151,7 @@ def _known(card: Mapping[str, Any]) -> str:
     genres = [f"{name} on {counts[name]}" if name in counts else name for name in card["genres"]]
     size = card["training"].get("size")
     pictures = f"; pictures of about {size[0]} × {size[1]} pixels (height × width)" if size else ""
-    return f"their genres ({', '.join(genres)}){pictures}"
+    return f"their genres ({', '.join(map(_plain, genres))}){pictures}"
 
 
 def _last_fit(training: Mapping[str, Any]) -> str:
@@ -192,7 +192,8 @@ def _limits(card: Mapping[str, Any], genres: Mapping[str, Mapping[str, Any]]) ->
         )
     rare = [genre for genre, figures in genres.items() if figures["support"] < RARE]
     if rare:
-        limits.append(f"Fewer than {RARE} test posters, so hardly measured: {', '.join(rare)}.")
+        names = ", ".join(map(_plain, rare))
+        limits.append(f"Fewer than {RARE} test posters, so hardly measured: {names}.")
     text = "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
     return text + (f"\n\n{_genre_table(genres)}" if genres else "")
 
@@ -209,7 +210,13 @@ def _genre_table(genres: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
     head, *body = rows
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body))
+    lines = head, ["---"] * len(head), *body
+    return "\n".join(f"| {' | '.join(map(_plain, row))} |" for row in lines)
+
+
+def _plain(name: str) -> str:
+    """Write a genre's name so that Markdown takes it for text."""
+    return name.replace("|", "\\|").replace("<", "&lt;")
 
 
 def _per_genre(results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:

@@ -138,9 +138,12 @@ def _map(items: list[dict[str, str]], worker: type, **options: Any) -> ray.data.
 
 def _list(images: Iterable[str]) -> Iterable[tuple[str, str]]:
     """Yield `(name, source)` as `list_posters` does, and of what lies at addresses."""
+    images = list(images)
+    several = len(images) > 1
     for image in images:
         if "://" not in image:
-            yield from ((name, os.path.abspath(path)) for name, path in list_posters(image))
+            found = list_posters(image, several)
+            yield from ((name, os.path.abspath(path)) for name, path in found)
             continue
         try:
             system, root = fsspec.core.url_to_fs(image)
@@ -148,7 +151,7 @@ def _list(images: Iterable[str]) -> Iterable[tuple[str, str]]:
             raise ValueError(f"{image} cannot be listed: {error}.") from None
         for path in sorted(system.find(root)) or [root]:
             yield (
-                os.path.relpath(path, root) if path != root else path,
+                path if several or path == root else os.path.relpath(path, root),
                 system.unstrip_protocol(path),
             )
 

@@ -91,8 +91,10 @@ def to_onnx(file: Path) -> bytes:
     """Return a network as an ONNX model with its weights inside; raises `DataError`."""
     config, ranges = read_config(file)
     try:
-        return Graph(load_arrays(file.with_suffix(".safetensors")), ranges).write(config)
-    except NotImplementedError as error:
+        graph = Graph(load_arrays(file.with_suffix(".safetensors")), ranges).write(config)
+        onnx.open_session(graph)
+        return graph
+    except Exception as error:  # ONNX Runtime has many
         raise DataError(
             f"{file} cannot be written as ONNX: {error}. `predict` computes it by Keras, and "
             "--format litert may write it."

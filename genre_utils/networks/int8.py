@@ -66,7 +66,7 @@ def _measure(
     source = session.get_inputs()[0].name
     ranges: dict[str, list[float]] = {name: [0.0, 0.0] for name in names}
     means: dict[str, np.ndarray] = dict.fromkeys(names, 0.0)
-    for poster in pixels:
+    for poster in pixels if names else ():  # of no names the session would return all
         maps = session.run(names, {source: poster[None].astype(np.float32)}, each_run)
         for name, values in zip(names, maps, strict=True):
             low, high = ranges[name]

@@ -106,7 +106,7 @@ class Graph:
         shape, dtype = given["batch_shape"], given["dtype"]
         source = first = Value(self.name("input"), len(shape), dtype)
         if len(shape) == 4:
-            _refuse(dtype != "float32", "a picture of whole numbers")
+            _refuse(dtype != "float32", f"a picture in {dtype}")
             first = self.add("Transpose", source, perm=[0, 3, 1, 2])
         answer = self.settle(self.model(config, [first], ""))
         if set(self.arrays) != self.used:
@@ -250,6 +250,7 @@ class Graph:
         values = dict(zip(_histories(inner["input_layers"]), inputs, strict=True))
 
         def value_at(place: tuple) -> Value:
+            _refuse(place[2] != 0, f"the second output of {place[0]}")
             if place not in values:
                 node = layers[place[0]]["inbound_nodes"][place[1]]
                 kwargs = {key: value_of(arg) for key, arg in node["kwargs"].items()}
@@ -282,7 +283,10 @@ class Graph:
             return self.model(layer, given if isinstance(given, list) else [given], f"{path}/")
         _refuse(kind not in LAYERS, f"the layer {kind}")
         _refuse(config.get("data_format") == "channels_first", f"{kind} with channels first")
-        return LAYERS[kind](self, config, path, *args, **kwargs)
+        more = {key: value for key, value in kwargs.items() if value not in (None, False)}
+        options = [key for key, value in more.items() if not isinstance(value, (Value, list))]
+        _refuse(bool(options), f"{kind} with {', '.join(options)}")
+        return LAYERS[kind](self, config, path, *args, **more)
 
     def array(self, path: str, *shape: int | None) -> Array:
         """Return an array of a shape, where `None` is any side; raises `NotImplementedError`."""
@@ -357,7 +361,7 @@ def _conv(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value
         "group": inputs if deep else config["groups"],
         "strides": list(config["strides"]),
         "kernel_shape": [height, width],
-        "auto_pad": PADDING[config["padding"]],
+        "auto_pad": _padding(config, (height, width), config["strides"]),
     }
     arrays = {"kernel": kernel, "scale": scale, "bias": bias}
     waiting = Conv(path, 4, source=x.name, **arrays, attributes=attributes)
@@ -402,9 +406,8 @@ def _join(kind: str) -> Callable:
         args = args[0] if isinstance(args[0], list) else args
         tensors = [arg for arg in args if isinstance(arg, Value)]
         _refuse(len({x.rank for x in tensors}) > 1, f"{kind} of tensors of several ranks")
-        x, *rest = (
-            arg if isinstance(arg, Value) else graph.constant(arg, tensors[0].dtype) for arg in args
-        )
+        _refuse(any(x.dtype != "float32" for x in tensors), f"{kind} of whole numbers")
+        x, *rest = (arg if isinstance(arg, Value) else graph.constant(arg) for arg in args)
         for i, other in enumerate(rest, start=1):
             x = graph.add(kind, x, other, name=path if i == len(rest) else "")
         return graph.rounded(x) if x.rank == 4 and kind == "Add" else x
@@ -422,10 +425,24 @@ def _node_of(kind: str, attributes: Callable[[Mapping, int], dict] = lambda *_: 
     return write
 
 
+def _average(graph: Graph, config: Mapping, path: str, xs: Any, **_: Any) -> Value:
+    _refuse(not isinstance(xs, list), "the average over an axis")  # of `keras.ops`
+    return graph.add("Mean", *xs)
+
+
 def _pooling(config: Mapping, rank: int) -> dict[str, Any]:
     size, strides = config["pool_size"], config["strides"] or config["pool_size"]
-    padding = PADDING[config["padding"]]
+    padding = _padding(config, size, strides)
     return {"kernel_shape": list(size), "strides": list(strides), "auto_pad": padding}
+
+
+def _padding(config: Mapping, sides: Sequence[int], strides: Sequence[int]) -> str:
+    """Return what ONNX calls a padding; it refuses negative ones, which Keras takes for none."""
+    if max(sides) == 1:
+        return PADDING["valid"]
+    jumps = any(stride > side for stride, side in zip(strides, sides, strict=True))
+    _refuse(jumps and config["padding"] == "same", "a stride larger than its window")
+    return PADDING[config["padding"]]
 
 
 def _global_pool(kind: str) -> Callable:
@@ -451,6 +468,7 @@ def _dense(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Valu
 
 def _embedding(graph: Graph, config: Mapping, path: str, x: Value, **_: Any) -> Value:
     _refuse(x.rank != 2, "an Embedding of tables of words")  # rank 4 stands for pictures
+    _refuse(config["mask_zero"], "an Embedding that hides a word")
     name = f"{path}/embeddings"
     array = graph.array(name, None, config["output_dim"])
     if array.scale is None:
@@ -487,9 +505,9 @@ def _attention(
     value: Value,
     key: Value | None = None,
     attention_mask: Value | None = None,
-    **more: Any,
+    **_: Any,
 ) -> Value:
-    _refuse(query.rank != 3 or any(more.values()), "attention of this kind")
+    _refuse(query.rank != 3, "attention over the places of a picture")
     heads, width = config["num_heads"], config["key_dim"]
 
     def project(x: Value, part: str) -> Value:
@@ -547,7 +565,7 @@ LAYERS = {
     "Multiply": _join("Mul"),
     "TrueDivide": _join("Div"),
     "Maximum": _join("Max"),
-    "Average": _node_of("Mean"),
+    "Average": _average,
     "Concatenate": _node_of("Concat", lambda c, rank: {"axis": _axis(c["axis"], rank)}),
     "MaxPooling2D": _node_of("MaxPool", _pooling),
     "GlobalAveragePooling2D": _global_pool("GlobalAveragePool"),

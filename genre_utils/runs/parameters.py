@@ -70,8 +70,9 @@ def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
             "keras.losses.Loss that takes logits."
         )
     if is_own:
-        public = {name: _as_json(value) for name, value in vars(loss).items() if name[0] != "_"}
-        config = {name: value for name, value in public.items() if value is not None} | config
+        own = vars(loss).keys() - vars(keras.losses.Loss()).keys()
+        found = {name: _as_json(vars(loss)[name]) for name in sorted(own)}
+        config = {name: value for name, value in found.items() if value is not None} | config
     # Keras numbers the losses of a class, and goes on counting when a cell runs again.
     name = config.get("name", "")
     plain = re.sub(r"_\d+$", "", name)
@@ -89,13 +90,16 @@ def _as_json(value: Any) -> Any:
     """Return what JSON makes of an attribute, arrays and losses included; `None` if it cannot."""
     try:
         return json.loads(json.dumps(value, default=_of_object))
-    except (TypeError, ValueError, AttributeError):
+    except Exception:  # whatever an object says
         return None
 
 
 def _of_object(value: Any) -> Any:
+    if isinstance(value, keras.losses.Loss):
+        return value.get_config()
     # Networks, such as a teacher's, are left out: Keras numbers the names of their layers anew.
-    return value.get_config() if isinstance(value, keras.losses.Loss) else value.tolist()
+    is_set = isinstance(value, (set, frozenset))
+    return sorted(value, key=str) if is_set else keras.ops.convert_to_numpy(value).tolist()
 
 
 def forecast(networks: Iterable[keras.Model], fit: int, held_out: int, epochs: int) -> str:

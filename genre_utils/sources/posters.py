@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from genre_utils.images import SUFFIXES
 from genre_utils.support import walk
 
 
-def list_posters(images: Any) -> Iterator[tuple[str, Any]]:
+def list_posters(images: Any, several: bool | None = None) -> Iterator[tuple[str, Any]]:
     """Yield `(name, source)` for one or many posters; a folder gives every file in and below it.
 
-    Files that are no pictures are yielded too: whoever reads them names them as bad.
+    Their names are relative to the folder; with `several`, by default where more than one source is
+    given, the folder stands before them, since two folders may have files of one name. Files that
+    are no pictures are yielded too: whoever reads them names them as bad.
     """
     if isinstance(images, np.ndarray) and images.dtype.kind in "UO":  # of paths, as of a table
         images = images.tolist()
@@ -24,14 +27,17 @@ def list_posters(images: Any) -> Iterator[tuple[str, Any]]:
     single = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray))
     if single or hasattr(images, "read") or not isinstance(images, Iterable):
         images = [images]
-    for number, source in enumerate(images, start=1):
+    images = iter(images)
+    first = list(islice(images, 2))  # a pipe can be read only once
+    several = len(first) > 1 if several is None else several
+    for number, source in enumerate(chain(first, images), start=1):
         if not isinstance(source, (str, os.PathLike)):
             yield f"image {number}", source
         elif os.path.isdir(source):
             nothing = True
             for path in walk(os.fspath(source), SUFFIXES):
                 nothing = False
-                yield _display(os.path.relpath(path, source)), path
+                yield _display(path if several else os.path.relpath(path, source)), path
             if nothing:
                 yield _display(source), os.fspath(source)
         else:

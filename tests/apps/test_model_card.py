@@ -61,6 +61,15 @@ def test_a_last_fit_names_what_learned_from_validation(trained, trained_on_words
     assert "the picture's networks and the words' parts learned anew" in model_card(tmp_path)
 
 
+def test_a_genre_of_any_name_is_text_in_a_card(tmp_path):
+    (tmp_path / "metrics.json").write_text((RELEASED / "metrics.json").read_text("utf-8"), "utf-8")
+    for name in ("model.json", "metrics.json"):
+        content = (RELEASED / name).read_text("utf-8")
+        (tmp_path / name).write_text(content.replace('"Drama"', '"<b>War|Peace"'), "utf-8")
+    text = model_card(tmp_path)
+    assert "<b>" not in text and "| &lt;b>War\\|Peace | " in text
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(DataError, match="holds no trained model"):
         write_model_card(tmp_path)

@@ -10,9 +10,11 @@ from genre_utils.networks import (
     load_folder_network,
     onnx,
     save_folder_network,
+    to_onnx,
 )
 from genre_utils.networks.arrays import Array
 from genre_utils.networks.onnx_graph import Graph
+from genre_utils.support import DataError
 
 
 def test_a_table_of_words_in_eight_bits_is_widened_a_row_at_a_time(tmp_path):
@@ -55,20 +57,48 @@ def pixels_as(dtype: str, layer) -> keras.Model:
     return keras.Model(pixels, keras.layers.Dense(3)(keras.layers.Flatten()(layer(pixels))))
 
 
+def rows(x, **options):
+    """Attention among three tokens of a picture."""
+    x = keras.ops.expand_dims(keras.layers.GlobalMaxPooling2D()(x), 1)
+    x = keras.layers.Concatenate(axis=1)([x, x / 2, x / 3])
+    return keras.layers.MultiHeadAttention(2, 4)(x, x, **options)
+
+
+def words(x):
+    """Attention among words of which some are hidden."""
+    x = keras.ops.cast(keras.layers.GlobalMaxPooling2D()(x) - 250, "int32")
+    x = keras.layers.Embedding(6, 4, mask_zero=True)(keras.ops.maximum(x, 0))
+    return keras.layers.MultiHeadAttention(2, 4)(x, x)
+
+
 @pytest.mark.parametrize(
     ("dtype", "layer"),
     (
         ("uint8", keras.layers.Rescaling(1 / 255)),
         ("uint8", lambda x: keras.ops.cast(x, "float32") / 255),
+        ("float16", lambda x: x / 255),
+        ("float32", lambda x: keras.ops.cast(x, "int32") / 100),
         ("float32", lambda x: keras.layers.MultiHeadAttention(2, 4)(x, x)),
         ("float32", lambda x: keras.layers.MultiHeadAttention(2, 4, attention_axes=1)(x, x)),
+        ("float32", rows),
+        ("float32", lambda x: rows(x, use_causal_mask=True)),
+        ("float32", lambda x: rows(x, return_attention_scores=True)[1]),
+        ("float32", words),
         ("float32", keras.layers.GlobalAveragePooling2D(data_format="channels_first")),
+        ("float32", keras.layers.MaxPooling2D(2, data_format="channels_first")),
         ("float32", keras.layers.Flatten(data_format="channels_first")),
         ("float32", lambda x: keras.ops.cumsum(x / 255, axis=1)),
+        ("float32", lambda x: keras.ops.average(x / 255, axis=1)),
+        ("float32", keras.layers.MaxPooling2D(2, strides=3, padding="same")),
+        ("float32", keras.layers.MaxPooling2D(1, strides=2, padding="same")),
+        ("float32", keras.layers.Conv2D(4, 1, strides=2, padding="same")),
+        ("float32", keras.layers.Conv2D(4, (1, 2), strides=(3, 1), padding="same")),
     ),
 )
 def test_a_network_has_the_same_answer_as_in_keras_or_is_left_to_it(tmp_path, dtype, layer):
     network = pixels_as(dtype, layer)
+    for weight in network.weights:  # large enough to tell
+        weight.assign(np.random.default_rng(weight.shape[0]).normal(size=weight.shape))
     save_folder_network(network, tmp_path / "picture.json")
     some = np.random.default_rng(0).integers(0, 256, (2, 8, 6, 3), np.uint8)
     answers = [
@@ -76,6 +106,14 @@ def test_a_network_has_the_same_answer_as_in_keras_or_is_left_to_it(tmp_path, dt
         for way in (True, False)
     ]
     np.testing.assert_allclose(*answers, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("layer", (keras.layers.Rescaling(1 / 255), rows))
+def test_a_network_without_convolutions_is_rounded_with_posters_too(tmp_path, layer):
+    network, some = pixels_as("float32", layer), np.ones((2, 8, 6, 3), np.uint8)
+    save_folder_network(network, tmp_path / "picture.json", True, calibration=some)
+    found = load_folder_network(tmp_path / "picture.json").predict_on_batch(some)
+    np.testing.assert_allclose(found, network.predict_on_batch(some), atol=0.05)
 
 
 def test_what_onnx_runtime_refuses_is_left_to_keras(tmp_path, monkeypatch):
@@ -87,6 +125,8 @@ def test_what_onnx_runtime_refuses_is_left_to_keras(tmp_path, monkeypatch):
 
     monkeypatch.setattr(onnx, "open_session", refuse)
     assert isinstance(load_folder_network(tmp_path / "picture.json", True), keras.Model)
+    with pytest.raises(DataError, match="cannot be written as ONNX: ShapeInferenceError"):
+        to_onnx(tmp_path / "picture.json")
 
 
 @pytest.mark.parametrize("vnni", (True, False))

@@ -480,17 +480,21 @@ def test_a_changed_number_of_a_loss_of_one_s_own_changes_the_settings():
     class Focal(keras.losses.Loss):
         def __init__(self, gamma):
             super().__init__()
-            self.gamma, self.scorer = gamma, print
+            self._gamma, self.scorer = gamma, print
             # Whose layers Keras numbers anew.
             self.teacher = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
 
         def call(self, truth, logits):
-            return self.gamma * (logits - truth)
+            return self._gamma * (logits - truth)
 
     assert runs.loss_settings(Focal(2.0)) == runs.loss_settings(Focal(2.0))
-    assert runs.loss_settings(Focal(2.0))["gamma"] == 2.0
+    assert runs.loss_settings(Focal(2.0))["_gamma"] == 2.0
     inner = [keras.losses.BinaryFocalCrossentropy(gamma=gamma) for gamma in (2, 2, 5)]
-    for one, same, other in ((2.0, 2.0, 5.0), (np.ones(2), np.ones(2), np.zeros(2)), inner):
+    tensors = [keras.ops.convert_to_tensor([1.0, gamma]) for gamma in (2, 2, 5)]
+    variables = [keras.Variable([1.0, gamma]) for gamma in (2, 2, 5)]
+    sets = {"War", "Drama"}, {"Drama", "War"}, {"Drama"}
+    arrays = np.ones(2), np.ones(2), np.zeros(2)
+    for one, same, other in ((2.0, 2.0, 5.0), arrays, tensors, variables, sets, inner):
         assert runs.loss_settings(Focal(one)) == runs.loss_settings(Focal(same))
         assert runs.loss_settings(Focal(one)) != runs.loss_settings(Focal(other))
 
