@@ -89,9 +89,9 @@ def read_config(file: Path) -> tuple[dict[str, Any], dict[str, list[float]]]:
 
 def to_onnx(file: Path) -> bytes:
     """Return a network as an ONNX model with its weights inside; raises `DataError`."""
-    config, ranges = read_config(file)
+    (config, ranges), arrays = read_config(file), load_arrays(file.with_suffix(".safetensors"))
     try:
-        graph = Graph(load_arrays(file.with_suffix(".safetensors")), ranges).write(config)
+        graph = Graph(arrays, ranges).write(config)
         onnx.open_session(graph)
         return graph
     except Exception as error:  # ONNX Runtime has many
