@@ -278,6 +278,17 @@ def test_flags_are_left_out_and_strange_genres_are_named(load):
     assert "SciFi = Sci-Fi" in finding(data, "spellings of genres")
 
 
+@pytest.mark.parametrize("form", ["genre_{}", "is_{}", "{} genre"])
+def test_a_strange_genre_loses_what_is_around_the_known_ones(load, form):
+    header = ",".join(form.format(name) for name in ("Comedy", "Heist", "Sci-Fi", "War"))
+    assert set(load(marks_table(header=f"Id,{header}")).genres) == {
+        "Comedy",
+        "Heist",
+        "Sci-Fi",
+        "War",
+    }
+
+
 def test_a_strange_0_1_column_beside_a_column_of_genres_is_said(load):
     rows = [f'{c},1,"{"|".join(g)}"' for c, g in zip(ONE_HOT, GENRES, strict=True)]
     data = load(marks_table(rows, f"Id,{','.join(ALL)},heist,Genre"))

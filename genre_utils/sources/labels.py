@@ -93,7 +93,7 @@ def read_labels(table: Table, ids: Iterable[str], add: AddFinding) -> Labels:
     no_genres = {*FLAGS, *GENRE_COLUMNS, *TAG_COLUMNS}
     flags = sorted(name for name in marks if squeeze(name) in no_genres)
     missing = [name for name in marks if is_missing(name)]
-    genre_of = {name: _mark_name(name) for name in marks if name not in {*flags, *missing}}
+    genre_of = _mark_names(name for name in marks if name not in {*flags, *missing})
     texts = [*_text_columns(table, [name for name in columns if name not in marks])]
     text = max(texts, key=_Text.known, default=None)
     for other in texts:
@@ -170,6 +170,15 @@ def _read_marks(table: Table, name: str) -> list[bool | None] | None:
 def _mark_name(name: str) -> str:
     """Return the genre that a 0/1 column stands for (`genre_Drama`: `Drama`)."""
     return known_genre(name) or known_genre(_AFFIX.sub("", name, count=1)) or name
+
+
+def _mark_names(columns: Iterable[str]) -> dict[str, str]:
+    """Return the genres of 0/1 columns: what well-known ones have around them, others lose, too."""
+    names = {name: _mark_name(name) for name in columns}
+    affixes = {name: found[0] for name in names if (found := _AFFIX.search(name))}
+    shared = {affix for name, affix in affixes.items() if known_genre(names[name])}
+    strip = {name for name, affix in affixes.items() if affix in shared and names[name] == name}
+    return {name: _AFFIX.sub("", name, 1) if name in strip else names[name] for name in names}
 
 
 def _check_columns(table: Table, columns: Iterable[str], genre_of: dict[str, str]) -> None:
