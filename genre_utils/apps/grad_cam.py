@@ -68,16 +68,30 @@ def _halve(network: keras.Model) -> tuple[keras.Model, keras.Model]:
         if isinstance(layer, keras.Sequential):
             return reduce(lambda given, inner: join(inner, given), layer.layers, x)
         if isinstance(layer, keras.Model):
-            given = keras.tree.pack_sequence_as(layer.input, keras.tree.flatten(x))
-            try:
-                return keras.models.clone_model(layer, given, lambda inner: inner, join).output
-            except ValueError:  # Keras' own for some models of several inputs within a model
-                pooled.clear()
+            return join_all(layer, x)
         output = layer(x, *more, **options)
         if _places(x) > 1 == _places(output):
             pooled[id(x)] = x
         order[id(output)] = len(order)
         return output
+
+    def join_all(model: keras.Model, x: Any) -> Any:
+        outputs = {}
+
+        def call(inner: keras.Layer, *args: Any, **options: Any) -> Any:
+            outputs[inner.name] = join(inner, *args, **options)
+            return outputs[inner.name]
+
+        given = keras.tree.pack_sequence_as(model.input, keras.tree.flatten(x))
+        # The clone is of no use: it begins at inputs of its own, if Keras can make it at all.
+        with suppress(ValueError):
+            keras.models.clone_model(model, given, lambda inner: inner, call)
+
+        def made(tensor: keras.KerasTensor) -> Any:
+            last, _, index = tensor._keras_history
+            return keras.tree.flatten(outputs[last.name])[index]
+
+        return keras.tree.map_structure(made, model.output)
 
     pixels = keras.Input(network.input_shape[1:])
     logits = join(network, pixels)
@@ -113,7 +127,8 @@ def _logit_gradients(
         with tensorflow.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(tensors)
             value = asked(tensors)
-        gradients = tape.gradient(value, tensors)
+        none_is_zero = tensorflow.UnconnectedGradients.ZERO
+        gradients = tape.gradient(value, tensors, unconnected_gradients=none_is_zero)
     elif keras.backend.backend() == "jax":
         import jax
 

@@ -133,9 +133,23 @@ def model_of_two_inputs(x) -> keras.KerasTensor:
     return gate([x, keras.layers.Dense(5)(x)])
 
 
+def prepared_pixels(x) -> keras.KerasTensor:
+    """A backbone as `keras.applications` has them, behind what its pixels need."""
+    pixels = keras.Input((32, 16, 3))
+    fine = keras.layers.Conv2D(5, 3, strides=2, activation="relu")(pixels)
+    coarse = keras.layers.Conv2D(5, 3, strides=2)(fine)
+    backbone = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(coarse))
+    return backbone(x / 127.5 - 1)
+
+
 @pytest.mark.parametrize(
     ("layers", "places"),
-    ((tokens, (4, 2)), (last_convolution, (4, 2)), (model_of_two_inputs, (32, 16))),
+    (
+        (tokens, (4, 2)),
+        (last_convolution, (4, 2)),
+        (model_of_two_inputs, (30, 14)),
+        (prepared_pixels, (7, 3)),
+    ),
 )
 def test_networks_that_pool_otherwise_are_explained_too(layers, places):
     pixels = keras.Input((32, 16, 3))
