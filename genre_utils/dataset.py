@@ -142,7 +142,7 @@ def load_dataset(source: Source | str | Path = "", limit: int = 0, seed: int = 0
     The table needs an id or file-name column and either one 0/1 column a genre or one column of
     genre lists. `limit` above 0 keeps a random sample of that many posters, drawn with `seed`.
     Pictures are not decoded here. Raises `DataError` where the table or its genres are not clear,
-    and where no poster or no picture is left, `ValueError` for a `limit` that is no number from 0.
+    and where no poster or no picture is left, `ValueError` unless `limit` is 0 or more.
     """
     if type(limit) is not int or limit < 0:
         raise ValueError(f"limit is {limit!r}: give a whole number from 0, which stands for all.")

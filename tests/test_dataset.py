@@ -172,7 +172,7 @@ def test_limit_is_a_seeded_sample(sample_folder):
 
 
 @pytest.mark.parametrize("limit", [-1, 5.5, "5", True])
-def test_a_limit_that_is_no_number_is_named(sample_folder, limit):
+def test_a_limit_that_is_no_whole_number_is_named(sample_folder, limit):
     with pytest.raises(ValueError, match="limit is .*: give a whole number from 0"):
         load_dataset(sample_folder, limit)
 

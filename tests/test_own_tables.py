@@ -289,6 +289,12 @@ def test_a_strange_genre_loses_what_is_around_the_known_ones(load, form):
     }
 
 
+def test_what_is_no_name_without_its_affix_keeps_it(load):
+    names = ("Comedy", "poster", "1", "War")
+    data = load(marks_table(header=",".join(["Id", *(f"genre_{name}" for name in names)])))
+    assert set(data.genres) == {"Comedy", "genre_poster", "genre_1", "War"}
+
+
 def test_a_strange_0_1_column_beside_a_column_of_genres_is_said(load):
     rows = [f'{c},1,"{"|".join(g)}"' for c, g in zip(ONE_HOT, GENRES, strict=True)]
     data = load(marks_table(rows, f"Id,{','.join(ALL)},heist,Genre"))

@@ -59,7 +59,8 @@ def _halve(network: keras.Model) -> tuple[keras.Model, keras.Model]:
     """Cut a network at the fewest of its last feature maps that the logits are computed from.
 
     Returns two networks: from pixels to these maps, and from the maps to logits.
-    Squeeze-and-excitation blocks pool earlier maps, too, but only to weigh channels.
+    Squeeze-and-excitation blocks pool earlier maps, too, but only to weigh channels. The cut is at
+    the pixels where no map is pooled.
     """
     order, pooled = {}, {}  # when each tensor was computed; those that are pooled
 
@@ -68,30 +69,14 @@ def _halve(network: keras.Model) -> tuple[keras.Model, keras.Model]:
         if isinstance(layer, keras.Sequential):
             return reduce(lambda given, inner: join(inner, given), layer.layers, x)
         if isinstance(layer, keras.Model):
-            return join_all(layer, x)
+            # Not `clone_model`, whose answer begins at inputs of its own behind other layers.
+            given = keras.tree.flatten(x)
+            return layer._run_through_graph(given, operation_fn=lambda same: same, call_fn=join)
         output = layer(x, *more, **options)
         if _places(x) > 1 == _places(output):
             pooled[id(x)] = x
         order[id(output)] = len(order)
         return output
-
-    def join_all(model: keras.Model, x: Any) -> Any:
-        outputs = {}
-
-        def call(inner: keras.Layer, *args: Any, **options: Any) -> Any:
-            outputs[inner.name] = join(inner, *args, **options)
-            return outputs[inner.name]
-
-        given = keras.tree.pack_sequence_as(model.input, keras.tree.flatten(x))
-        # The clone is of no use: it begins at inputs of its own, if Keras can make it at all.
-        with suppress(ValueError):
-            keras.models.clone_model(model, given, lambda inner: inner, call)
-
-        def made(tensor: keras.KerasTensor) -> Any:
-            last, _, index = tensor._keras_history
-            return keras.tree.flatten(outputs[last.name])[index]
-
-        return keras.tree.map_structure(made, model.output)
 
     pixels = keras.Input(network.input_shape[1:])
     logits = join(network, pixels)
@@ -136,5 +121,5 @@ def _logit_gradients(
     else:  # PyTorch's tensors differentiate themselves
         tensors = [tensor.requires_grad_() for tensor in tensors]
         asked(tensors).backward()
-        gradients = [tensor.grad for tensor in tensors]
+        gradients = [ops.zeros_like(one) if one.grad is None else one.grad for one in tensors]
     return [ops.convert_to_numpy(gradient) for gradient in gradients]

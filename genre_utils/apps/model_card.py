@@ -115,8 +115,8 @@ def _what_it_is(card: Mapping[str, Any], has_backbone: bool) -> str:
 def _settings(training: dict[str, Any], has_backbone: bool) -> str:
     loss = training.get("loss")
     training = training | {"loss": loss.get("name") if isinstance(loss, dict) else None}
-    if not has_backbone and training.get("start") == "imagenet":
-        training["start"] = "random weights"
+    if not has_backbone:
+        training.pop("start", None)
     names = ["start", "loss", "epochs", "word_epochs", "batch_size", "seed"]
     if not training.get("read_text"):
         names.remove("word_epochs")
@@ -215,7 +215,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _plain(name: str) -> str:
-    """Write a genre's name so that Markdown takes it for text."""
+    """Write a name so that it parts no table of Markdown, and is no HTML."""
     return name.replace("|", "\\|").replace("<", "&lt;")
 
 

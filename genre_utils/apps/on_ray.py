@@ -150,10 +150,9 @@ def _list(images: Iterable[str]) -> Iterable[tuple[str, str]]:
         except (ImportError, ValueError) as error:  # an address of a kind for which a part lacks
             raise ValueError(f"{image} cannot be listed: {error}.") from None
         for path in sorted(system.find(root)) or [root]:
-            yield (
-                path if several or path == root else os.path.relpath(path, root),
-                system.unstrip_protocol(path),
-            )
+            address = system.unstrip_protocol(path)
+            within = path if path == root else os.path.relpath(path, root)
+            yield address if several else within, address
 
 
 def _fetch(source: str) -> tuple[Any, str | None]:

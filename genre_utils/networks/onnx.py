@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from genre_utils.networks.arrays import Array
 from genre_utils.networks.onnx_graph import Graph
+from genre_utils.support import printable
 
 
 def open_session(
@@ -76,8 +78,14 @@ class RuntimeNetwork:
         graph = Graph(arrays, ranges, file.name).write(config, features=True)
         try:
             self.session, self.each_run = open_session(graph, folder=file.parent)
+        except (ImportError, MemoryError):
+            raise
         except Exception as error:  # ONNX Runtime has many
-            raise NotImplementedError(f"ONNX Runtime cannot compute it: {error}") from None
+            reason = printable(str(error))[:200]
+            print(
+                f"{file}: ONNX Runtime cannot compute it, Keras does ({reason}).", file=sys.stderr
+            )
+            raise NotImplementedError(reason) from None
         (given,), (answer, *self._features) = self.session.get_inputs(), self.session.get_outputs()
         self._outputs = [answer.name]
         self.input = given.name

@@ -427,6 +427,7 @@ def _node_of(kind: str, attributes: Callable[[Mapping, int], dict] = lambda *_: 
 
 def _average(graph: Graph, config: Mapping, path: str, xs: Any, **_: Any) -> Value:
     _refuse(not isinstance(xs, list), "the average over an axis")  # of `keras.ops`
+    _refuse(len({x.rank for x in xs}) > 1, "the average of tensors of several ranks")
     return graph.add("Mean", *xs)
 
 
@@ -504,8 +505,8 @@ def _attention(
     query: Value,
     value: Value,
     key: Value | None = None,
+    *,
     attention_mask: Value | None = None,
-    **_: Any,
 ) -> Value:
     _refuse(query.rank != 3, "attention over the places of a picture")
     heads, width = config["num_heads"], config["key_dim"]

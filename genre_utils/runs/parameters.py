@@ -20,6 +20,7 @@ LARGEST = 2**63
 RANGES = {"BATCH_SIZE": (1, 100_000), "LIMIT": (0, LARGEST), "SEED": (0, 2**32 - 2)}
 RANGES |= {"TOP": (1, LARGEST), "SHOWN": (0, LARGEST)}
 HINGES = ("Hinge", "SquaredHinge")  # losses of Keras that take logits and do not say so
+OF_KERAS = ("_dtype", "_dtype_policy")  # attributes that every loss has
 WHOLE_EPOCHS = 20  # of a network that learns from its first weight, as the published one does
 
 
@@ -70,8 +71,9 @@ def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
             "keras.losses.Loss that takes logits."
         )
     if is_own:
-        own = vars(loss).keys() - vars(keras.losses.Loss()).keys()
-        found = {name: _as_json(vars(loss)[name]) for name in sorted(own)}
+        found = {
+            name: _as_json(value) for name, value in vars(loss).items() if name not in OF_KERAS
+        }
         config = {name: value for name, value in found.items() if value is not None} | config
     # Keras numbers the losses of a class, and goes on counting when a cell runs again.
     name = config.get("name", "")

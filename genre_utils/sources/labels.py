@@ -173,12 +173,16 @@ def _mark_name(name: str) -> str:
 
 
 def _mark_names(columns: Iterable[str]) -> dict[str, str]:
-    """Return the genres of 0/1 columns: what well-known ones have around them, others lose, too."""
+    """Return the genre of each 0/1 column; strange ones lose the affix of well-known ones."""
     names = {name: _mark_name(name) for name in columns}
     affixes = {name: found[0] for name in names if (found := _AFFIX.search(name))}
     shared = {affix for name, affix in affixes.items() if known_genre(names[name])}
-    strip = {name for name, affix in affixes.items() if affix in shared and names[name] == name}
-    return {name: _AFFIX.sub("", name, 1) if name in strip else names[name] for name in names}
+    for name, affix in affixes.items():
+        rest = name.replace(affix, "", 1)
+        is_name = re.search(r"[^\W\d_]", rest) and not is_missing(rest) and rest not in RESERVED
+        if affix in shared and names[name] == name and is_name:
+            names[name] = rest
+    return names
 
 
 def _check_columns(table: Table, columns: Iterable[str], genre_of: dict[str, str]) -> None:

@@ -28,7 +28,7 @@ def list_posters(images: Any, several: bool | None = None) -> Iterator[tuple[str
     if single or hasattr(images, "read") or not isinstance(images, Iterable):
         images = [images]
     images = iter(images)
-    first = list(islice(images, 2))  # a pipe can be read only once
+    first = list(islice(images, 2))  # an iterator can be read only once
     several = len(first) > 1 if several is None else several
     for number, source in enumerate(chain(first, images), start=1):
         if not isinstance(source, (str, os.PathLike)):

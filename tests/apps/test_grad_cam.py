@@ -133,6 +133,37 @@ def model_of_two_inputs(x) -> keras.KerasTensor:
     return gate([x, keras.layers.Dense(5)(x)])
 
 
+def two_outputs(x) -> keras.KerasTensor:
+    """A model within a model whose two outputs come from one layer."""
+    pixels, pool = keras.Input((32, 16, 3)), keras.layers.GlobalAveragePooling2D()
+    relu = keras.layers.ReLU()
+    fine = relu(keras.layers.Conv2D(5, 3, strides=2)(pixels))
+    both = keras.Model(pixels, [fine, relu(keras.layers.Conv2D(6, 3, strides=2)(fine)), pixels])
+    return keras.layers.Concatenate()([pool(one) for one in both(x / 255)[:2]])
+
+
+def test_the_halves_of_a_network_are_the_network():
+    pixels = keras.Input((32, 16, 3))
+    network = keras.Model(pixels, keras.layers.Dense(3)(two_outputs(pixels)))
+    ((feature_extractor, classifier),) = grad_cam.GradCam(network)._halves
+    maps = feature_extractor(poster()[None])
+    assert [tuple(one.shape[1:3]) for one in maps] == [(15, 7), (7, 3)]
+    logits = [
+        keras.ops.convert_to_numpy(one) for one in (classifier(maps), network(poster()[None]))
+    ]
+    np.testing.assert_allclose(*logits, atol=1e-5)
+
+
+def test_a_map_that_no_logit_grows_with_stays_dark():
+    pixels = keras.Input((32, 16, 3))
+    fine = keras.layers.Conv2D(4, 3)(pixels)
+    gate = keras.ops.stop_gradient(keras.layers.GlobalAveragePooling2D()(fine))
+    coarse = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, strides=4)(pixels))
+    network = keras.Model(pixels, keras.layers.Dense(3)(coarse + gate))
+    heat = grad_cam.GradCam(network).heat(poster(), [0, 1])
+    assert heat.shape == (2, 32, 16) and np.isfinite(heat).all()
+
+
 def prepared_pixels(x) -> keras.KerasTensor:
     """A backbone as `keras.applications` has them, behind what its pixels need."""
     pixels = keras.Input((32, 16, 3))

@@ -69,6 +69,21 @@ def test_a_killed_worker_costs_no_poster_and_no_figure(many, tmp_path):
     np.testing.assert_allclose(*figures, atol=1e-5)
 
 
+def test_of_several_folders_each_poster_is_named_with_its_own(tmp_path):
+    import fsspec
+
+    from genre_utils.apps import on_ray
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.jpg").write_bytes(b"")
+    fsspec.filesystem("memory").pipe("/b/1.jpg", b"")
+    folders = [str(tmp_path / "a"), "memory://b"]
+    alone = [name for folder in folders for name, _ in on_ray._list([folder])]
+    assert alone == ["1.jpg", "1.jpg"]
+    names = [name for name, _ in on_ray._list(folders)]
+    assert names == [str(tmp_path / "a" / "1.jpg"), "memory:///b/1.jpg"]
+
+
 def test_what_cannot_be_fetched_is_named_with_the_reason(sample_folder, tmp_path):
     from genre_utils.apps.on_ray import PredictBatch
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from genre_utils.networks import (
+    RuntimeNetwork,
     folder,
     keras_config,
     load_folder_network,
@@ -64,11 +65,41 @@ def rows(x, **options):
     return keras.layers.MultiHeadAttention(2, 4)(x, x, **options)
 
 
+def same_size(x):
+    """The mean of a map and of its channels' means, which are as many as its columns."""
+    x = keras.layers.Conv2D(4, 3)(x)
+    return keras.layers.Average()([x, keras.layers.GlobalAveragePooling2D()(x)])
+
+
 def words(x):
     """Attention among words of which some are hidden."""
     x = keras.ops.cast(keras.layers.GlobalMaxPooling2D()(x) - 250, "int32")
     x = keras.layers.Embedding(6, 4, mask_zero=True)(keras.ops.maximum(x, 0))
     return keras.layers.MultiHeadAttention(2, 4)(x, x)
+
+
+def gated(x, **masks):
+    """Attention in which masks hide places."""
+    x = keras.ops.expand_dims(keras.layers.GlobalMaxPooling2D()(x), 1) / 100
+    x = keras.layers.Concatenate(axis=1)([x, x / 2, x / 3])
+    mask = keras.ops.not_equal(keras.ops.sum(x, axis=2), 0)
+    return keras.layers.MultiHeadAttention(2, 4)(x, x, **dict.fromkeys(masks, mask))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    (
+        rows,
+        lambda x: keras.ops.cumsum(x / 255, axis=1),
+        keras.layers.MaxPooling2D(1, strides=2, padding="same"),
+        keras.layers.MaxPooling2D(3, strides=2, padding="same"),
+        keras.layers.Conv2D(4, 1, strides=2, padding="same"),
+        keras.layers.Conv2D(4, 3, strides=2, padding="same"),
+    ),
+)
+def test_onnx_runtime_computes_what_it_can(tmp_path, layer):
+    save_folder_network(pixels_as("float32", layer), tmp_path / "picture.json")
+    assert isinstance(load_folder_network(tmp_path / "picture.json", True), RuntimeNetwork)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +108,9 @@ def words(x):
         ("uint8", keras.layers.Rescaling(1 / 255)),
         ("uint8", lambda x: keras.ops.cast(x, "float32") / 255),
         ("float16", lambda x: x / 255),
+        ("float32", lambda x: gated(x, key_mask=True)),
+        ("float32", lambda x: gated(x, value_mask=True)),
+        ("float32", same_size),
         ("float32", lambda x: keras.ops.cast(x, "int32") / 100),
         ("float32", lambda x: keras.layers.MultiHeadAttention(2, 4)(x, x)),
         ("float32", lambda x: keras.layers.MultiHeadAttention(2, 4, attention_axes=1)(x, x)),
@@ -116,7 +150,7 @@ def test_a_network_without_convolutions_is_rounded_with_posters_too(tmp_path, la
     np.testing.assert_allclose(found, network.predict_on_batch(some), atol=0.05)
 
 
-def test_what_onnx_runtime_refuses_is_left_to_keras(tmp_path, monkeypatch):
+def test_what_onnx_runtime_refuses_is_left_to_keras_and_said(tmp_path, monkeypatch, capsys):
     network = pixels_as("float32", keras.layers.Rescaling(1 / 255))
     save_folder_network(network, tmp_path / "picture.json")
 
@@ -125,6 +159,7 @@ def test_what_onnx_runtime_refuses_is_left_to_keras(tmp_path, monkeypatch):
 
     monkeypatch.setattr(onnx, "open_session", refuse)
     assert isinstance(load_folder_network(tmp_path / "picture.json", True), keras.Model)
+    assert "cannot compute it, Keras does (ShapeInferenceError)" in capsys.readouterr().err
     with pytest.raises(DataError, match="cannot be written as ONNX: ShapeInferenceError"):
         to_onnx(tmp_path / "picture.json")
 

@@ -489,6 +489,9 @@ def test_a_changed_number_of_a_loss_of_one_s_own_changes_the_settings():
 
     assert runs.loss_settings(Focal(2.0)) == runs.loss_settings(Focal(2.0))
     assert runs.loss_settings(Focal(2.0))["_gamma"] == 2.0
+    summed = Focal(2.0)
+    summed.reduction, summed.get_config = "sum", dict
+    assert runs.loss_settings(summed)["reduction"] == "sum"
     inner = [keras.losses.BinaryFocalCrossentropy(gamma=gamma) for gamma in (2, 2, 5)]
     tensors = [keras.ops.convert_to_tensor([1.0, gamma]) for gamma in (2, 2, 5)]
     variables = [keras.Variable([1.0, gamma]) for gamma in (2, 2, 5)]
