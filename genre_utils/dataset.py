@@ -15,21 +15,9 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedShuffleSplit
 
+from genre_utils import sources
 from genre_utils.genres import multi_hot
 from genre_utils.images import picture_size
-from genre_utils.sources import (
-    Pictures,
-    Source,
-    begins_as,
-    find_data,
-    find_id_columns,
-    last_part,
-    merge_rows,
-    normal_id,
-    read_labels,
-    read_table,
-    tables_in,
-)
 from genre_utils.support import DataError, first_of, sha256_of
 
 SPLITS = ("train", "validation", "test")  # from the loosest to the strictest
@@ -60,7 +48,7 @@ class Audit:
 
     def add(self, finding: str, names: Iterable[str]) -> None:
         """Add names (files, ids or genres) to a finding; of an address only its last part."""
-        short = (_ADDRESS.sub(lambda found: last_part(found[0]), name) for name in names)
+        short = (_ADDRESS.sub(lambda found: sources.last_part(found[0]), name) for name in names)
         self.findings.setdefault(finding, []).extend(short)
 
     def table(self) -> pd.DataFrame:
@@ -92,7 +80,7 @@ class Dataset:
     posters: pd.DataFrame
     genres: tuple[str, ...]
     audit: Audit
-    source: Source
+    source: sources.Source
     has_missing_column: bool
     limit: int = 0  # the `limit` of `load_dataset`, 0 for all
     # By path: IMDb's id of posters that have it in another column than the one of their ids.
@@ -136,7 +124,9 @@ class Dataset:
         return replace(self, posters=kept.reset_index(drop=True), audit=audit)
 
 
-def load_dataset(source: Source | str | Path = "", limit: int = 0, seed: int = 0) -> Dataset:
+def load_dataset(
+    source: sources.Source | str | Path = "", limit: int = 0, seed: int = 0
+) -> Dataset:
     """Read, check and split posters: those of a path (folder or table), or of a `Source`.
 
     The table needs an id or file-name column and either one 0/1 column a genre or one column of
@@ -146,21 +136,21 @@ def load_dataset(source: Source | str | Path = "", limit: int = 0, seed: int = 0
     """
     if type(limit) is not int or limit < 0:
         raise ValueError(f"limit is {limit!r}: give a whole number from 0, which stands for all.")
-    source = source if isinstance(source, Source) else find_data(str(source))
+    source = source if isinstance(source, sources.Source) else sources.find_data(str(source))
     audit = Audit()
-    rows = read_table(source.csv)
-    pictures = Pictures(source.images)
-    id_columns = find_id_columns(rows, pictures)
-    beside = [table.name for table in tables_in(source.csv.parent) if table != source.csv]
+    rows = sources.read_table(source.csv)
+    pictures = sources.Pictures(source.images)
+    id_columns = sources.find_id_columns(rows, pictures)
+    beside = [table.name for table in sources.tables_in(source.csv.parent) if table != source.csv]
     audit.add("other tables beside it (not read)", beside)
     try:
-        found = read_labels(rows, id_columns, audit.add)
+        found = sources.read_labels(rows, id_columns, audit.add)
     except DataError as error:
         other = f" Give DATA the path of {' or '.join(beside)} if that is the table meant."
         raise DataError(f"{error}{other if beside else ''}") from None
     ids = rows.columns[id_columns[0]]
     paths = pictures.find(ids, audit.add)
-    lists = merge_rows(rows, ids, paths, found.lists, audit.add)
+    lists = sources.merge_rows(rows, ids, paths, found.lists, audit.add)
     others = [f"{name!r}" for name in rows.columns if name not in found.used | {id_columns[0]}]
     audit.add("columns not used", others)
 
@@ -213,7 +203,7 @@ def split_posters(ids: Sequence[str], identities: Sequence[str], labels: np.ndar
     """
     split = np.full(len(ids), "train", dtype=object)
     if is_public(ids):
-        ids = [normal_id(poster) for poster in ids]
+        ids = [sources.normal_id(poster) for poster in ids]
         for name in ("validation", "test"):
             split[np.isin(ids, _shipped_ids(name))] = name
     else:
@@ -256,7 +246,7 @@ def is_public(ids: Iterable[str]) -> bool:
     """Return whether these are the public IMDb posters, or a part of them, by their ids."""
     known = np.concatenate([_shipped_ids(split) for split in ("test", "validation")])
     # The shipped ids are a fifth of the public data; other data have hardly one of them.
-    return bool(np.isin([normal_id(poster) for poster in ids], known).mean() > PUBLIC_SHARE)
+    return bool(np.isin([sources.normal_id(poster) for poster in ids], known).mean() > PUBLIC_SHARE)
 
 
 def describe(data: Dataset) -> dict[str, Any]:
@@ -284,14 +274,14 @@ def _shipped_ids(split: str) -> np.ndarray:
 
 def _film(column: str, cell: str) -> str:
     """Return the last part of a cell; a number in a column of IMDb's is an id without its `tt`."""
-    return normal_id(cell) if "imdb" in column.lower() else last_part(cell)
+    return sources.normal_id(cell) if "imdb" in column.lower() else sources.last_part(cell)
 
 
-def _check_pictures(paths: Iterable[str], source: Source) -> None:
+def _check_pictures(paths: Iterable[str], source: sources.Source) -> None:
     """Raise `DataError` when no file is a picture and it is clear what they are instead."""
     kinds: Counter[str] = Counter()
     for path in paths:
-        if (kind := begins_as(path)) == "picture":
+        if (kind := sources.begins_as(path)) == "picture":
             return
         kinds[kind] += 1
     kind, count = kinds.most_common(1)[0]
@@ -307,7 +297,7 @@ def _identities(posters: pd.DataFrame, audit: Audit) -> pd.Series:
     # Only files of equal length can be equal, so few are read.
     sizes = posters["path"].map(os.path.getsize)
     paths = posters.loc[sizes.duplicated(keep=False), "path"]
-    digests = paths[paths.map(begins_as) == "picture"].map(sha256_of)
+    digests = paths[paths.map(sources.begins_as) == "picture"].map(sha256_of)
     alike = posters.loc[digests.index].groupby(digests, sort=False)
     first = alike["id"].transform("first")
     twins = (posters["id"] + " = " + first)[digests.index[digests.duplicated()]]

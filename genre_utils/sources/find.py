@@ -10,22 +10,7 @@ from pathlib import Path
 
 from genre_utils.images import SUFFIXES
 from genre_utils.machine import DRIVE
-from genre_utils.sources import tables
-from genre_utils.sources.download import (
-    GITHUB_PAGE,
-    KAGGLE_PAGE,
-    cache_folder,
-    download_posters,
-    find_download,
-    has_internet,
-)
-from genre_utils.sources.layouts import (
-    explain_folder,
-    find_images,
-    find_layout,
-    folders_in,
-    names_genres,
-)
+from genre_utils.sources import download, layouts, tables
 from genre_utils.support import DataError
 
 VARIABLE = "POSTER_GENRES_DATA"
@@ -69,18 +54,18 @@ def find_data(data: str = "") -> Source:
     for setting, named in (("DATA", data), (VARIABLE, os.environ.get(VARIABLE))):
         if named:
             return _open_named(named, setting)
-    if layout := find_layout(Path("data")):
+    if layout := layouts.find_layout(Path("data")):
         return _source(layout, "in the folder ./data")
     if found := _search_mounts():
         return found
-    cache = cache_folder()
-    if layout := find_download(cache):
+    cache = download.cache_folder()
+    if layout := download.find_download(cache):
         return _source(layout, "in an earlier download")
-    if not has_internet():
+    if not download.has_internet():
         return _draw_sample(cache, "no posters are on this machine and the internet is unreachable")
     try:
-        folder = download_posters(cache)
-        layout = find_layout(folder) or explain_folder(folder, "The download")
+        folder = download.download_posters(cache)
+        layout = layouts.find_layout(folder) or layouts.explain_folder(folder, "The download")
     except DataError as error:
         clause = str(error)[0].lower() + str(error)[1:].rstrip(".")
         return _draw_sample(cache, f"no posters are on this machine and {clause}")
@@ -89,10 +74,10 @@ def find_data(data: str = "") -> Source:
 
 def _open_named(data: str, setting: str) -> Source:
     if data == "sample":
-        return _draw_sample(cache_folder(), f"{setting} asks for it")
+        return _draw_sample(download.cache_folder(), f"{setting} asks for it")
     path = Path(os.path.expanduser(data))
     if os.path.isdir(path):
-        layout = find_layout(path) or explain_folder(path, setting)
+        layout = layouts.find_layout(path) or layouts.explain_folder(path, setting)
     elif not os.path.isfile(path):
         here = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise DataError(
@@ -104,7 +89,7 @@ def _open_named(data: str, setting: str) -> Source:
             f"{setting} is '{path}', which is not a CSV file; give a CSV or TSV file or "
             "the folder that holds the table and the pictures (unpack an archive first)."
         )
-    elif images := find_images(path.parent):
+    elif images := layouts.find_images(path.parent):
         layout = path, images
     else:
         raise DataError(
@@ -120,13 +105,13 @@ def _source(layout: tuple[Path, Path], place: str) -> Source:
 
 
 def _search_mounts() -> Source | None:
-    kaggle = folders_in(KAGGLE_INPUT)
-    for owner in folders_in(KAGGLE_INPUT / "datasets"):
-        kaggle += folders_in(owner)
-    drive = [DRIVE, *folders_in(DRIVE)]
+    kaggle = layouts.folders_in(KAGGLE_INPUT)
+    for owner in layouts.folders_in(KAGGLE_INPUT / "datasets"):
+        kaggle += layouts.folders_in(owner)
+    drive = [DRIVE, *layouts.folders_in(DRIVE)]
     for folders, place in ((kaggle, "in Kaggle's input"), (drive, "in Google Drive")):
         for folder in folders:
-            if layout := find_layout(folder, names_genres):
+            if layout := layouts.find_layout(folder, layouts.names_genres):
                 return _source(layout, place)
     return None
 
@@ -139,13 +124,13 @@ def _draw_sample(cache: Path, reason: str) -> Source:
     drawing = sorted(Path(__file__).parent.glob("sample.*"))
     version = zlib.crc32(b"".join(file.read_bytes() for file in drawing))
     target = cache / f"sample-{version:08x}"
-    if find_layout(target) is None:
+    if layouts.find_layout(target) is None:
         shutil.rmtree(target, ignore_errors=True)
         sample.draw_sample(target)
-    layout = find_layout(target) or explain_folder(target, "The drawn sample")
+    layout = layouts.find_layout(target) or layouts.explain_folder(target, "The drawn sample")
     description = (
         f"THIS IS THE DRAWN SAMPLE, NO REAL POSTERS ({reason}): results on it say nothing about "
         f"films; for real ones set DATA or {VARIABLE} to a folder with train.csv and Images "
-        f"(from {KAGGLE_PAGE} or {GITHUB_PAGE})."
+        f"(from {download.KAGGLE_PAGE} or {download.GITHUB_PAGE})."
     )
     return replace(_source(layout, "in the cache"), description=description, is_sample=True)

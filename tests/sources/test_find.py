@@ -61,7 +61,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(find, "KAGGLE_INPUT", tmp_path / "kaggle")
     monkeypatch.setattr(find, "DRIVE", tmp_path / "drive")
-    monkeypatch.setattr(find, "has_internet", lambda: False)
+    monkeypatch.setattr(download, "has_internet", lambda: False)
     monkeypatch.setitem(sys.modules, "kagglehub", None)
 
     drawing = types.ModuleType("genre_utils.sources.sample")
@@ -103,7 +103,7 @@ def serve(monkeypatch: pytest.MonkeyPatch):
         url = f"http://127.0.0.1:{server.server_port}/master.zip"
         monkeypatch.setattr(download, "ARCHIVE_URL", url)
         monkeypatch.setattr(download, "PROBE_URL", url)
-        monkeypatch.setattr(find, "has_internet", lambda: True)
+        monkeypatch.setattr(download, "has_internet", lambda: True)
 
     yield start
     for server in servers:
@@ -318,7 +318,9 @@ def test_download_is_found_again_without_internet(machine, cache, serve, monkeyp
     out, err = capsys.readouterr()
     assert out == "" and "Downloading posters" in err
 
-    monkeypatch.setattr(find, "has_internet", lambda: pytest.fail("asked for the internet"))
+    monkeypatch.setattr(
+        find.download, "has_internet", lambda: pytest.fail("asked for the internet")
+    )
     again = find_data()
     assert again.csv == first.csv and "earlier download" in again.description
 
@@ -439,9 +441,9 @@ def test_kagglehub_comes_first_and_is_found_again(machine, cache, monkeypatch):
         return str(make_posters(machine / "hub" / "Multi_Label_dataset").parent)
 
     install_kagglehub(monkeypatch, dataset_download)
-    monkeypatch.setattr(find, "has_internet", lambda: True)
+    monkeypatch.setattr(download, "has_internet", lambda: True)
     assert find_data().folder == machine / "hub" / "Multi_Label_dataset"
-    monkeypatch.setattr(find, "has_internet", lambda: False)
+    monkeypatch.setattr(download, "has_internet", lambda: False)
     assert find_data().folder == machine / "hub" / "Multi_Label_dataset"
     assert asked == ["raman77768/movie-classifier"]
 

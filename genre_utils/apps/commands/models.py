@@ -11,7 +11,7 @@ from pathlib import Path
 
 from genre_utils import dataset, machine, networks, saved_model, sources
 from genre_utils.apps import write_model_card
-from genre_utils.apps.commands.checks import DONE, known_words, model_folder
+from genre_utils.apps.commands import checks
 from genre_utils.predictor import Predictor
 from genre_utils.support import check_writable, only_writer
 
@@ -20,17 +20,17 @@ def app(options: argparse.Namespace) -> int:
     """Open a web page to drop posters on."""
     if importlib.util.find_spec("gradio") is None:
         raise ValueError("The page needs Gradio: pip install 'poster-genres[app]'.")
-    networks.read_card(model_folder(options))
+    networks.read_card(checks.model_folder(options))
     _check_place(options.host, options.port)
     machine.import_keras()
     from genre_utils.apps import page
 
     # Scores come from ONNX Runtime: Keras compiles the text network anew for each length of text.
-    predictor = Predictor.load(model_folder(options), not options.no_text)
-    network = saved_model.load_model(model_folder(options), has_text=False).network
+    predictor = Predictor.load(checks.model_folder(options), not options.no_text)
+    network = saved_model.load_model(checks.model_folder(options), has_text=False).network
     where = options.port, options.share, options.host
     page.launch(predictor, *where, wait=True, network=network)
-    return DONE
+    return checks.DONE
 
 
 def _check_place(host: str, port: int) -> None:
@@ -50,7 +50,7 @@ def card(options: argparse.Namespace) -> int:
     folder = _writable_model(options)
     with only_writer(folder):
         print(write_model_card(folder))
-    return DONE
+    return checks.DONE
 
 
 def export(options: argparse.Namespace) -> int:
@@ -66,7 +66,7 @@ def export(options: argparse.Namespace) -> int:
     from genre_utils.apps import export
 
     before = saved_model.load_model(folder)
-    cache = known_words(options.words) if data else None
+    cache = checks.known_words(options.words) if data else None
     with only_writer(folder):
         if options.int8 and kind == "onnx":
             pixels = None
@@ -89,7 +89,7 @@ def export(options: argparse.Namespace) -> int:
         )
     elif options.int8:
         print("What 8 bits cost is said where --data names posters with genres.", file=sys.stderr)
-    return DONE
+    return checks.DONE
 
 
 def _convert(options: argparse.Namespace) -> int:
@@ -104,7 +104,7 @@ def _convert(options: argparse.Namespace) -> int:
     with only_writer(folder):
         export.convert_model(folder)
     print(f"{folder} has format {networks.FORMAT} now.")
-    return DONE
+    return checks.DONE
 
 
 def _scored_posters(options: argparse.Namespace, genres: Sequence[str]) -> dataset.Dataset | None:
@@ -126,7 +126,7 @@ def _scored_posters(options: argparse.Namespace, genres: Sequence[str]) -> datas
 
 def _writable_model(options: argparse.Namespace) -> Path:
     """Return the folder of a model into which the command writes; a missing one is named later."""
-    folder = model_folder(options)
+    folder = checks.model_folder(options)
     if folder.is_dir():
         advice = "copy it to where you may write, and name the copy by --model."
         check_writable(folder, str(folder), advice)

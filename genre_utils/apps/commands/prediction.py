@@ -12,16 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from genre_utils.apps import catalogue
-from genre_utils.apps.commands.checks import (
-    DONE,
-    NOTHING_DONE,
-    check_list,
-    check_output,
-    check_ray,
-    encoding_of,
-    model_files,
-    model_folder,
-)
+from genre_utils.apps.commands import checks
 from genre_utils.predictor import Predictor, table_rows
 from genre_utils.support import only_writer, printable
 
@@ -42,7 +33,7 @@ def predict(options: argparse.Namespace) -> int:
     one_poster = not options.list and len(options.paths) == 1 and os.path.isfile(options.paths[0])
     # Side by side, posters are read fastest on a core each.
     threads = 0 if one_poster else 1
-    predictor = Predictor.load(model_folder(options), not options.no_text, threads=threads)
+    predictor = Predictor.load(checks.model_folder(options), not options.no_text, threads=threads)
     if predictor.model.card["training"].get("sample"):
         print("This model was trained on drawn posters only, the sample.", file=sys.stderr)
     with _log_file([*tables.values()]) as file:
@@ -82,7 +73,7 @@ def _write_tables(
         good = (row for row in table_rows(log.read(), genres, top) if not row.pop("error"))
         catalogue.print_table(list(good))
     predicted = any(one.error is None for one in log.read())
-    return DONE if predicted else NOTHING_DONE
+    return checks.DONE if predicted else checks.NOTHING_DONE
 
 
 @contextmanager
@@ -105,7 +96,7 @@ def _check_tables(options: argparse.Namespace, tables: Mapping[str, str]) -> Non
     if options.list and options.list != "-":
         inputs[options.list] = "the list that is read"
     for option, file in tables.items():
-        check_output(option, file, inputs | model_files(options))
+        checks.check_output(option, file, inputs | checks.model_files(options))
     own = [catalogue.own_files([file]) for file in tables.values()]
     if len(own) == 2 and own[0] & own[1]:
         raise ValueError(
@@ -120,7 +111,7 @@ def _check_posters(options: argparse.Namespace) -> None:
         raise ValueError("predict needs a PATH, or --list with a file of paths.")
     if options.list not in (None, "-"):
         advice = "give it without --list, or a file with a path a line"
-        check_list("--list", options.list, advice)
+        checks.check_list("--list", options.list, advice)
 
 
 def _posters(options: argparse.Namespace) -> Iterator[str]:
@@ -129,7 +120,7 @@ def _posters(options: argparse.Namespace) -> Iterator[str]:
         yield from _matching(path)
     if options.list:
         source = 0 if options.list == "-" else options.list
-        with open(source, encoding=encoding_of(source), errors="surrogateescape") as lines:
+        with open(source, encoding=checks.encoding_of(source), errors="surrogateescape") as lines:
             yield from (line.rstrip("\r\n") for line in lines if line.strip())
 
 
@@ -141,7 +132,7 @@ def _matching(path: str) -> list[str]:
 
 
 def _predict_on_ray(options: argparse.Namespace) -> int:
-    check_ray()
+    checks.check_ray()
     from genre_utils.apps import on_ray
 
     if not options.parquet or options.csv or options.json:
@@ -156,10 +147,10 @@ def _predict_on_ray(options: argparse.Namespace) -> int:
     if Path(options.parquet).is_dir() and any(Path(options.parquet).iterdir()):
         raise ValueError(f"{options.parquet} holds files already: give a new folder to --parquet.")
     _check_posters(options)
-    work = options.parquet, model_folder(options), not options.no_text, options.ray_address
+    work = options.parquet, checks.model_folder(options), not options.no_text, options.ray_address
     predicted, bad = on_ray.predict(_posters(options), *work)
     print(
         f"{predicted} posters predicted, {bad} not (column error); the table is in "
         f"{options.parquet}"
     )
-    return DONE if predicted else NOTHING_DONE
+    return checks.DONE if predicted else checks.NOTHING_DONE

@@ -7,25 +7,19 @@ import sys
 from pathlib import Path
 
 from genre_utils import dataset, ocr, sources
-from genre_utils.apps.commands.checks import (
-    DONE,
-    NOTHING_DONE,
-    WRITABLE,
-    check_ray,
-    print_findings,
-)
+from genre_utils.apps.commands import checks
 from genre_utils.support import check_writable, printable
 
 
 def read(options: argparse.Namespace) -> int:
     """Read the words on the posters of a data set."""
     file = Path(options.words or ocr.WORDS_FILE)
-    check_writable(file.parent, f"--words {file}", WRITABLE.format(option="--words"))
+    check_writable(file.parent, f"--words {file}", checks.WRITABLE.format(option="--words"))
     if options.ray or options.ray_address:
-        check_ray()
+        checks.check_ray()
     source = sources.find_data(options.data)
     data = dataset.load_dataset(source)
-    print_findings(data)
+    checks.print_findings(data)
     posters = data.posters
     cache = ocr.WordCache(file)
     if options.readings:
@@ -45,4 +39,4 @@ def read(options: argparse.Namespace) -> int:
         f"{len(posters)} posters: {done.new} read now, {len(done.lines) - done.new} read before, "
         f"{len(done.unreadable)} cannot be read; the words are in {file}"
     )
-    return DONE if done.lines else NOTHING_DONE
+    return checks.DONE if done.lines else checks.NOTHING_DONE

@@ -12,17 +12,7 @@ import pandas as pd
 
 from genre_utils import apps, dataset, evaluation, sources
 from genre_utils.apps import catalogue
-from genre_utils.apps.commands.checks import (
-    DONE,
-    NOTHING_DONE,
-    check_list,
-    check_output,
-    encoding_of,
-    known_words,
-    model_files,
-    model_folder,
-    print_findings,
-)
+from genre_utils.apps.commands import checks
 from genre_utils.ocr import WORDS_FILE
 from genre_utils.predictor import Predictor
 from genre_utils.support import first_of, only_writer, printable
@@ -49,7 +39,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if options.json and options.json != "-":
         words = options.words or str(WORDS_FILE)
         inputs = dict.fromkeys(filter(None, (options.data, options.ids, words)), "which is read")
-        check_output("--json", options.json, inputs | model_files(options))
+        checks.check_output("--json", options.json, inputs | checks.model_files(options))
     with only_writer(options.json) if options.json not in (None, "-") else nullcontext():
         return _score(options)
 
@@ -58,13 +48,13 @@ def _score(options: argparse.Namespace) -> int:
     if options.no_text and options.words:
         raise ValueError("--words names words that --no-text leaves out: give only one of them.")
     if options.ids:
-        check_list("--ids", options.ids, "give a file with an id a line")
-    cache = None if options.no_text else known_words(options.words)
+        checks.check_list("--ids", options.ids, "give a file with an id a line")
+    cache = None if options.no_text else checks.known_words(options.words)
     source = sources.find_data(options.data)
     if options.json and options.json != "-":
-        check_output("--json", options.json, {str(source.csv): "the table that is read"})
+        checks.check_output("--json", options.json, {str(source.csv): "the table that is read"})
     data = dataset.load_dataset(source)
-    predictor = Predictor.load(model_folder(options), not options.no_text, cache)
+    predictor = Predictor.load(checks.model_folder(options), not options.no_text, cache)
     posters = _chosen(data, options.ids)
     chosen = len(posters)
     was_trained_on = predictor.model.was_trained_on
@@ -80,7 +70,7 @@ def _score(options: argparse.Namespace) -> int:
         "unreadable": posters["id"][~readable].tolist(),
         "genres_not_shared": sorted(set(predictor.genres) ^ set(data.genres)),
     }
-    print_findings(data)
+    checks.print_findings(data)
     for reason, names in left_out.items():
         if names:
             print(f"{LEFT_OUT[reason]}: {printable(', '.join(names))}", file=sys.stderr)
@@ -95,7 +85,7 @@ def _score(options: argparse.Namespace) -> int:
     if not scored:
         why = "" if genres else ": the model and the data have no genre in common"
         print(f"poster-genres: no poster is left to score{why}.", file=sys.stderr)
-        return NOTHING_DONE
+        return checks.NOTHING_DONE
     labels = posters.loc[readable, genres].to_numpy()
     thresholds = [predictor.thresholds[predictor.genres.index(genre)] for genre in genres]
     probabilities, extra = scores.loc[readable, genres].to_numpy(), data.has_missing_column
@@ -108,14 +98,14 @@ def _score(options: argparse.Namespace) -> int:
             out.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     if options.json != "-":
         print(apps.comparison(results).round(4).T.to_string())
-    return DONE
+    return checks.DONE
 
 
 def _chosen(data: dataset.Dataset, ids: str | None) -> pd.DataFrame:
     """Return the rows to score: those listed in a file of ids, in any spelling, or the test set."""
     if ids is None:
         return data.part("test")
-    lines = Path(ids).read_text(encoding_of(ids), "backslashreplace").splitlines()
+    lines = Path(ids).read_text(checks.encoding_of(ids), "backslashreplace").splitlines()
     wanted = {sources.normal_id(line): line.strip() for line in lines if line.strip()}
     ids = data.posters["id"].map(sources.normal_id)
     unknown = sorted(line for poster, line in wanted.items() if poster not in set(ids))
