@@ -115,11 +115,9 @@ def _what_it_is(card: Mapping[str, Any], has_backbone: bool) -> str:
 def _settings(training: dict[str, Any], has_backbone: bool) -> str:
     loss = training.get("loss")
     training = training | {"loss": loss.get("name") if isinstance(loss, dict) else None}
-    if not has_backbone:
-        training.pop("start", None)
-    names = ["start", "loss", "epochs", "word_epochs", "batch_size", "seed"]
-    if not training.get("read_text"):
-        names.remove("word_epochs")
+    reads = bool(training.get("read_text"))
+    names = ["start"] * (has_backbone or reads)  # nothing else is pretrained
+    names += ["loss", "epochs", *["word_epochs"] * reads, "batch_size", "seed"]
     known = {name: training[name] for name in names if training.get(name) is not None}
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in known.items())
 

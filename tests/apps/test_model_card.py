@@ -43,6 +43,12 @@ def test_a_network_without_a_backbone_has_no_start(trained, tmp_path):
     shutil.copy(trained / "model.json", tmp_path)
     (tmp_path / "picture.json").write_text('{"network": {}}', "utf-8")
     assert "Trained with loss binary_crossentropy" in model_card(tmp_path)
+    card = json.loads((tmp_path / "model.json").read_text("utf-8"))
+    card["training"] |= {"read_text": True, "word_epochs": 4}
+    (tmp_path / "model.json").write_text(json.dumps(card), "utf-8")
+    text = model_card(tmp_path)
+    assert "Trained with start imagenet, loss" in text, "the encoder has one"
+    assert "word epochs 4" in text
 
 
 def test_without_metrics_the_genres_own_figures_are_left_out(tmp_path):
