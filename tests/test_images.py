@@ -1,3 +1,4 @@
+import contextlib
 import io
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from genre_utils.images import PosterError, enlarged, poster_size, read_poster, resize_poster
-from genre_utils.sources.sample import draw_poster
+from genre_utils.sources.sample import SAMPLE_GENRES, draw_poster
 from genre_utils.support import limits
 
 
@@ -161,6 +162,15 @@ def test_a_jpeg_cut_in_its_data_is_refused_wherever_that_changes_a_pixel(encode,
         except PosterError:
             refused += 1
     assert refused >= len(lengths) - 2
+
+
+def test_no_byte_is_made_up_where_a_jpeg_is_cut(encode):
+    for seed, genre in enumerate(SAMPLE_GENRES):
+        content = encode(draw_poster([genre], np.random.default_rng(seed)), "JPEG", quality=90)
+        whole = read_poster(content)
+        for left in range(3, 11):
+            with contextlib.suppress(PosterError):
+                np.testing.assert_array_equal(read_poster(content[:-left]), whole)
 
 
 def test_a_cut_jpeg_is_refused_between_scans_and_where_zeros_fill_it_up(picture, encode):
