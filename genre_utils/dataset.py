@@ -149,7 +149,7 @@ def load_dataset(
         other = f" Give DATA the path of {' or '.join(beside)} if that is the table meant."
         raise DataError(f"{error}{other if beside else ''}") from None
     ids = rows.columns[id_columns[0]]
-    paths = pictures.find(ids, audit.add)
+    paths = pictures.find(rows, id_columns[0], audit.add)
     lists = sources.merge_rows(rows, ids, paths, found.lists, audit.add)
     others = [f"{name!r}" for name in rows.columns if name not in found.used | {id_columns[0]}]
     audit.add("columns not used", others)

@@ -450,6 +450,40 @@ def test_of_two_id_columns_the_one_that_writes_the_files_names_counts(load):
     assert labels_of(load("id,imdb_id,Genre\n" + "".join(rows))) == TRUTH
 
 
+def test_a_running_number_does_not_win_over_the_pictures_names(load):
+    pictures = [f"Images/{i}.jpg" for i in range(40)]
+    rows = [f"{i},{39 - i}.jpg,{'|'.join(g)}\n" for i, g in enumerate(GENRES)]
+    truth = {str(39 - i): sorted(g) for i, g in enumerate(GENRES)}
+    assert labels_of(load("Id,filename,Genre\n" + "".join(rows), pictures)) == truth
+    both = "".join(row.replace(".jpg", "") for row in rows)
+    with pytest.raises(DataError, match=r"line 2: .*'id' \('0'\) and 'poster' \('39'\) name two"):
+        load("id,poster,Genre\n" + both, pictures)
+
+
+def test_a_picture_in_another_folder_than_the_row_says_is_another_s(load):
+    pictures = [f"Images/{place}.jpg" for place in ("a/1", "a/2", "a/3", "b/1", "c/b/1")]
+    table = 'filename,Genre\na/1.jpg,Drama\nb/2.jpg,War\nb/1.jpg,War\n"a\\3.jpg",Drama\n,War\n'
+    data = load(table, pictures)
+    labels = {
+        Path(p).parts[-2:]: bool(drama) for p, drama in data.posters[["path", "Drama"]].values
+    }
+    assert labels == {("a", "1.jpg"): True, ("b", "1.jpg"): False, ("a", "3.jpg"): True}
+    assert finding(data, "rows without a picture") == ["b/2.jpg", "line 6"]
+    assert finding(data, "pictures without a row") == ["a/2.jpg", "c/b/1.jpg"]
+
+
+def test_folders_whose_names_differ_in_case_are_told_apart(load):
+    names = [f"Images/{folder}/{film}.jpg" for folder in ("a", "A") for film in FILMS[:20]]
+    ids = [name.removeprefix("Images/") for name in names]
+    data = load(names_table(CELLS, ids), names)
+    assert len(data.posters) == 40 and not finding(data, "ids with pictures in two folders")
+
+
+def test_a_name_that_begins_with_a_quote_is_found_as_it_stands(load):
+    data = load("Id,Genre\n'71.jpg,War\nb.jpg,Drama\n", ["'71.jpg", "71.jpg", "b.jpg"])
+    assert labels_of(data) == {"'71": ["War"], "b": ["Drama"]}
+
+
 def test_pictures_without_an_ending_are_opened(load):
     data = load(names_table(CELLS), [f"Images/{film}" for film in FILMS])
     assert labels_of(data) == TRUTH

@@ -102,16 +102,15 @@ def spellings(name: str) -> set[str]:
 
 def last_part(name: str) -> str:
     """Return the file's name in a path of any machine, or in an address on the internet."""
-    return _parts(name)[-1]
+    return _parts(name.strip().strip("\"'"))[-1]
 
 
 def _parts(name: str) -> list[str]:
-    name = name.strip().strip("\"'")
     if "://" in name:
         name = unquote(re.split(r"[?#]", name)[0])
     if "/" not in name and "\\" not in name:
         return [name]
-    return [part for part in re.split(r"[/\\]+", name) if part] or [""]
+    return [part for part in re.split(r"[/\\]+", name) if part not in ("", ".")] or [""]
 
 
 def _keys(name: str) -> list[str | tuple]:
@@ -132,6 +131,7 @@ class Pictures:
         self.outside: list[str] = []
         self._named: dict[str, list[str]] = {}
         self._by_key: defaultdict[str | tuple, list[str]] = defaultdict(list)
+        self._whole: set[str] = set()  # names with their ending
         root = os.path.join(os.path.realpath(folder), "")
         for entry in files_below(folder):
             if entry.is_symlink() and not os.path.realpath(entry.path).startswith(root):
@@ -140,6 +140,7 @@ class Pictures:
             keys = _keys(entry.name)
             if may_be_picture(entry):
                 self.files.append(entry.path)
+                self._whole |= {keys[0]} - {keys[1]}
             else:
                 del keys[1:]  # found where a table names the very file
             for key in dict.fromkeys(keys):
@@ -148,24 +149,40 @@ class Pictures:
     def named(self, cell: str) -> list[str]:
         """Return the pictures that a cell may mean: none, one, or several of one name."""
         if cell not in self._named:
-            parts = _parts(cell)
-            found = next(filter(None, map(self._by_key.get, _keys(parts[-1]))), [])
-            self._named[cell] = _best(found, parts) if len(found) > 1 else found
+            found = []
+            for name in (cell, cell.strip("\"'")):  # a file's own name may begin with a quote
+                parts = _parts(name)
+                found = found or next(filter(None, map(self._by_key.get, _keys(parts[-1]))), [])
+            self._named[cell] = self._best(found, parts) if len(found) > 1 else found
         return self._named[cell]
 
-    def exact(self, cells: Iterable[str]) -> int:
-        """Count the cells that write a picture's name letter by letter, but for case and ending."""
-        return sum(_keys(last_part(cell))[1] in self._by_key for cell in cells)
+    def exact(self, cells: Iterable[str], ending: bool = False) -> int:
+        """Count the cells that write a picture's name letter by letter, but for its case.
 
-    def find(self, cells: Sequence[str], add: AddFinding) -> list[str | None]:
+        They may leave out its ending, unless that is asked for.
+        """
+        known, place = (self._whole, 0) if ending else (self._by_key, 1)
+        return sum(_keys(last_part(cell))[place] in known for cell in cells)
+
+    def find(self, table: Table, column: str, add: AddFinding) -> list[str | None]:
         """Return each row's picture as a path; notes rows and pictures without a partner.
 
         Of two pictures of one id in one folder the first counts. Where they lie in two folders,
         they may be of two films: the row has none, unless one lies in the uppermost folder.
         """
+        cells = table.columns[column]
+        named = {cell: self.named(cell) for cell in cells}
+        # Where the table names folders of the pictures, one in another folder is another's.
+        inside = {
+            cell: [path for path in found if _is_inside(path, cell)]
+            for cell, found in named.items()
+            if len(_parts(cell)) > 1
+        }
+        if any(os.path.dirname(path) != str(self.folder) for path in sum(inside.values(), [])):
+            named |= inside
         several, unsure, paths = {}, {}, []
         for cell in cells:
-            found = self.named(cell)
+            found = named[cell]
             if len(found) > 1:
                 several[cell] = " and ".join(map(self._shown, found))
                 top = [path for path in found if os.path.dirname(path) == str(self.folder)]
@@ -186,9 +203,10 @@ class Pictures:
         add("ids with two pictures (the first counts)", shown)
         shown = [f"{cell}: {several[cell]}" for cell in unsure]
         add("ids with pictures in two folders (left out)", shown)
-        missing = [cell for cell in dict.fromkeys(cells) if not self.named(cell)]
-        add("rows without a picture (left out)", missing)
-        used = {path for cell in {*cells} for path in self.named(cell)}
+        names = (cell or f"line {line}" for cell, line in zip(cells, table.lines, strict=True))
+        missing = [name for name, cell in zip(names, cells, strict=True) if not named[cell]]
+        add("rows without a picture (left out)", dict.fromkeys(missing))
+        used = {path for found in named.values() for path in found}
         add("pictures without a row", [self._shown(p) for p in self.files if p not in used])
         add("links that lead out of the folder (not followed)", self.outside)
         return paths
@@ -210,20 +228,26 @@ class Pictures:
             f"{', '.join(map(repr, columns))})."
         )
 
+    def _best(self, paths: list[str], parts: list[str]) -> list[str]:
+        """Return those of several pictures that agree best with a cell: folders, ending, case."""
+
+        def agreement(path: str) -> tuple[int, int, bool, bool]:
+            own = path.split(os.sep)
+            upwards = own[-2::-1], parts[-2::-1]
+            alike = [[folder.lower() for folder in names] for names in upwards]
+            common = (len(os.path.commonprefix(both)) for both in (alike, upwards))
+            return *common, self._shown(path).split(os.sep) == parts, own[-1].startswith(parts[-1])
+
+        best = max(map(agreement, paths))
+        return [path for path in paths if agreement(path) == best]
+
     def _shown(self, path: str) -> str:
         return os.path.relpath(path, self.folder)
 
 
-def _best(paths: list[str], parts: list[str]) -> list[str]:
-    """Return those of several pictures whose folders, ending and case agree best with a cell's."""
-
-    def agreement(path: str) -> tuple[int, bool]:
-        own = path.split(os.sep)
-        upwards = [[folder.lower() for folder in names[-2::-1]] for names in (own, parts)]
-        return len(os.path.commonprefix(upwards)), own[-1].startswith(parts[-1])
-
-    best = max(map(agreement, paths))
-    return [path for path in paths if agreement(path) == best]
+def _is_inside(path: str, cell: str) -> bool:
+    """Say whether a picture lies in a folder of the name that a cell has before the file's."""
+    return os.path.basename(os.path.dirname(path)).lower() == _parts(cell)[-2].lower()
 
 
 def find_id_columns(table: Table, pictures: Pictures) -> list[str]:
@@ -245,11 +269,41 @@ def find_id_columns(table: Table, pictures: Pictures) -> list[str]:
             if 2 * hits > len(table):
                 found[name] = hits
     if found:
-        # Of two that find as many, the one that writes the files' own names: by its number alone,
-        # TMDB's 86001 would be taken for the picture tt0086001.jpg of another film.
-        return sorted(found, key=lambda name: (-found[name], -pictures.exact(table.columns[name])))
+        return _order_columns(table, pictures, found)
     raise DataError(
         f"{table.path} has no column of ids or file names. Name it one of "
         f"{', '.join(ID_COLUMNS[:12])}; its columns are "
         f"{table.header}."
     )
+
+
+def _order_columns(table: Table, pictures: Pictures, found: dict[str, int]) -> list[str]:
+    """Return columns, the one that counts first; `found` has how many pictures each finds.
+
+    Raises `DataError` where two of them name other pictures, and nothing tells which is right.
+    """
+
+    def rank(name: str) -> tuple[int, int]:
+        # Of two that find as many, the one that writes the files' own names: by its number alone,
+        # TMDB's 86001 would be taken for the picture tt0086001.jpg of another film.
+        return -found[name], -pictures.exact(table.columns[name])
+
+    first, *others = sorted(found, key=rank)
+    for name in others:
+        pairs = zip(table.columns[first], table.columns[name], strict=True)
+        both = [tuple(map(pictures.named, pair)) for pair in pairs]
+        unlike = [row for row, (a, b) in enumerate(both) if a and b and {*a}.isdisjoint(b)]
+        # A running number, too, finds pictures that are called by numbers.
+        whole = [
+            2 * pictures.exact(table.columns[one], ending=True) > len(table)
+            for one in (first, name)
+        ]
+        if unlike and whole == [False, True]:
+            return [name, first, *(one for one in others if one != name)]
+        if unlike and whole[0] == whole[1] and rank(name) == rank(first):
+            cells = [f"{one!r} ({table.columns[one][unlike[0]]!r})" for one in (first, name)]
+            raise DataError(
+                f"{table.place(unlike[0])}: the columns {' and '.join(cells)} name two pictures. "
+                "Delete the wrong column, or rename it."
+            )
+    return [first, *others]
