@@ -356,6 +356,12 @@ def test_a_table_in_another_encoding_is_one_sentence(make):
         make("Id,Genre\np0,ホラー\n", encoding="shift_jis")
 
 
+def test_a_table_in_two_encodings_is_refused(make):
+    text = "Id,Title,Genre\np0,a,Komödie\np1,caf\udce9,Drama\n".encode("utf-8", "surrogateescape")
+    with pytest.raises(DataError, match="two encodings: line 2 is UTF-8, line 3 is not"):
+        make(text.decode("cp1252"), encoding="cp1252")
+
+
 def test_a_line_without_end_is_refused_and_does_not_fill_the_memory(make, tmp_path):
     make("Id,Genre\n" + "\n".join(ROWS))
     with open(tmp_path / "train.csv", "wb") as file:

@@ -382,6 +382,19 @@ def test_a_tsv_is_a_table_in_which_a_quote_is_a_letter(load):
     assert labels_of(load(table, name="title.basics.tsv")) == TRUTH
 
 
+@pytest.mark.parametrize("columns", [("Id", "Title", "Genre"), ("Title", "Genre", "Id")])
+def test_no_row_is_lost_between_two_stray_quotes(load, columns, tmp_path):
+    titles = {3: '"Crocodile', 9: '12" Single', 12: '"', 15: 'Dundee"'}
+    cells = [(film, titles.get(i, "Rome"), CELLS[i]) for i, film in enumerate(FILMS)]
+    rows = [dict(zip(("Id", "Title", "Genre"), row, strict=True)) for row in cells]
+    lines = ["\t".join(columns), *("\t".join(row[c] for c in columns) for row in rows)]
+    assert labels_of(load("\n".join(lines), name="train.tsv")) == TRUTH
+    if columns[2] == "Genre":  # in a CSV a quoted cell of several lines is fine
+        (tmp_path / "train.tsv").unlink()
+        with pytest.raises(DataError, match="line 5: a quote is opened and not closed"):
+            load("\n".join(lines).replace("\t", ","))
+
+
 def test_one_row_a_genre_is_merged(load):
     pairs = [(film, name) for film, g in TRUTH.items() for name in g]
     data = load("Id,Genre\n" + "".join(f"{i},{name}\n" for i, name in pairs))

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from genre_utils.sources.spelling import known_genre
 from genre_utils.support import DataError
@@ -119,8 +120,24 @@ def _open(path: Path, whole: bool = True) -> io.TextIOWrapper:
             while file.read(LONGEST_LINE) and whole:
                 pass
         except UnicodeError:
+            _check_encoding(path)
             return open(path, encoding="cp1252", newline="")
     return open(path, encoding="utf-8-sig", newline="")
+
+
+def _check_encoding(path: Path) -> None:
+    """Raise `DataError` for a table with UTF-8 and other text: in one encoding, either is wrong."""
+    lines = {True: 0, False: 0}  # the first that is UTF-8, and no ASCII, and the first that is not
+    with open(path, "rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), start=1):
+            if not line.isascii():
+                is_utf8 = line.decode("utf-8", "ignore").encode() == line
+                lines[is_utf8] = lines[is_utf8] or number
+    if all(lines.values()):
+        raise DataError(
+            f"{path} has text in two encodings: line {lines[True]} is UTF-8, line {lines[False]} "
+            "is not. Save all of it as UTF-8."
+        )
 
 
 def _read_header(file: io.TextIOWrapper, path: Path) -> tuple[list[str], str, int]:
@@ -152,7 +169,8 @@ def _rows(
     lines: list[str], separator: str, width: int, path: Path, first: int
 ) -> list[tuple[int, list[str]]]:
     """Split lines into `(number of the line, cells)`; refuses a quote that swallows rows."""
-    reader = csv.reader([*lines, _END], delimiter=separator, skipinitialspace=True)
+    style = {"delimiter": separator, "skipinitialspace": True}
+    reader = csv.reader([*lines, _END], **style)
     rows, begins, row = [], first, []
     while row != [_END]:
         try:
@@ -160,7 +178,9 @@ def _rows(
         except csv.Error:  # a cell longer than any, so that the quote is open to the end
             row = [_END, _END]
         # A quoted cell of several lines is fine, rows inside it are not.
-        swallowed = any('"' in cell and _holds_rows(cell, separator, width) for cell in row)
+        several = lines[begins - first : reader.line_num]
+        swallowed = len(several) > 1 and _quotes_clash(several, style)
+        swallowed = swallowed or any(_holds_rows(cell, separator, width) for cell in row)
         if swallowed or (row and row[-1].endswith(_END) and row != [_END]):
             if separator == "\t":  # IMDb's tables, where a quote is a letter like any other
                 return [(n, _unquoted(line)) for n, line in enumerate(lines, first) if line.strip()]
@@ -174,8 +194,20 @@ def _rows(
     return rows
 
 
+def _quotes_clash(lines: list[str], style: dict[str, Any]) -> bool:
+    """Say whether more stands in a cell behind the quote that closes it, so that none should."""
+    try:
+        list(csv.reader(lines, **style, strict=True))
+    except csv.Error:
+        return True
+    return False
+
+
 def _holds_rows(cell: str, separator: str, width: int) -> bool:
-    return any(line.count(separator) >= width - 1 for line in cell.splitlines()[1:])
+    if separator == "\t":
+        return "\n" in cell and separator in cell
+    # A text has commas, too.
+    return '"' in cell and any(line.count(separator) >= width - 1 for line in cell.splitlines()[1:])
 
 
 def _unquoted(line: str) -> list[str]:
