@@ -29,7 +29,8 @@ _SYNONYMS |= {"children": "Children's", "childrens": "Children's"}
 # Python's own parser can be brought down by nesting; no poster has so many genres.
 _LONGEST_CELL = 10_000
 _SEPARATORS = re.compile(r"[|,;\n\r\t、·•]")
-_QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
+_QUOTED = re.compile(r"""(?<!\w)'((?:[^'\\]|\\.)*)'(?!\w)|"((?:[^"\\]|\\.)*)\"""")
+_NUMPY_TEXT = re.compile(rf"np\.str_\(({_QUOTED.pattern})\)")
 _NO_NAME = re.compile(r"""[][(){}"|;,\\<=]|^'|'$""")  # what no genre's name holds
 # "Drama:0", "War/yes", "-Comedy": whether the genre is meant is for whoever wrote it to say.
 _ANSWERED = re.compile(r"[:=/>+~]\s*(?:[-+.,\d]+%?|yes|no|true|false)$|^[-+!]\w", re.IGNORECASE)
@@ -104,11 +105,18 @@ def _parse_list(text: str) -> list[str] | None:
                     names = [name for item in found for name in _names_in(item)]
                     return names if all(isinstance(name, str) for name in names) else None
         return None
-    inside = text[1:-1]
+    if text[0] == "[" and "\\u" in text:  # what JSON makes of other letters than ASCII's
+        with suppress(ValueError, RecursionError):
+            found = json.loads(text)
+            return found if all(isinstance(name, str) for name in found) else None
+    inside = _NUMPY_TEXT.sub(r"\1", text[1:-1])
     # NumPy prints ['Drama' 'War'] without a comma, which Python would read as 'DramaWar'.
-    quoted = [(a or b).replace("\\'", "'") for a, b in _QUOTED.findall(inside)]
+    found = _QUOTED.findall(inside)
+    quoted = [(single or double).replace("\\'", "'") for single, double in found]
     bare = _SEPARATORS.split(_QUOTED.sub(",", inside))
-    if quoted and text[0] != "{" and not all(map(is_missing, bare)):
+    # PostgreSQL quotes only the names that need it, and with double quotes.
+    may_be_mixed = text[0] == "{" and not any(single for single, _ in found)
+    if quoted and not may_be_mixed and not all(map(is_missing, bare)):
         return None
     return quoted + [name for name in bare if not is_missing(name)]
 
