@@ -37,7 +37,7 @@ from genre_utils.networks import (
     tokenize,
     with_features,
 )
-from genre_utils.sources import normal_id, spellings
+from genre_utils.sources import distinct_ids, spellings
 from genre_utils.support import (
     DataError,
     naming_full_disks,
@@ -196,7 +196,7 @@ def save_model(
         files = [file.replace(folder / file.name) for file in sorted(aside.iterdir())]
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    hashed = {short_hash(normal_id(poster)) for poster in training_ids}
+    hashed = {short_hash(poster) for poster in distinct_ids(training_ids)}
     if started_from:
         hashed |= set(started_from["training_ids"])
         pictures = sorted({*pictures, *started_from[PICTURES]})

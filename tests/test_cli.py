@@ -393,6 +393,30 @@ def test_evaluate_knows_a_film_by_an_id_beside_its_picture_s_name(films, monkeyp
     assert known["trained_on"] == ["tt0086001.jpg"]
 
 
+def test_ids_of_one_name_in_two_folders_are_told_apart(films, monkeypatch, capsys):
+    pictures, rows = sorted((films / "Images").iterdir()), []
+    for number, picture in enumerate(pictures):
+        (films / "Images" / f"{'ab'[number % 2]}").mkdir(exist_ok=True)
+        name = f"{'ab'[number % 2]}/{number // 2}.jpg"
+        picture.rename(films / "Images" / name)
+        rows.append(f"{name},{'Drama' if number % 3 else 'Comedy'}")
+    (films / "train.csv").write_text("\n".join(["file,Genre", *rows]))
+    (films / "ids.txt").write_text("a/1.jpg\nb/2.jpg\n")
+    evaluate_films(films, {"training_ids": [], "training_pictures": []}, monkeypatch)
+    assert "2 of 2 posters listed in --ids are scored" in capsys.readouterr().err
+
+
+def test_of_genres_that_are_not_shared_no_poster_counts_as_one_without(films, monkeypatch):
+    table = (films / "train.csv").read_text().replace(",Genre", ",N/A,Comedy,Drama,Western")
+    for genre, marks in (("Comedy", "0,1,0,0"), ("Drama", "0,0,1,0"), ("-", "1,0,0,0")):
+        table = table.replace(f",{genre}\n", f",{marks}\n")
+    (films / "train.csv").write_text(table.replace(",0,1,0,0\n", ",0,0,0,1\n", 5))
+    evaluate_films(films, {"training_ids": [], "training_pictures": []}, monkeypatch)
+    found = json.loads((films / "metrics.json").read_text("utf-8"))["results"]
+    # 20 posters: 5 comedies, 10 dramas, 5 Westerns; all of them are predicted comedies.
+    assert found["all zeros"]["element_accuracy"] == 1 - 15 / 40
+
+
 def test_evaluate_says_what_it_cannot_know(films, monkeypatch, capsys):
     known = evaluate_films(
         films, {"training_ids": [short(b"tt0086001")], "training_pictures": []}, monkeypatch

@@ -14,7 +14,7 @@ __getattr__ = lazy_names(
         "labels": "read_labels",
         "rows": "merge_rows",
         "posters": "list_posters",
-        "pictures": "Pictures begins_as find_id_columns last_part normal_id spellings",
+        "pictures": "Pictures begins_as distinct_ids find_id_columns last_part normal_id spellings",
         "layouts": "find_layout tables_in",
         "download": (
             "GITHUB_PAGE KAGGLE_PAGE cache_folder download_posters extract_posters has_internet"

@@ -91,6 +91,12 @@ def normal_id(name: str) -> str:
     return f"tt{int(number[1]):07d}" if number else stem
 
 
+def distinct_ids(names: Sequence[str]) -> list[str]:
+    """Return each id as `normal_id` has it; as it stands where only folders tell some apart."""
+    normal = [normal_id(name) for name in names]
+    return normal if len({*normal}) == len({*names}) else [*names]
+
+
 def spellings(name: str) -> set[str]:
     """Return the ways to write an id, `normal_id` among them: what an older card may hold."""
     normal = normal_id(name)

@@ -88,7 +88,9 @@ def _score(options: argparse.Namespace) -> int:
         return checks.NOTHING_DONE
     labels = posters.loc[readable, genres].to_numpy()
     thresholds = [predictor.thresholds[predictor.genres.index(genre)] for genre in genres]
-    probabilities, extra = scores.loc[readable, genres].to_numpy(), data.has_missing_column
+    probabilities = scores.loc[readable, genres].to_numpy()
+    # A poster without a genre of both may have one of the others.
+    extra = data.has_missing_column and not left_out["genres_not_shared"]
     results = {"model": evaluation.evaluate(labels, probabilities, genres, thresholds, extra)}
     train = data.part("train")[genres].to_numpy()
     results |= evaluation.baselines(train, labels, genres, extra)
@@ -106,10 +108,11 @@ def _chosen(data: dataset.Dataset, ids: str | None) -> pd.DataFrame:
     if ids is None:
         return data.part("test")
     lines = Path(ids).read_text(checks.encoding_of(ids), "backslashreplace").splitlines()
-    wanted = {sources.normal_id(line): line.strip() for line in lines if line.strip()}
-    ids = data.posters["id"].map(sources.normal_id)
+    known, ids = set(data.posters["id"]), data.posters["id"].map(sources.normal_id)
+    lines = {line.strip() for line in lines if line.strip()}
+    wanted = {sources.normal_id(line): line for line in lines - known}
     unknown = sorted(line for poster, line in wanted.items() if poster not in set(ids))
     if unknown:
         named = printable(first_of(unknown, NAMED))
         print(f"left out, because they are not in the data: {named}", file=sys.stderr)
-    return data.posters[ids.isin(wanted)]
+    return data.posters[data.posters["id"].isin(lines) | ids.isin(wanted)]
