@@ -76,7 +76,7 @@ def evaluate(
         "genres_counted": int(counted.sum()),
         "macro_map": _mean(precision[counted]),
         "macro_map_all": _mean(precision[occurring]),
-        "micro_map": float(average_precision_score(labels, scores, average="micro")),
+        "micro_map": _micro_map(labels, scores),
         "macro_roc_auc": _mean([roc_auc_score(labels[:, g], scores[:, g]) for g in partial]),
         "macro_f1": _macro_f1(labels, scores >= 0.5, counted),
         "top3_recall": _mean(recall(labels, scores)),
@@ -166,10 +166,13 @@ def reliability(
     _check_probabilities(labels, scores)
     # scikit-learn's `calibration_curve` does not return how many cells a bin has, by which the
     # error weighs it, and puts equal scores, such as a genre's frequency, into one large bin.
-    order = np.argsort(scores, axis=None, kind="stable")
-    bins = [part for part in np.array_split(order, BINS) if len(part)]
-    predicted = np.array([scores.ravel()[part].mean() for part in bins])
-    observed = np.array([labels.ravel()[part].mean() for part in bins])
+    bins = [part for part in np.array_split(np.argsort(scores, axis=None), BINS) if len(part)]
+    # Cells of one score share their labels: which of them are in which of two bins is chance.
+    _, alike = np.unique(scores, return_inverse=True)
+    shared = (np.bincount(alike.ravel(), labels.ravel()) / np.bincount(alike.ravel()))[alike]
+    predicted, observed = (
+        np.array([cells.ravel()[part].mean() for part in bins]) for cells in (scores, shared)
+    )
     return predicted, observed, np.array([len(part) for part in bins])
 
 
@@ -307,6 +310,12 @@ def _average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         warnings.simplefilter("ignore", UserWarning)
         # Of one genre alone scikit-learn returns a number, not an array.
         return np.atleast_1d(average_precision_score(labels, scores, average=None))
+
+
+def _micro_map(labels: np.ndarray, scores: np.ndarray) -> float | None:
+    if not labels.any():
+        return None
+    return float(average_precision_score(labels, scores, average="micro"))
 
 
 def _check_probabilities(labels: np.ndarray, scores: np.ndarray) -> None:

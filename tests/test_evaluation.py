@@ -93,6 +93,23 @@ def test_rare_genre_gets_the_shared_threshold(table):
     assert tune_thresholds(labels, scores)[3] == pytest.approx(own[3], abs=0.05)
 
 
+def test_calibration_of_equal_scores_does_not_depend_on_their_order():
+    labels = np.repeat([1, 0], 60)[:, None]
+    assert calibration_error(labels, np.full((120, 1), 0.5)) == 0
+    scores = np.random.default_rng(0).choice([0.2, 0.6, 0.7], (120, 1))
+    errors = {
+        round(calibration_error(labels[order], scores[order]), 9)
+        for order in (np.random.default_rng(seed).permutation(120) for seed in range(5))
+    }
+    assert len(errors) == 1
+
+
+def test_without_a_positive_no_figure_is_made_up(recwarn):
+    found = evaluate(np.zeros((9, 2), int), np.full((9, 2), 0.5), ("A", "B"), resamples=9)
+    assert found["micro_map"] is found["macro_map"] is found["top1_hit"] is None
+    assert not recwarn.list
+
+
 def test_calibration_error_measures_how_far_scores_are_from_what_comes_true():
     rng = np.random.default_rng(0)
     scores = rng.random((20_000, 3))

@@ -34,8 +34,9 @@ from genre_utils.support import (
 class ResumableLog:
     """The predictions of one command in a file; `done` counts those of a run before, by poster.
 
-    A file of another model or other `inputs`, or of the words left out, or a damaged one is begun
-    anew, and a line on standard error says so.
+    What could not be read then is tried again, and what is not asked for any more is left out at
+    the end. A file of another model or other `inputs`, or of the words left out, or a damaged one
+    is begun anew, and a line on standard error says so.
     """
 
     def __init__(self, file: Path, predictor: Predictor, inputs: Sequence[str] = ()):
@@ -44,6 +45,8 @@ class ResumableLog:
         # Names are relative to a folder: those of another would be taken for this one's.
         self.settings["inputs"] = list(inputs)
         self.genres = len(predictor.genres)
+        self.failed: Counter[str] = Counter()
+        self.stale: Counter[str] = Counter()  # lines that do not count any more
         self.done = self._resume()
 
     def fill(
@@ -59,7 +62,7 @@ class ResumableLog:
         see `own_files`.
         """
         before = self.done.total()
-        left = (item for item in list_inputs(images, own) if not self._take(item[0]))
+        left = (item for item in list_inputs(images, own) if not _take(self.done, item[0]))
         predictions = predictor.stream_named(left, None if count is None else count - before)
         # Each line is handed to the system as it ends: a killed command loses a batch at most.
         with (
@@ -68,24 +71,26 @@ class ResumableLog:
             open(self.file, "a", encoding="utf-8", buffering=1) as file,
         ):
             for found in predictions:
+                failed_before = _take(self.failed, found.poster)
+                if failed_before and found.error:  # its line stands where it stood
+                    yield found
+                    continue
+                self.stale[found.poster] += failed_before
                 scores = None if found.error else found.scores.tolist()
                 row = [found.poster, scores, found.error]
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 yield found
+        self.stale += self.done + self.failed
 
     def read(self) -> Iterator[Prediction]:
         """Yield all that was predicted, in order, without the words."""
+        stale = self.stale.copy()
         with open(self.file, encoding="utf-8") as file:
             next(file)
             for line in file:
                 poster, scores, error = json.loads(line)
-                yield Prediction(poster, scores and np.array(scores), error=error)
-
-    def _take(self, poster: str) -> bool:
-        known = self.done[poster] > 0
-        if known:
-            self.done[poster] -= 1
-        return known
+                if not _take(stale, poster):
+                    yield Prediction(poster, scores and np.array(scores), error=error)
 
     def _resume(self) -> Counter[str]:
         done: Counter[str] = Counter()
@@ -94,21 +99,23 @@ class ResumableLog:
             try:
                 with open(self.file, encoding="utf-8") as file:
                     if json.loads(file.readline() or "null") == self.settings:
-                        done.update(self._poster(line) for line in file)
+                        for poster, error in map(self._understand, file):
+                            (self.failed if error else done)[poster] += 1
                         print(f"{done.total()} posters were predicted before.", file=sys.stderr)
                         return done
             except (ValueError, TypeError, RecursionError):  # no line of ours
                 done.clear()
+                self.failed.clear()
             what = "of another command, or damaged"
             print(f"{self.file} is {what}: it is begun anew.", file=sys.stderr)
         self.file.write_text(json.dumps(self.settings) + "\n", "utf-8")
         return done
 
-    def _poster(self, line: str) -> str:
+    def _understand(self, line: str) -> tuple[str, str | None]:
         poster, scores, error = json.loads(line)
         if not isinstance(poster, str) or (error is None) != (len(scores or ()) == self.genres):
             raise ValueError(line)
-        return poster
+        return poster, error
 
     def _cut_torn_line(self) -> None:
         whole = 0
@@ -116,6 +123,14 @@ class ResumableLog:
             for line in file:
                 whole += len(line) if line.endswith(b"\n") else 0
             file.truncate(whole)
+
+
+def _take(counts: Counter[str], poster: str) -> bool:
+    """Count a poster down, and return whether it was counted."""
+    known = counts[poster] > 0
+    if known:
+        counts[poster] -= 1
+    return known
 
 
 def partial_file(file: str | os.PathLike) -> Path:

@@ -81,6 +81,30 @@ def test_an_interrupted_command_goes_on_and_ends_the_same(
     assert not log.file.exists()
 
 
+def test_bad_posters_are_tried_again_and_others_than_asked_for_left_out(
+    posters, model, predictor, tmp_path, capsys
+):
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(str(posters / f"{name}.jpg") for name in ("bad", 0, "worse", 1, 2)))
+    log = ResumableLog(tmp_path / "out.json.partial", predictor, [str(listed), os.getcwd()])
+    predictions = log.fill(predictor, listed.read_text().splitlines())
+    for _ in range(4):
+        next(predictions)
+    predictions.close()
+    os.link(posters / "2.jpg", posters / "bad.jpg")
+    names = ("bad", 0, "worse", 2)
+    listed.write_text("\n".join(str(posters / f"{name}.jpg") for name in names))
+    command = ["predict", "--list", listed, "--model", model, "--no-text", "--top", 1]
+    assert main([*map(str, command), "--json", str(tmp_path / "out.json")]) == 0
+    rows = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    found = {os.path.basename(row["poster"]): row["error"] for row in rows}
+    assert list(found) == ["0.jpg", "worse.jpg", "bad.jpg", "2.jpg"]
+    assert "no such file" in found.pop("worse.jpg") and set(found.values()) == {None}
+    printed = capsys.readouterr().err
+    assert "2 posters were predicted before" in printed
+    assert "not predicted: " in printed and "bad.jpg" not in printed
+
+
 def test_another_model_begins_anew(posters, predictor, tmp_path, capsys):
     file = tmp_path / "cut.csv.partial"
     predictions = ResumableLog(file, predictor).fill(predictor, [posters])
