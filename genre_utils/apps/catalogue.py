@@ -8,6 +8,7 @@ memory.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
@@ -170,7 +171,7 @@ def write_csv_rows(table: Iterator[dict[str, Any]], columns: Sequence[str], file
 
 def write_json_rows(table: Iterator[dict[str, Any]], file: str) -> None:
     """Write rows as a JSON list, or where `file` ends in `.jsonl` as JSON lines."""
-    lines = (json.dumps(row, ensure_ascii=False) for row in table)
+    lines = (to_json(row, file) for row in table)
     with opened(file) as out:
         if file.endswith(".jsonl"):
             out.writelines(f"{line}\n" for line in lines)
@@ -178,6 +179,12 @@ def write_json_rows(table: Iterator[dict[str, Any]], file: str) -> None:
         out.write("[\n" + next(lines, ""))
         out.writelines(f",\n{line}" for line in lines)
         out.write("\n]\n")
+
+
+def to_json(content: Any, file: str, indent: int | None = None) -> str:
+    """Return JSON for `file`: in ASCII for a standard output that is not in UTF-8, as JSON is."""
+    is_utf8 = file != "-" or codecs.lookup(sys.stdout.encoding).name == "utf-8"
+    return json.dumps(content, ensure_ascii=not is_utf8, indent=indent)
 
 
 def print_table(table: Sequence[dict[str, Any]]) -> None:

@@ -222,6 +222,17 @@ def test_what_a_terminal_would_obey_is_printed_as_codes(model, tmp_path, capsys,
     assert "\x1b" not in printed
 
 
+def test_json_to_an_output_that_is_not_utf_8_is_json(posters, model):
+    os.rename(posters / "0.jpg", posters / "é\N{CLAPPER BOARD}.jpg")
+    command = [sys.executable, "-m", "genre_utils", "predict", posters / "é\N{CLAPPER BOARD}.jpg"]
+    command += ["--no-text", "--model", model, "--json", "-"]
+    for encoding in ("cp1252", "utf-8"):
+        environment = os.environ | {"PYTHONIOENCODING": encoding}
+        done = subprocess.run(command, env=environment, capture_output=True, check=True)
+        rows = json.loads(done.stdout.decode("utf-8"))
+        assert rows[0]["poster"].endswith("é\N{CLAPPER BOARD}.jpg")
+
+
 def test_a_genre_is_no_formula_in_the_header_of_a_table(tmp_path):
     write_csv_rows(
         iter([{"poster": "a", "=1+1": 0.5}]), ("poster", "=1+1"), str(tmp_path / "a.csv")

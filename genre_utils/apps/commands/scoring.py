@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -97,7 +96,7 @@ def _score(options: argparse.Namespace) -> int:
     if options.json:
         content = {"results": results, "left_out": left_out, "sample": data.source.is_sample}
         with catalogue.opened(options.json) as out:
-            out.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+            out.write(catalogue.to_json(content, options.json, indent=1) + "\n")
     if options.json != "-":
         print(apps.comparison(results).round(4).T.to_string())
     return checks.DONE
