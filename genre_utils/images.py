@@ -74,8 +74,8 @@ def read_poster(source: Any, name: str | None = None) -> np.ndarray:
     BMP; of an animation the first frame), a PIL image, or an array `(height, width)`, `(height,
     width, 3)` or `(height, width, 4)` with values 0–255 (grey uint16: 0–65535). The EXIF
     orientation is applied, transparency is laid over white, grey, CMYK, palette and 16-bit pictures
-    become RGB. A picture of more than 4 million pixels is shrunk by a whole factor. A JPEG that
-    lacks its end marker and nothing else is read, and a line on standard error says so.
+    become RGB. A picture of 16 million pixels or more is shrunk by a whole factor. A JPEG that
+    seems to lack its end marker alone is read, and a line on standard error says so.
 
     Raises `PosterError`, with `name` or the path in it, for everything that cannot be read.
     """
@@ -89,7 +89,12 @@ def read_poster(source: Any, name: str | None = None) -> np.ndarray:
     if hasattr(source, "read"):
         return _decode(io.BytesIO(read_stream(source, name)), name)
     if isinstance(source, Image.Image):
-        return _to_rgb(source, name)
+        try:
+            return _to_rgb(source, name)
+        except PosterError:
+            raise
+        except Exception as error:  # of a mode that nothing is converted from
+            raise PosterError(name, f"mode {source.mode} cannot become RGB ({error})") from None
     if isinstance(source, np.ndarray):
         return _to_rgb(Image.fromarray(_to_uint8(source, name)), name)
     raise PosterError(
@@ -156,7 +161,8 @@ def _decode(file: str | os.PathLike | io.BytesIO, name: str) -> np.ndarray:
         reason = error.strerror or f"the picture is damaged: {error}"
         raise PosterError(name, f"the file cannot be read ({reason})") from None
     except Exception as error:  # Pillow's plugins raise whatever their parser met
-        raise PosterError(name, f"the picture is damaged ({error})") from None
+        reason = str(error) or type(error).__name__
+        raise PosterError(name, f"the picture is damaged ({reason})") from None
 
 
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
@@ -164,7 +170,8 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
     try:
         image.load()
     except Exception as error:
-        raise PosterError(name, f"the picture is damaged ({error})") from None
+        reason = str(error) or type(error).__name__
+        raise PosterError(name, f"the picture is damaged ({reason})") from None
     # A damaged EXIF block says nothing about the pixels: they stay as stored.
     with contextlib.suppress(Exception):
         # Checked first, because `exif_transpose` copies a picture even where it turns nothing.

@@ -184,6 +184,11 @@ def test_a_cut_jpeg_is_refused_between_scans_and_where_zeros_fill_it_up(picture,
             read_poster(encode(picture, "JPEG")[:-20] + bytes(size))
 
 
+def test_a_picture_of_a_mode_that_nothing_is_made_of_is_one_bad_poster():
+    with pytest.raises(PosterError, match="mode La cannot become RGB"):
+        read_poster(Image.new("La", (9, 9)), "premultiplied")
+
+
 def test_an_open_file_and_a_stream_are_read(picture, encode, tmp_path):
     content = encode(picture, "PNG")
     (tmp_path / "a.png").write_bytes(content)

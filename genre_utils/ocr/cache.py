@@ -146,9 +146,12 @@ def _understand(
             continue
         try:
             entry = json.loads(row)
-            name, lines = entry[name_key], [_unpack(line) for line in entry[lines_key]]
-            if not isinstance(name, str) or (name_key == "sha256" and len(name) != 64):
+            name, found = entry[name_key], entry[lines_key]
+            if not (isinstance(name, str) and isinstance(found, list)):
+                raise TypeError(row)
+            if name_key == "sha256" and len(name) != 64:
                 raise ValueError(name)
+            lines = [_unpack(line) for line in found]
         except _MALFORMED:
             damaged.append(number)
             continue

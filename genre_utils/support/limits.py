@@ -16,14 +16,14 @@ from genre_utils.support.files import walk
 # public posters have at most 0.16 million pixels; a bomb declares thousands of millions. A large
 # JPEG is decoded at half its size or less, so that a telephone's photograph of 48 million passes.
 MAX_PIXELS, MAX_JPEG_PIXELS = 25_000_000, 50_000_000
-# Above these a picture is shrunk by whole factors as soon as it is decoded. No network here looks
-# at more than 1.5 million pixels, and Pillow would first stretch 1 × 50,000,000 to a network's
-# width: gigabytes.
+# As soon as it is decoded, a picture is shrunk by whole factors to no fewer pixels than these, and
+# to no longer sides. No network here looks at more than 1.5 million pixels, and Pillow would first
+# stretch 1 × 50,000,000 to a network's width: gigabytes.
 KEPT_PIXELS, LONGEST_SIDE = 4_000_000, 20_000
 LARGEST_STREAM = 200_000_000  # bytes
 
 # A Path has one stroke left of two; one letter before them is a drive of Windows.
-_ADDRESS = re.compile("[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+_ADDRESS = re.compile("(?!file:)[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
 
 class DataError(ValueError):

@@ -228,7 +228,7 @@ def test_the_cache_gives_back_what_was_put(tmp_path):
 def test_damaged_lines_are_named_and_the_rest_is_used(tmp_path, capsys):
     file = tmp_path / "words.jsonl"
     cache = WordCache(file)
-    for letter in "abcdefghi":
+    for letter in "abcdefghij":
         cache.put(letter * 64, [LINE], "fake 1")
     rows = file.read_bytes().split(b"\n")
     rows[1] = rows[1][:50]
@@ -238,11 +238,12 @@ def test_damaged_lines_are_named_and_the_rest_is_used(tmp_path, capsys):
     rows[5] = rows[5].replace(b"0.1", b"Infinity", 1)
     rows[6] = b"[1, 2]"
     rows[7] = rows[7].replace(b"PREY", b"\\ud800")  # half a character
+    rows[8] = json.dumps(json.loads(rows[8]) | {"lines": ""}).encode()  # not: no words
     file.write_bytes(b"\n".join(rows))
     again = WordCache(file)
-    assert again.damaged == [2, 3, 4, 5, 6, 7, 8]
-    assert [letter for letter in "abcdefghi" if again.get(letter * 64)] == ["a", "i"]
-    assert f"{file}" in (printed := capsys.readouterr().err) and "2, 3, 4, 5, 6, 7, 8" in printed
+    assert again.damaged == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert [letter for letter in "abcdefghij" if again.get(letter * 64) is not None] == ["a", "j"]
+    assert f"{file}" in (printed := capsys.readouterr().err) and "2, 3, 4, 5, 6, 7, 8, 9" in printed
 
 
 def test_a_torn_last_line_is_left_alone(tmp_path):
@@ -533,6 +534,8 @@ def test_the_command_imports_and_reads_the_rest(data, tmp_path, capsys, monkeypa
     monkeypatch.chdir(tmp_path)  # where the words go when nothing else is said
     assert main(["read", "--data", data, "--import", str(readings)]) == 0
     assert "4 posters: 1 read now, 2 read before" in capsys.readouterr().out
+    assert main(["read", "--data", data, "--import", str(tmp_path / "none.jsonl")]) == 2
+    assert "--import is" in (printed := capsys.readouterr().err) and "no such file" in printed
     assert len(fake.given) == 1 and len(WordCache(tmp_path / "outputs" / "words.jsonl")) == 3
 
 

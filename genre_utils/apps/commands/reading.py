@@ -17,6 +17,8 @@ def read(options: argparse.Namespace) -> int:
     check_writable(file.parent, f"--words {file}", checks.WRITABLE.format(option="--words"))
     if options.ray or options.ray_address:
         checks.check_ray()
+    if options.readings:
+        checks.check_list("--import", options.readings, "give a file of readings, a line a poster")
     source = sources.find_data(options.data)
     data = dataset.load_dataset(source)
     checks.print_findings(data)
