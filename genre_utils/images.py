@@ -94,7 +94,9 @@ def read_poster(source: Any, name: str | None = None) -> np.ndarray:
         except PosterError:
             raise
         except Exception as error:  # of a mode that nothing is converted from
-            raise PosterError(name, f"mode {source.mode} cannot become RGB ({error})") from None
+            raise PosterError(
+                name, f"a picture of mode {source.mode} is not read ({error}): convert it to RGB"
+            ) from None
     if isinstance(source, np.ndarray):
         return _to_rgb(Image.fromarray(_to_uint8(source, name)), name)
     raise PosterError(

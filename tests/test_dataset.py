@@ -19,7 +19,7 @@ from genre_utils.dataset import (
     stratify_rare,
 )
 from genre_utils.images import read_poster
-from genre_utils.sources import find_data, normal_id
+from genre_utils.sources import find_data, is_other_table, normal_id
 from genre_utils.support import DataError
 
 
@@ -356,10 +356,11 @@ def test_a_table_in_another_encoding_is_one_sentence(make):
         make("Id,Genre\np0,ホラー\n", encoding="shift_jis")
 
 
-def test_a_table_in_two_encodings_is_refused(make):
+def test_a_table_in_two_encodings_is_refused(make, tmp_path):
     text = "Id,Title,Genre\np0,a,Komödie\np1,caf\udce9,Drama\n".encode("utf-8", "surrogateescape")
     with pytest.raises(DataError, match="two encodings: line 2 is UTF-8, line 3 is not"):
         make(text.decode("cp1252"), encoding="cp1252")
+    assert is_other_table(tmp_path / "train.csv"), "no command writes over it"
 
 
 def test_a_line_without_end_is_refused_and_does_not_fill_the_memory(make, tmp_path):

@@ -395,6 +395,15 @@ def test_no_row_is_lost_between_two_stray_quotes(load, columns, tmp_path):
             load("\n".join(lines).replace("\t", ","))
 
 
+@pytest.mark.parametrize(("name", "mark"), [("train.tsv", "\t"), ("train.csv", ",")])
+def test_a_cell_of_several_lines_may_hold_tabs_and_end_in_blanks(load, name, mark):
+    texts = ["One.\n\tTwo.", "A\nB\nC\tD", "\n", "plain"]
+    blank = "  " * (mark == ",")
+    rows = [(film, f'"{texts[i % 4]}"{blank}', CELLS[i]) for i, film in enumerate(FILMS)]
+    table = "\n".join(mark.join(row) for row in [("Id", "Plot", "Genre"), *rows])
+    assert labels_of(load(table, name=name)) == TRUTH
+
+
 def test_one_row_a_genre_is_merged(load):
     pairs = [(film, name) for film, g in TRUTH.items() for name in g]
     data = load("Id,Genre\n" + "".join(f"{i},{name}\n" for i, name in pairs))
@@ -483,6 +492,21 @@ def test_a_picture_in_another_folder_than_the_row_says_is_another_s(load):
     assert labels == {("a", "1.jpg"): True, ("b", "1.jpg"): False, ("a", "3.jpg"): True}
     assert finding(data, "rows without a picture") == ["b/2.jpg", "line 6"]
     assert finding(data, "pictures without a row") == ["a/2.jpg", "c/b/1.jpg"]
+
+
+@pytest.mark.parametrize("root", ["posters/", "/home/me/old/", "D:\\old\\", "https://a.org/p/"])
+def test_the_folder_of_all_pictures_may_have_another_name(load, root):
+    names = [f"{'extra/' * (i % 3 == 0)}{film}.jpg" for i, film in enumerate(FILMS)]
+    ids = [root + (name.replace("/", "\\") if "\\" in root else name) for name in names]
+    data = load(names_table(CELLS, ids), [f"Images/{name}" for name in names])
+    assert labels_of(data) == TRUTH and not finding(data, "rows without a picture")
+
+
+def test_two_sizes_of_a_picture_are_no_contradiction(load):
+    pictures = [f"Images/{size}/{film}.jpg" for size in ("small", "large") for film in FILMS]
+    rows = [f"small/{i}.jpg,large/{i}.jpg,{'|'.join(g)}\n" for i, g in TRUTH.items()]
+    data = load("path,imagepath,Genre\n" + "".join(rows), pictures)
+    assert labels_of(data) == TRUTH
 
 
 def test_folders_whose_names_differ_in_case_are_told_apart(load):

@@ -348,10 +348,14 @@ def test_a_card_lists_training_ids_and_pictures_as_hashes(tmp_path, monkeypatch)
         assert model.was_trained_on(["tt0086001", "0086001", "film", "86002"]) == [
             *("tt0086001", "0086001", "film"),
         ]
-    saved_model.save_model(*arguments[:-1], ["a/1.jpg", "b/1.jpg"], {}, pictures)
+    ids = iter(["x/a/1.jpg", "x/b/1.jpg", "x/tt0086001.jpg", "2.jpg", "2.png"])
+    saved_model.save_model(*arguments[:-1], ids, {}, pictures)
     card = saved_model.read_card(tmp_path / "model")
     model = saved_model.SavedModel(network, None, {}, ("a",), (0.5,), (96, 80), card)
-    assert model.was_trained_on(["a/1.jpg", "c/1.jpg", "1"]) == ["a/1.jpg"], "folders count"
+    known = ["x/a/1.jpg", "X\\A\\1.jpg", "86001", "tt0000002"]
+    assert model.was_trained_on(["x/c/1.jpg", "1", *known]) == known, (
+        "folders count where they must"
+    )
     expected = [hashlib.sha256(b"a picture").hexdigest()[:12], sha256[:12]]
     assert card["training_pictures"] == sorted(expected)
     assert model.was_trained_on(["new", "newer"], [tmp_path / "a.jpg", __file__]) == ["new"]

@@ -33,7 +33,7 @@ from genre_utils.support import (
 
 
 class ResumableLog:
-    """The predictions of one command in a file; `done` counts those of a run before, by poster.
+    """The predictions of one command in a file; `done` counts a run's before, by poster and error.
 
     What could not be read then is tried again, and what is not asked for any more is left out at
     the end. A file of another model or other `inputs`, or of the words left out, or a damaged one
@@ -46,9 +46,8 @@ class ResumableLog:
         # Names are relative to a folder: those of another would be taken for this one's.
         self.settings["inputs"] = list(inputs)
         self.genres = len(predictor.genres)
-        self.failed: Counter[str] = Counter()
-        self.stale: Counter[str] = Counter()  # lines that do not count any more
         self.done = self._resume()
+        self.stale: Counter[tuple] = Counter()  # lines that do not count any more
 
     def fill(
         self,
@@ -62,9 +61,10 @@ class ResumableLog:
         `count` is the number of all posters, if it is known. The files in `own` are passed over,
         see `own_files`.
         """
-        before = self.done.total()
-        left = (item for item in list_inputs(images, own) if not _take(self.done, item[0]))
-        predictions = predictor.stream_named(left, None if count is None else count - before)
+        before = _predicted(self.done)
+        left = (item for item in list_inputs(images, own) if not self._take((item[0], None)))
+        count = None if count is None else max(0, count - before)
+        predictions = predictor.stream_named(left, count)
         # Each line is handed to the system as it ends: a killed command loses a batch at most.
         with (
             naming_full_disks(self.file),
@@ -72,16 +72,13 @@ class ResumableLog:
             open(self.file, "a", encoding="utf-8", buffering=1) as file,
         ):
             for found in predictions:
-                failed_before = _take(self.failed, found.poster)
-                if failed_before and found.error:  # its line stands where it stood
-                    yield found
-                    continue
-                self.stale[found.poster] += failed_before
-                scores = None if found.error else found.scores.tolist()
-                row = [found.poster, scores, found.error]
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                # What fails as it failed before has its line where it stood.
+                if not (found.error and self._take((found.poster, found.error))):
+                    scores = None if found.error else found.scores.tolist()
+                    row = [found.poster, scores, found.error]
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 yield found
-        self.stale += self.done + self.failed
+        self.stale = self.done
 
     def read(self) -> Iterator[Prediction]:
         """Yield all that was predicted, in order, without the words."""
@@ -90,23 +87,29 @@ class ResumableLog:
             next(file)
             for line in file:
                 poster, scores, error = json.loads(line)
-                if not _take(stale, poster):
+                if stale[poster, error] > 0:
+                    stale[poster, error] -= 1
+                else:
                     yield Prediction(poster, scores and np.array(scores), error=error)
 
-    def _resume(self) -> Counter[str]:
-        done: Counter[str] = Counter()
+    def _take(self, line: tuple[str, str | None]) -> bool:
+        known = self.done[line] > 0
+        if known:
+            self.done[line] -= 1
+        return known
+
+    def _resume(self) -> Counter[tuple]:
+        done: Counter[tuple] = Counter()
         if self.file.exists():
             self._cut_torn_line()
             try:
                 with open(self.file, encoding="utf-8") as file:
                     if json.loads(file.readline() or "null") == self.settings:
-                        for poster, error in map(self._understand, file):
-                            (self.failed if error else done)[poster] += 1
-                        print(f"{done.total()} posters were predicted before.", file=sys.stderr)
+                        done.update(self._understand(line) for line in file)
+                        print(f"{_predicted(done)} posters were predicted before.", file=sys.stderr)
                         return done
             except (ValueError, TypeError, RecursionError):  # no line of ours
                 done.clear()
-                self.failed.clear()
             what = "of another command, or damaged"
             print(f"{self.file} is {what}: it is begun anew.", file=sys.stderr)
         self.file.write_text(json.dumps(self.settings) + "\n", "utf-8")
@@ -126,12 +129,8 @@ class ResumableLog:
             file.truncate(whole)
 
 
-def _take(counts: Counter[str], poster: str) -> bool:
-    """Count a poster down, and return whether it was counted."""
-    known = counts[poster] > 0
-    if known:
-        counts[poster] -= 1
-    return known
+def _predicted(lines: Counter[tuple]) -> int:
+    return sum(count for (_, error), count in lines.items() if error is None)
 
 
 def partial_file(file: str | os.PathLike) -> Path:
@@ -183,7 +182,8 @@ def write_json_rows(table: Iterator[dict[str, Any]], file: str) -> None:
 
 def to_json(content: Any, file: str, indent: int | None = None) -> str:
     """Return JSON for `file`: in ASCII for a standard output that is not in UTF-8, as JSON is."""
-    is_utf8 = file != "-" or codecs.lookup(sys.stdout.encoding).name == "utf-8"
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # a text in memory has none
+    is_utf8 = file != "-" or codecs.lookup(encoding).name == "utf-8"
     return json.dumps(content, ensure_ascii=not is_utf8, indent=indent)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -91,10 +91,14 @@ def normal_id(name: str) -> str:
     return f"tt{int(number[1]):07d}" if number else stem
 
 
-def distinct_ids(names: Sequence[str]) -> list[str]:
-    """Return each id as `normal_id` has it; as it stands where only folders tell some apart."""
-    normal = [normal_id(name) for name in names]
-    return normal if len({*normal}) == len({*names}) else [*names]
+def distinct_ids(names: Iterable[str]) -> list[str]:
+    """Return each id as `normal_id` has it, with its folders where these alone tell it apart."""
+    names = list(dict.fromkeys(names))
+    times = Counter(map(normal_id, names))
+    return [
+        _path(name) if times[normal_id(name)] > 1 and len(_parts(name)) > 1 else normal_id(name)
+        for name in names
+    ]
 
 
 def spellings(name: str) -> set[str]:
@@ -102,8 +106,8 @@ def spellings(name: str) -> set[str]:
     normal = normal_id(name)
     number = _NUMBER.fullmatch(normal)
     if not number:
-        return {name, normal}
-    return {name, normal, number[1], number[1].zfill(7), f"{number[1]}.0"}
+        return {name, normal, _path(name)}
+    return {name, normal, _path(name), number[1], number[1].zfill(7), f"{number[1]}.0"}
 
 
 def last_part(name: str) -> str:
@@ -117,6 +121,16 @@ def _parts(name: str) -> list[str]:
     if "/" not in name and "\\" not in name:
         return [name]
     return [part for part in re.split(r"[/\\]+", name) if part not in ("", ".")] or [""]
+
+
+def _path(name: str) -> str:
+    return "/".join(_parts(name)).lower()
+
+
+def _folder(name: str) -> str:
+    """Return the folder before a file's name, in one spelling; empty without one."""
+    parts = _parts(unquote(name).strip().strip("\"'"))
+    return unicodedata.normalize("NFC", parts[-2].lower()) if len(parts) > 1 else ""
 
 
 def _keys(name: str) -> list[str | tuple]:
@@ -177,15 +191,7 @@ class Pictures:
         they may be of two films: the row has none, unless one lies in the uppermost folder.
         """
         cells = table.columns[column]
-        named = {cell: self.named(cell) for cell in cells}
-        # Where the table names folders of the pictures, one in another folder is another's.
-        inside = {
-            cell: [path for path in found if _is_inside(path, cell)]
-            for cell, found in named.items()
-            if len(_parts(cell)) > 1
-        }
-        if any(os.path.dirname(path) != str(self.folder) for path in sum(inside.values(), [])):
-            named |= inside
+        named = self._in_their_folders({cell: self.named(cell) for cell in cells})
         several, unsure, paths = {}, {}, []
         for cell in cells:
             found = named[cell]
@@ -234,6 +240,26 @@ class Pictures:
             f"{', '.join(map(repr, columns))})."
         )
 
+    def _in_their_folders(self, named: dict[str, list[str]]) -> dict[str, list[str]]:
+        """Return the pictures that cells mean, without those that lie in the folder of others.
+
+        A cell that names a folder of the pictures means one in it. Any other folder may be the
+        pictures' own under another name, but for those folders below it that the table names.
+        """
+        folders = {*map(_folder, self.files)}
+        asked = {cell: _folder(cell) for cell in named}
+        below = folders.intersection(asked.values()) - {self.folder.name.lower()}
+        return {
+            cell: [
+                path
+                for path in found
+                if not asked[cell]
+                or _folder(path) == asked[cell]
+                or not (asked[cell] in folders or _folder(path) in below)
+            ]
+            for cell, found in named.items()
+        }
+
     def _best(self, paths: list[str], parts: list[str]) -> list[str]:
         """Return those of several pictures that agree best with a cell: folders, ending, case."""
 
@@ -244,16 +270,11 @@ class Pictures:
             common = (len(os.path.commonprefix(both)) for both in (alike, upwards))
             return *common, self._shown(path).split(os.sep) == parts, own[-1].startswith(parts[-1])
 
-        best = max(map(agreement, paths))
-        return [path for path in paths if agreement(path) == best]
+        agreements = {path: agreement(path) for path in paths}
+        return [path for path in paths if agreements[path] == max(agreements.values())]
 
     def _shown(self, path: str) -> str:
         return os.path.relpath(path, self.folder)
-
-
-def _is_inside(path: str, cell: str) -> bool:
-    """Say whether a picture lies in a folder of the name that a cell has before the file's."""
-    return os.path.basename(os.path.dirname(path)).lower() == _parts(cell)[-2].lower()
 
 
 def find_id_columns(table: Table, pictures: Pictures) -> list[str]:
@@ -289,27 +310,28 @@ def _order_columns(table: Table, pictures: Pictures, found: dict[str, int]) -> l
     Raises `DataError` where two of them name other pictures, and nothing tells which is right.
     """
 
-    def rank(name: str) -> tuple[int, int]:
-        # Of two that find as many, the one that writes the files' own names: by its number alone,
-        # TMDB's 86001 would be taken for the picture tt0086001.jpg of another film.
-        return -found[name], -pictures.exact(table.columns[name])
-
-    first, *others = sorted(found, key=rank)
+    cells = {name: table.columns[name] for name in found}
+    exact = {name: pictures.exact(cells[name]) for name in found}
+    # Of two that find as many, the one that writes the files' own names: by its number alone,
+    # TMDB's 86001 would be taken for the picture tt0086001.jpg of another film.
+    first, *others = sorted(found, key=lambda name: (-found[name], -exact[name]))
+    whole = {
+        name: 2 * pictures.exact(cells[name], ending=True) > len(table) for name in (first, *others)
+    }
+    unlike: dict[str, int] = {}  # by column, the first row of which it names another picture
     for name in others:
-        pairs = zip(table.columns[first], table.columns[name], strict=True)
-        both = [tuple(map(pictures.named, pair)) for pair in pairs]
-        unlike = [row for row, (a, b) in enumerate(both) if a and b and {*a}.isdisjoint(b)]
-        # A running number, too, finds pictures that are called by numbers.
-        whole = [
-            2 * pictures.exact(table.columns[one], ending=True) > len(table)
-            for one in (first, name)
-        ]
-        if unlike and whole == [False, True]:
-            return [name, first, *(one for one in others if one != name)]
-        if unlike and whole[0] == whole[1] and rank(name) == rank(first):
-            cells = [f"{one!r} ({table.columns[one][unlike[0]]!r})" for one in (first, name)]
+        both = (map(pictures.named, pair) for pair in zip(cells[first], cells[name], strict=True))
+        rows = (row for row, (a, b) in enumerate(both) if a and b and {*a}.isdisjoint(b))
+        if (row := next(rows, None)) is not None:
+            unlike[name] = row
+    # A running number, too, finds pictures that are called by numbers.
+    better = [name for name in unlike if whole[name] and not whole[first]]
+    for name, row in unlike.items():
+        alike = (found[name], exact[name]) == (found[first], exact[first])
+        if alike and not (better or whole[first]):
+            shown = [f"{one!r} ({cells[one][row]!r})" for one in (first, name)]
             raise DataError(
-                f"{table.place(unlike[0])}: the columns {' and '.join(cells)} name two pictures. "
+                f"{table.place(row)}: the columns {' and '.join(shown)} name two pictures. "
                 "Delete the wrong column, or rename it."
             )
-    return [first, *others]
+    return [*better, *(name for name in (first, *others) if name not in better)]

@@ -30,7 +30,7 @@ _SYNONYMS |= {"children": "Children's", "childrens": "Children's"}
 _LONGEST_CELL = 10_000
 _SEPARATORS = re.compile(r"[|,;\n\r\t、·•]")
 _QUOTED = re.compile(r"""(?<!\w)'((?:[^'\\]|\\.)*)'(?!\w)|"((?:[^"\\]|\\.)*)\"""")
-_NUMPY_TEXT = re.compile(rf"np\.str_\(({_QUOTED.pattern})\)")
+_NUMPY_TEXT = re.compile(rf"\b(?:np|numpy)\.str_\(({_QUOTED.pattern})\)")
 _NO_NAME = re.compile(r"""[][(){}"|;,\\<=]|^'|'$""")  # what no genre's name holds
 # "Drama:0", "War/yes", "-Comedy": whether the genre is meant is for whoever wrote it to say.
 _ANSWERED = re.compile(r"[:=/>+~]\s*(?:[-+.,\d]+%?|yes|no|true|false)$|^[-+!]\w", re.IGNORECASE)
@@ -78,6 +78,7 @@ def parse_genres(text: str) -> list[str] | None:
         return None
     if wrapped := _WRAPPED.fullmatch(text):
         text = wrapped[1] or "[]"
+    text = _NUMPY_TEXT.sub(r"\1", text)
     if text.startswith(("'", '"')):
         text = f"[{text}]"
     names = _parse_list(text) if text[:1] in _BRACKETS else [text]
@@ -109,7 +110,7 @@ def _parse_list(text: str) -> list[str] | None:
         with suppress(ValueError, RecursionError):
             found = json.loads(text)
             return found if all(isinstance(name, str) for name in found) else None
-    inside = _NUMPY_TEXT.sub(r"\1", text[1:-1])
+    inside = text[1:-1]
     # NumPy prints ['Drama' 'War'] without a comma, which Python would read as 'DramaWar'.
     found = _QUOTED.findall(inside)
     quoted = [(single or double).replace("\\'", "'") for single, double in found]

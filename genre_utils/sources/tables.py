@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -120,7 +121,8 @@ def _open(path: Path, whole: bool = True) -> io.TextIOWrapper:
             while file.read(LONGEST_LINE) and whole:
                 pass
         except UnicodeError:
-            _check_encoding(path)
+            if whole:
+                _check_encoding(path)
             return open(path, encoding="cp1252", newline="")
     return open(path, encoding="utf-8-sig", newline="")
 
@@ -196,8 +198,9 @@ def _rows(
 
 def _quotes_clash(lines: list[str], style: dict[str, Any]) -> bool:
     """Say whether more stands in a cell behind the quote that closes it, so that none should."""
+    blanks = re.compile(rf'" +(?={re.escape(style["delimiter"])}|\r?$)', re.MULTILINE)
     try:
-        list(csv.reader(lines, **style, strict=True))
+        list(csv.reader([blanks.sub('"', line) for line in lines], **style, strict=True))
     except csv.Error:
         return True
     return False
@@ -205,7 +208,8 @@ def _quotes_clash(lines: list[str], style: dict[str, Any]) -> bool:
 
 def _holds_rows(cell: str, separator: str, width: int) -> bool:
     if separator == "\t":
-        return "\n" in cell and separator in cell
+        breaks = cell.count("\n")
+        return breaks > 0 and cell.count(separator) == breaks * (width - 1)
     # A text has commas, too.
     return '"' in cell and any(line.count(separator) >= width - 1 for line in cell.splitlines()[1:])
 

@@ -24,7 +24,7 @@ _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 _SCAN, _END = 0xDA, 0xD9
 _FRAMES = (0xC0, 0xC1, 0xC2)  # sequential and progressive, with Huffman's code
 _END_MARKER = bytes((0xFF, _END))
-_ZEROS = bytes(8)  # no data end so: room that a download was given
+_ZEROS = bytes(8)  # room that a download was given, and that would be painted, too
 # What is put behind data that may be cut: nothing, which decoders take for zeros, and patterns. A
 # cut between two restart markers shows in the one that stands behind the marker which comes next.
 _RESTARTS = [b"", *(bytes((0xFF, 0xD0 + number)) for number in range(8))]
@@ -83,15 +83,15 @@ def _open_without_end(
     A decoder paints what is missing from whatever follows. So different bits are put behind the
     data: where one of them changes a pixel, the data were cut.
     """
-    data = content.removesuffix(_END_MARKER[:1])
-    whole = _has_all_scans(segments) and not data.endswith(_ZEROS)
-    if whole and _changes_nothing(data):
-        print(
-            f"{printable(name)}: the end marker of this JPEG is missing; nothing else seems to be, "
-            "and it is used.",
-            file=sys.stderr,
-        )
-        return _open(data + _END_MARKER)
+    tries = [content.removesuffix(_END_MARKER[:1])] * (not content.endswith(_ZEROS))
+    for data in (*tries, content.rstrip(b"\xff\0")) if _has_all_scans(segments) else ():
+        if _changes_nothing(data):
+            print(
+                f"{printable(name)}: the end marker of this JPEG is missing; nothing else seems to "
+                "be, and it is used.",
+                file=sys.stderr,
+            )
+            return _open(data + _END_MARKER)
     raise PosterError(name, "the picture is damaged (the file ends before the picture does)")
 
 

@@ -1,6 +1,8 @@
 """Many posters: written as they come, and gone on with after an interruption."""
 
+import contextlib
 import csv
+import io
 import json
 import os
 import subprocess
@@ -13,7 +15,7 @@ from small_model import make_small_model
 from genre_utils import images
 from genre_utils import predictor as predictor_module
 from genre_utils.__main__ import main
-from genre_utils.apps.catalogue import ResumableLog, partial_file, write_csv_rows
+from genre_utils.apps.catalogue import ResumableLog, partial_file, write_csv_rows, write_json_rows
 from genre_utils.images import PosterError
 from genre_utils.predictor import Predictor, list_posters
 from genre_utils.sources.sample import draw_poster
@@ -85,7 +87,8 @@ def test_bad_posters_are_tried_again_and_others_than_asked_for_left_out(
     posters, model, predictor, tmp_path, capsys
 ):
     listed = tmp_path / "list.txt"
-    listed.write_text("\n".join(str(posters / f"{name}.jpg") for name in ("bad", 0, "worse", 1, 2)))
+    names = ("bad", 0, "worse", 1, 2)
+    listed.write_text("\n".join(str(posters / f"{name}.jpg") for name in names))
     log = ResumableLog(tmp_path / "out.json.partial", predictor, [str(listed), os.getcwd()])
     predictions = log.fill(predictor, listed.read_text().splitlines())
     for _ in range(4):
@@ -231,6 +234,12 @@ def test_json_to_an_output_that_is_not_utf_8_is_json(posters, model):
         done = subprocess.run(command, env=environment, capture_output=True, check=True)
         rows = json.loads(done.stdout.decode("utf-8"))
         assert rows[0]["poster"].endswith("é\N{CLAPPER BOARD}.jpg")
+
+
+def test_json_goes_into_an_output_without_an_encoding():
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        write_json_rows(iter([{"poster": "é"}]), "-")
+    assert json.loads(out.getvalue()) == [{"poster": "é"}]
 
 
 def test_a_genre_is_no_formula_in_the_header_of_a_table(tmp_path):

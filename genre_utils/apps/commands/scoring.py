@@ -107,11 +107,12 @@ def _chosen(data: dataset.Dataset, ids: str | None) -> pd.DataFrame:
     if ids is None:
         return data.part("test")
     lines = Path(ids).read_text(checks.encoding_of(ids), "backslashreplace").splitlines()
-    known, ids = set(data.posters["id"]), data.posters["id"].map(sources.normal_id)
-    lines = {line.strip() for line in lines if line.strip()}
-    wanted = {sources.normal_id(line): line for line in lines - known}
-    unknown = sorted(line for poster, line in wanted.items() if poster not in set(ids))
+    written = {line.strip() for line in lines if line.strip()}
+    posters, normal = data.posters["id"], data.posters["id"].map(sources.normal_id)
+    # As it stands, an id may name a folder, which its other spellings leave out.
+    wanted = {sources.normal_id(line): line for line in written.difference(posters)}
+    unknown = sorted(wanted[poster] for poster in wanted.keys() - set(normal))
     if unknown:
         named = printable(first_of(unknown, NAMED))
         print(f"left out, because they are not in the data: {named}", file=sys.stderr)
-    return data.posters[data.posters["id"].isin(lines) | ids.isin(wanted)]
+    return data.posters[posters.isin(written) | normal.isin(wanted)]
