@@ -237,6 +237,8 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
     """Load a model folder, by default the released one; without `has_text` only the picture's part.
 
     With `runtime` ONNX Runtime computes the networks if it has all their layers; else Keras does.
+    Of a model in 8 bits it rounds the feature maps, too, as the figures of the card do. Keras does
+    not, and a score differs by a few hundredths.
     Raises `DataError` when a file is missing, or is not the one that `model.json` was written
     for. Only Keras' own layers are loaded; nothing in a file is executed.
     """

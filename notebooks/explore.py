@@ -352,8 +352,8 @@ apps.comparison(blind)[columns].round(3)
 # %%
 zeros = blind["all zeros"]
 print(
-    f"The zeros have {zeros['element_accuracy']:.1%} of the cells right and find not one genre; "
-    f"most cells are zero because a poster has {amount.mean():.1f} of {len(data.genres)} genres."
+    f"The zeros have {zeros['element_accuracy']:.1%} of the cells right and find not one genre: "
+    f"so many cells are zero, as a poster has {amount.mean():.1f} of {len(data.genres)} genres."
 )
 
 # %% [markdown]

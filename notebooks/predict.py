@@ -94,7 +94,7 @@ runs.check_numbers(TOP=TOP, SHOWN=SHOWN)
 runs.check_folders(OUTPUT_DIR)
 if POSTERS:
     runs.check_outside(OUTPUT_DIR, POSTERS)
-predictor = Predictor.load(MODEL_DIR or saved_model.RELEASED, READ_TEXT, runtime=False)
+predictor = Predictor.load(MODEL_DIR or saved_model.RELEASED, READ_TEXT)
 plots.use_style()
 if predictor.model.card["training"]["sample"]:
     print("THIS MODEL WAS TRAINED ON THE DRAWN SAMPLE: ITS SCORES MEAN NOTHING FOR REAL POSTERS.")
@@ -156,10 +156,12 @@ for number, one in enumerate(good[:SHOWN], start=1):
 # ## Grad-CAM: where the network looked
 #
 # Grad-CAM shows which parts of the picture raise a genre's score: they glow. It explains the
-# picture only; the effect of the words is beside the bars above:
+# picture only; the effect of the words is beside the bars above. ONNX Runtime has computed the
+# scores. Gradients need the network in Keras, which does not round feature maps to 8 bits:
 
 # %%
-cam = grad_cam.GradCam(predictor.model.network)
+network = saved_model.load_model(MODEL_DIR or saved_model.RELEASED, has_text=False).network
+cam = grad_cam.GradCam(network)
 for number, one in enumerate(good[:SHOWN], start=1):
     rgb = images.read_poster(pictures[one.poster], one.poster)
     best = highest(one.scores, min(TOP, 3))
@@ -200,6 +202,6 @@ print(f"The tables and figures are in {folder}/. To train on your own posters: t
 if PAGE or SHARE:
     from genre_utils.apps import page
 
-    page.launch(predictor, share=SHARE)
+    page.launch(predictor, share=SHARE, network=network)
 else:
     print("The page from a terminal: python -m genre_utils app")

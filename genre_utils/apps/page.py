@@ -193,7 +193,7 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
         )
 
     def answer(paths: list[str] | None, top: int):
-        paths = paths or []
+        paths, top = paths or [], round(top or 3)  # the field beside the slider takes 2.5, too
         if len(paths) > MAX_POSTERS:
             gr.Warning(f"The first {MAX_POSTERS} of {len(paths)} posters are predicted.")
         kept, results, html = paths[:MAX_POSTERS], [], CARDS
@@ -212,7 +212,7 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
 
     def show_again(results: list[PosterResult], top: int):
         # What the server has forgotten still stands in the browser.
-        return show(results, top) if results else (gr.skip(), gr.skip(), gr.skip())
+        return show(results, round(top or 3)) if results else (gr.skip(), gr.skip(), gr.skip())
 
     with gr.Blocks(
         title="Poster Genres", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)

@@ -162,7 +162,11 @@ class Run:
         try:
             load_weights(network, file)
         except DataError as error:
-            raise ValueError(f"{error} RESTART=True throws this training away.") from None
+            reason = str(error).removesuffix(" Copy the model again.")
+            raise ValueError(
+                f"{reason} Delete this file, and it is trained again. RESTART=True throws the "
+                "whole training away."
+            ) from None
 
     def save_figure(self, figure: Figure, name: str) -> None:
         """Save a figure as `name.png` and `name.svg` in `figures`."""
@@ -175,20 +179,29 @@ class Run:
 
         They stand in the file `name` of the folder `kept`.
         """
-        with np.load(self._kept_file(name, lambda file: np.savez(file, **compute()))) as arrays:
-            return dict(arrays)
+
+        def load(file: Path) -> dict[str, np.ndarray]:
+            with np.load(file) as arrays:
+                return dict(arrays)
+
+        return self._kept(name, lambda file: np.savez(file, **compute()), load)
 
     def kept_ngrams(self, name: str, fit: Callable[[], NgramModel]) -> NgramModel:
         """Return the n-grams of `fit()`, which is called once in this run."""
-        return NgramModel.load(self._kept_file(name, lambda file: fit().save(file)))
+        return self._kept(name, lambda file: fit().save(file), NgramModel.load)
 
-    def _kept_file(self, name: str, write: Callable[[Path], None]) -> Path:
+    def _kept(self, name: str, write: Callable[[Path], None], load: Callable[[Path], Any]) -> Any:
         file = self.folder / KEPT / f"{name}.npz"
         if not file.exists():
             file.parent.mkdir(exist_ok=True)
             with replacing(file) as temporary:
                 write(temporary)
-        return file
+        try:
+            return load(file)
+        except Exception:  # zip and NumPy have several kinds, and no file's name
+            raise ValueError(
+                f"{file} is damaged: delete it and run this again; it is computed anew."
+            ) from None
 
     def checkpoints(self) -> list[Path]:
         """List the checkpoints, the newest first; the number is that of epochs done."""

@@ -593,3 +593,16 @@ def test_what_a_training_began_with_is_kept_and_compared_before_anything_is_read
     assert runs.choice_of_run(tmp_path, {"seed": 1}, "auto", restart=True) == "auto"
     with pytest.raises(ValueError, match="seed was 0 and is now 1"):
         runs.choice_of_run(tmp_path, {"seed": 1}, "auto", restart=False)
+
+
+def test_a_damaged_array_is_named_and_may_be_deleted(tmp_path):
+    run = runs.Run(tmp_path, {})
+    for content in (b"", b"PK\x03\x04 half", b"no archive"):
+        run.kept("logits", lambda: {"picture": np.ones(3)})
+        (tmp_path / "kept" / "logits.npz").write_bytes(content)
+        (tmp_path / "kept" / "ngrams.npz").write_bytes(content)
+        with pytest.raises(ValueError, match=r"logits\.npz is damaged: delete it"):
+            run.kept("logits", dict)
+        with pytest.raises(ValueError, match=r"ngrams\.npz is damaged: delete it"):
+            run.kept_ngrams("ngrams", None)
+        (tmp_path / "kept" / "logits.npz").unlink()
