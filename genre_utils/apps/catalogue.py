@@ -33,11 +33,11 @@ from genre_utils.support import (
 
 
 class ResumableLog:
-    """The predictions of one command in a file; `done` counts a run's before, by poster and error.
+    """The predictions of one command in a file; `done` counts those of a run before, by poster.
 
-    What could not be read then is tried again, and what is not asked for any more is left out at
-    the end. A file of another model or other `inputs`, or of the words left out, or a damaged one
-    is begun anew, and a line on standard error says so.
+    What could not be read then, `failed`, is tried again. What is not asked for any more is left
+    out at the end. A file of another model or other `inputs`, or of the words left out, or a
+    damaged one is begun anew, and a line on standard error says so.
     """
 
     def __init__(self, file: Path, predictor: Predictor, inputs: Sequence[str] = ()):
@@ -46,8 +46,10 @@ class ResumableLog:
         # Names are relative to a folder: those of another would be taken for this one's.
         self.settings["inputs"] = list(inputs)
         self.genres = len(predictor.genres)
-        self.done = self._resume()
+        self.done: Counter[str] = Counter()
+        self.failed: dict[str, list[str]] = {}  # the errors of each poster
         self.stale: Counter[tuple] = Counter()  # lines that do not count any more
+        self._resume()
 
     def fill(
         self,
@@ -61,9 +63,8 @@ class ResumableLog:
         `count` is the number of all posters, if it is known. The files in `own` are passed over,
         see `own_files`.
         """
-        before = _predicted(self.done)
-        left = (item for item in list_inputs(images, own) if not self._take((item[0], None)))
-        count = None if count is None else max(0, count - before)
+        count = None if count is None else max(0, count - self.done.total())
+        left = (item for item in list_inputs(images, own) if not self._take(item[0]))
         predictions = predictor.stream_named(left, count)
         # Each line is handed to the system as it ends: a killed command loses a batch at most.
         with (
@@ -72,13 +73,17 @@ class ResumableLog:
             open(self.file, "a", encoding="utf-8", buffering=1) as file,
         ):
             for found in predictions:
-                # What fails as it failed before has its line where it stood.
-                if not (found.error and self._take((found.poster, found.error))):
+                errors = self.failed.get(found.poster, [])
+                if found.error in errors:  # its line stands there already
+                    errors.remove(found.error)
+                else:
                     scores = None if found.error else found.scores.tolist()
                     row = [found.poster, scores, found.error]
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    self._replace_error(found.poster)
                 yield found
-        self.stale = self.done
+        self.stale.update((poster, None) for poster in self.done.elements())
+        self.stale.update((poster, e) for poster, errors in self.failed.items() for e in errors)
 
     def read(self) -> Iterator[Prediction]:
         """Yield all that was predicted, in order, without the words."""
@@ -92,34 +97,44 @@ class ResumableLog:
                 else:
                     yield Prediction(poster, scores and np.array(scores), error=error)
 
-    def _take(self, line: tuple[str, str | None]) -> bool:
-        known = self.done[line] > 0
+    def _take(self, poster: str) -> bool:
+        known = self.done[poster] > 0
         if known:
-            self.done[line] -= 1
+            self.done[poster] -= 1
         return known
 
-    def _resume(self) -> Counter[tuple]:
-        done: Counter[tuple] = Counter()
+    def _replace_error(self, poster: str) -> None:
+        """Let a poster's error of before count no more, if it has one."""
+        if self.failed.get(poster):
+            self.stale[poster, self.failed[poster].pop()] += 1
+
+    def _resume(self) -> None:
         if self.file.exists():
             self._cut_torn_line()
             try:
                 with open(self.file, encoding="utf-8") as file:
                     if json.loads(file.readline() or "null") == self.settings:
-                        done.update(self._understand(line) for line in file)
-                        print(f"{_predicted(done)} posters were predicted before.", file=sys.stderr)
-                        return done
+                        for line in file:
+                            self._understand(line)
+                        before = self.done.total()
+                        print(f"{before} posters were predicted before.", file=sys.stderr)
+                        return
             except (ValueError, TypeError, RecursionError):  # no line of ours
-                done.clear()
+                for noted in (self.done, self.failed, self.stale):
+                    noted.clear()
             what = "of another command, or damaged"
             print(f"{self.file} is {what}: it is begun anew.", file=sys.stderr)
         self.file.write_text(json.dumps(self.settings) + "\n", "utf-8")
-        return done
 
-    def _understand(self, line: str) -> tuple[str, str | None]:
+    def _understand(self, line: str) -> None:
         poster, scores, error = json.loads(line)
         if not isinstance(poster, str) or (error is None) != (len(scores or ()) == self.genres):
             raise ValueError(line)
-        return poster, error
+        if error is None:
+            self.done[poster] += 1
+            self._replace_error(poster)
+        else:
+            self.failed.setdefault(poster, []).append(error)
 
     def _cut_torn_line(self) -> None:
         whole = 0
@@ -127,10 +142,6 @@ class ResumableLog:
             for line in file:
                 whole += len(line) if line.endswith(b"\n") else 0
             file.truncate(whole)
-
-
-def _predicted(lines: Counter[tuple]) -> int:
-    return sum(count for (_, error), count in lines.items() if error is None)
 
 
 def partial_file(file: str | os.PathLike) -> Path:

@@ -20,10 +20,11 @@ DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "I8": np.dtype("i1")}
 # widest one, and cost an eighth of the file.
 BLOCK = 16
 FEWEST_WEIGHTS = 2048  # smaller tables stay in half precision
+AGAIN = "Copy the model again."  # what to do about a damaged file, unless its reader says more
 
 
 @contextmanager
-def naming(file: Path, damage: str, advice: str = "Copy the model again.") -> Iterator[None]:
+def naming(file: Path, damage: str, advice: str = AGAIN) -> Iterator[None]:
     """Turn what is wrong with a file into a `DataError` that names it and says what to do.
 
     A `DataError` says itself what is wrong; other exceptions are of the kind `damage`.
@@ -31,7 +32,7 @@ def naming(file: Path, damage: str, advice: str = "Copy the model again.") -> It
     try:
         yield
     except DataError as error:
-        raise DataError(f"{file} is not loaded: {error}.") from None
+        raise DataError(f"{file} is not loaded: {error}. {advice}") from None
     except Exception as error:  # JSON, zip, HDF5, each layer and each backend have their own
         raise DataError(f"{file} {damage} ({str(error)[:200]}). {advice}") from None
 
@@ -92,15 +93,15 @@ def save_arrays(arrays: Mapping[str, Array], file: Path) -> None:
     file.write_bytes(content)
 
 
-def load_arrays(file: Path) -> dict[str, Array]:
+def load_arrays(file: Path, advice: str = AGAIN) -> dict[str, Array]:
     """Open a safetensors file; its arrays are read from the disk where they are used.
 
-    Raises `DataError` unless it is whole, of a size and types that networks of ours have, and
-    holds finite numbers only.
+    Raises `DataError`, which ends with `advice`, unless the file is whole, of a size and types that
+    networks of ours have, and holds finite numbers only.
     """
     from safetensors import safe_open
 
-    with naming(file, "is no whole safetensors file"):
+    with naming(file, "is no whole safetensors file", advice):
         if file.stat().st_size > MAX_WEIGHTS:
             raise DataError("it is larger than any file of this project")
         with safe_open(file, "numpy"):  # checks that arrays fill the file without gap or overlap

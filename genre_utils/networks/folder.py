@@ -13,7 +13,7 @@ import numpy as np
 
 from genre_utils.networks import int8 as eight_bits
 from genre_utils.networks import keras_config, onnx
-from genre_utils.networks.arrays import Array, load_arrays, naming, save_arrays
+from genre_utils.networks.arrays import AGAIN, Array, load_arrays, naming, save_arrays
 from genre_utils.networks.onnx_graph import Graph
 from genre_utils.support import DataError
 
@@ -46,14 +46,15 @@ def save_weights(network: keras.Model, file: Path) -> None:
     save_arrays(arrays, file)
 
 
-def load_weights(network: keras.Model, file: Path) -> None:
-    """Set a network's weights to those that `save_weights` wrote of it; raises `DataError`."""
-    arrays = load_arrays(file)
-    try:
+def load_weights(network: keras.Model, file: Path, advice: str = AGAIN) -> None:
+    """Set a network's weights to those that `save_weights` wrote of it.
+
+    Raises `DataError`, which ends with `advice`, for a damaged file and for another network's.
+    """
+    arrays = load_arrays(file, advice)
+    with naming(file, "has the weights of another network", advice):
         network.set_weights([arrays[name].wide() for name in sorted(arrays)])
         keras_config.settle_layers(network)
-    except ValueError as error:
-        raise DataError(f"{file} has the weights of another network ({error}).") from None
 
 
 def load_folder_network(file: Path, runtime: bool = False) -> keras.Model | onnx.RuntimeNetwork:

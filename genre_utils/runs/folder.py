@@ -26,7 +26,7 @@ from genre_utils.networks import architecture, load_weights, save_weights
 from genre_utils.ocr import WORDS_FILE
 from genre_utils.runs import hosts
 from genre_utils.saved_model import KNOWN_FILES
-from genre_utils.support import DataError, first_of, replacing, write_json
+from genre_utils.support import first_of, replacing, write_json
 from genre_utils.text import NgramModel
 
 # The networks of a training, each with a folder of its own below the run's: the picture's, its
@@ -158,15 +158,9 @@ class Run:
         self.load(network, file)
 
     def load(self, network: keras.Model, file: Path) -> None:
-        """Load what `save` wrote of a network; raises `ValueError` for a file of another one."""
-        try:
-            load_weights(network, file)
-        except DataError as error:
-            reason = str(error).removesuffix(" Copy the model again.")
-            raise ValueError(
-                f"{reason} Delete this file, and it is trained again. RESTART=True throws the "
-                "whole training away."
-            ) from None
+        """Load what `save` wrote of a network; raises `DataError` for a file of another one."""
+        again = "Delete this file, and it is trained again."
+        load_weights(network, file, f"{again} RESTART=True throws the whole training away.")
 
     def save_figure(self, figure: Figure, name: str) -> None:
         """Save a figure as `name.png` and `name.svg` in `figures`."""

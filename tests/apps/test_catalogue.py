@@ -108,6 +108,24 @@ def test_bad_posters_are_tried_again_and_others_than_asked_for_left_out(
     assert "not predicted: " in printed and "bad.jpg" not in printed
 
 
+def test_a_mended_poster_has_one_row_however_often_it_is_stopped(posters, predictor, tmp_path):
+    listed = [str(posters / f"{name}.jpg") for name in ("bad", 0, 1, 2)]
+
+    def stopped_after(count):
+        log = ResumableLog(tmp_path / "out.csv.partial", predictor)
+        predictions = log.fill(predictor, listed)
+        for _ in range(count):
+            next(predictions)
+        predictions.close()
+        return [(os.path.basename(one.poster), bool(one.error)) for one in log.read()]
+
+    assert stopped_after(2) == [("bad.jpg", True), ("0.jpg", False)]
+    os.link(posters / "2.jpg", listed[0])
+    mended = [("0.jpg", False), ("bad.jpg", False)]
+    assert stopped_after(1) == mended
+    assert stopped_after(1) == [*mended, ("1.jpg", False)]
+
+
 def test_another_model_begins_anew(posters, predictor, tmp_path, capsys):
     file = tmp_path / "cut.csv.partial"
     predictions = ResumableLog(file, predictor).fill(predictor, [posters])
