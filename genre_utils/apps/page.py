@@ -192,8 +192,11 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
             gr.DownloadButton(value=str(file), visible=True),
         )
 
-    def answer(paths: list[str] | None, top: int):
-        paths, top = paths or [], round(top or 3)  # the field beside the slider takes 2.5, too
+    def whole(top: float | None) -> int:
+        return round(top or 3)  # the field beside the slider may be empty, and takes 2.5
+
+    def answer(paths: list[str] | None, top: float | None):
+        paths, top = paths or [], whole(top)
         if len(paths) > MAX_POSTERS:
             gr.Warning(f"The first {MAX_POSTERS} of {len(paths)} posters are predicted.")
         kept, results, html = paths[:MAX_POSTERS], [], CARDS
@@ -210,9 +213,9 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
         finally:  # of a visitor who has left, too
             trim_heap()
 
-    def show_again(results: list[PosterResult], top: int):
+    def show_again(results: list[PosterResult], top: float | None):
         # What the server has forgotten still stands in the browser.
-        return show(results, round(top or 3)) if results else (gr.skip(), gr.skip(), gr.skip())
+        return show(results, whole(top)) if results else (gr.skip(), gr.skip(), gr.skip())
 
     with gr.Blocks(
         title="Poster Genres", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)

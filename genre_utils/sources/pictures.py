@@ -309,29 +309,37 @@ def _order_columns(table: Table, pictures: Pictures, found: dict[str, int]) -> l
 
     Raises `DataError` where two of them name other pictures, and nothing tells which is right.
     """
-
-    cells = {name: table.columns[name] for name in found}
-    exact = {name: pictures.exact(cells[name]) for name in found}
+    exact = {name: pictures.exact(table.columns[name]) for name in found}
     # Of two that find as many, the one that writes the files' own names: by its number alone,
     # TMDB's 86001 would be taken for the picture tt0086001.jpg of another film.
-    first, *others = sorted(found, key=lambda name: (-found[name], -exact[name]))
-    whole = {
-        name: 2 * pictures.exact(cells[name], ending=True) > len(table) for name in (first, *others)
-    }
-    unlike: dict[str, int] = {}  # by column, the first row of which it names another picture
-    for name in others:
-        both = (map(pictures.named, pair) for pair in zip(cells[first], cells[name], strict=True))
-        rows = (row for row, (a, b) in enumerate(both) if a and b and {*a}.isdisjoint(b))
-        if (row := next(rows, None)) is not None:
-            unlike[name] = row
+    order = sorted(found, key=lambda name: (-found[name], -exact[name]))
+
+    def has_endings(name: str) -> bool:
+        return 2 * pictures.exact(table.columns[name], ending=True) > len(table)
+
+    if has_endings(order[0]):
+        return order
+    differing = _differing_columns(table, pictures, order)
     # A running number, too, finds pictures that are called by numbers.
-    better = [name for name in unlike if whole[name] and not whole[first]]
-    for name, row in unlike.items():
-        alike = (found[name], exact[name]) == (found[first], exact[first])
-        if alike and not (better or whole[first]):
-            shown = [f"{one!r} ({cells[one][row]!r})" for one in (first, name)]
+    if better := list(filter(has_endings, differing)):
+        return [*better, *(name for name in order if name not in better)]
+    for name, row in differing.items():
+        if (found[name], exact[name]) == (found[order[0]], exact[order[0]]):
+            shown = [f"{one!r} ({table.columns[one][row]!r})" for one in (order[0], name)]
             raise DataError(
                 f"{table.place(row)}: the columns {' and '.join(shown)} name two pictures. "
                 "Delete the wrong column, or rename it."
             )
-    return [*better, *(name for name in (first, *others) if name not in better)]
+    return order
+
+
+def _differing_columns(table: Table, pictures: Pictures, columns: Sequence[str]) -> dict[str, int]:
+    """Return the columns that name other pictures than the first, each with the first such row."""
+    named = {name: [*map(pictures.named, table.columns[name])] for name in columns}
+    differing = {}
+    for name in columns[1:]:
+        both = enumerate(zip(named[columns[0]], named[name], strict=True))
+        rows = (row for row, (a, b) in both if a and b and {*a}.isdisjoint(b))
+        if (row := next(rows, None)) is not None:
+            differing[name] = row
+    return differing

@@ -87,9 +87,10 @@ def test_a_poster_and_a_bad_file_are_answered_as_predict_does(predict, predictor
     assert len(addresses) == 4 and all(a.startswith("data:image/jpeg") for a in addresses)
 
 
-def test_the_slider_says_how_many_genres(predict, predictor, poster):
-    shown, table = predict(poster, top=5)
-    assert shown.count("<meter") == len(table) == 5
+@pytest.mark.parametrize(("top", "genres"), [(5, 5), (2.4, 2)])
+def test_the_slider_and_its_field_say_how_many_genres(predict, poster, top, genres):
+    shown, table = predict(poster, top=top)
+    assert shown.count("<meter") == len(table) == genres
 
 
 def test_fifty_at_once_queue_and_are_all_answered(predict, poster, monkeypatch):
