@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import pytest
 from conftest import ROOT, on_words, run_notebook
 
 from genre_utils import images, machine
+from genre_utils.__main__ import main
 from genre_utils.dataset import load_dataset
 from genre_utils.machine import environment
 from genre_utils.saved_model import load_model
@@ -334,11 +336,16 @@ def test_predict_draws_each_poster_and_names_the_bad_one(tmp_path, trained, samp
     for picture in sorted((sample_folder / "Images").iterdir())[:2]:
         (posters / picture.name).write_bytes(picture.read_bytes())
     (posters / "bad.jpg").write_text("no picture")
+    # In 8 bits, of which Keras computes other scores than the command line's.
+    model = shutil.copytree(trained, tmp_path / "model")
+    (tmp_path / "none.jsonl").touch()
+    data = ["--data", str(sample_folder), "--words", str(tmp_path / "none.jsonl")]
+    assert main(["export", "--int8", "--model", str(model), *data]) == 0
     printed = run_notebook(
         "predict",
         tmp_path,
         POSTERS=str(posters),
-        MODEL_DIR=str(trained),
+        MODEL_DIR=str(model),
         OUTPUT_DIR=str(tmp_path / "predict"),
     )
     assert "1 of 3 files could not be read" in printed
@@ -346,6 +353,11 @@ def test_predict_draws_each_poster_and_names_the_bad_one(tmp_path, trained, samp
     assert len(table) == 2 * 3 + 1
     figures = [file.name for file in (tmp_path / "predict" / "figures").glob("*.png")]
     assert len(figures) == 2 * 2 and sum("-grad_cam" in name for name in figures) == 2
+    command = ["predict", str(posters), "--model", str(model), "--all-genres"]
+    assert main([*command, "--csv", str(tmp_path / "command.csv")]) == 0
+    scores = pd.read_csv(tmp_path / "predict" / "all_genres.csv")
+    expected = pd.read_csv(tmp_path / "command.csv").query("error.isna()")[scores.columns]
+    pd.testing.assert_frame_equal(scores, expected.reset_index(drop=True), atol=1e-5)
 
 
 @pytest.mark.parametrize(
