@@ -19,7 +19,7 @@ from genre_utils.apps.catalogue import ResumableLog, partial_file, write_csv_row
 from genre_utils.images import PosterError
 from genre_utils.predictor import Predictor, list_posters
 from genre_utils.sources.sample import draw_poster
-from genre_utils.support import only_writer
+from genre_utils.support import only_writer, progress
 
 COUNT = 40  # more than a batch
 
@@ -124,6 +124,17 @@ def test_a_mended_poster_has_one_row_however_often_it_is_stopped(posters, predic
     mended = [("0.jpg", False), ("bad.jpg", False)]
     assert stopped_after(1) == mended
     assert stopped_after(1) == [*mended, ("1.jpg", False)]
+
+
+def test_a_bad_poster_has_a_line_of_its_own_beside_the_bar(posters, model, capsys, monkeypatch):
+    bar = progress.bar
+    monkeypatch.setattr(progress, "bar", lambda **how: bar(**how, delay=0, mininterval=0))
+    assert main(["predict", str(posters), "--model", str(model), "--no-text"]) == 0
+    printed = capsys.readouterr().err
+    lines = [states.split("\r")[-1] for states in printed.split("\n")]
+    assert "predicting:" in printed
+    (line,) = [line for line in lines if "not predicted" in line]
+    assert line.startswith("not predicted: z.txt: not a picture in a known format")
 
 
 def test_another_model_begins_anew(posters, predictor, tmp_path, capsys):

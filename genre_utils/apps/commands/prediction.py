@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tqdm import tqdm
+
 from genre_utils.apps import catalogue
 from genre_utils.apps.commands import checks
 from genre_utils.predictor import Predictor, table_rows
@@ -48,7 +50,7 @@ def predict(options: argparse.Namespace) -> int:
             for found in log.fill(predictor, _posters(options), count, own):
                 if found.error:
                     named = f"{printable(found.poster)}: {printable(found.error)}"
-                    print(f"not predicted: {named}", file=sys.stderr)
+                    tqdm.write(f"not predicted: {named}", file=sys.stderr)  # above the bar
         except KeyboardInterrupt:
             _write_tables(options, log, predictor.genres)
             done = sum(1 for _ in log.read())
