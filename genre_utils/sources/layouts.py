@@ -96,8 +96,8 @@ def _why_none(folder: Path) -> str:
         if len(found) > 1 and not _find_table(place):
             listed = ", ".join(f"'{table.relative_to(folder)}'" for table in found)
             return (
-                f"where several CSV files stand and none is train.csv ({listed}); give the path "
-                "of one"
+                f"where several tables stand and more than one may be meant ({listed}); give the "
+                "path of one"
             )
     listed = first_of([*map(repr, names)], SHOWN)
     endings = ", ".join(images.SUFFIXES)
