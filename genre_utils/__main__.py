@@ -13,7 +13,7 @@ from genre_utils.apps import commands
 from genre_utils.ocr import WORDS_FILE
 from genre_utils.support import expand_user, printable, share_heap
 
-WRONG_USE, STOPPED = 2, 130
+ENOUGH, WRONG_USE, STOPPED = 0, 2, 130
 
 EXAMPLES = {
     "predict": """
@@ -60,7 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     share_heap()
     try:
         machine.choose_backend()
-        return getattr(commands, options.command)(options)
+        code = getattr(commands, options.command)(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads the output, such as `head`, has enough of it
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # Python writes what is left when it exits
+        return ENOUGH
     except (ValueError, OSError, ImportError) as error:  # of a disk, of a missing package
         lines = map(printable, str(error).splitlines())
         print("poster-genres:", "\n".join(lines), file=sys.stderr)

@@ -463,6 +463,15 @@ def test_an_empty_path_is_refused(capsys):
         assert f"argument {option}: it is empty" in capsys.readouterr().err
 
 
+def test_a_reader_that_has_enough_ends_a_command_without_a_word(posters, trained):
+    command = [sys.executable, "-m", "genre_utils", "predict", posters, "--model", trained]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        told = process.stderr.read().decode()
+    assert process.returncode == 0 and "not predicted: notes.txt" in told
+    assert "poster-genres:" not in told and "Broken" not in told
+
+
 def test_a_command_works_with_its_output_closed():
     for closed in ("1>&-", "2>&-"):
         command = f"{sys.executable} -m genre_utils card --model nowhere {closed}"
