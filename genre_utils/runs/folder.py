@@ -94,7 +94,8 @@ class Run:
         """Whether this training begins, goes on or reports again, in a few words."""
         if self.finished:
             return "finished before: reporting again"
-        if not self.best_file.parent.exists():  # which `begin` makes
+        # `begin` makes the first, and `finish` deletes it.
+        if not (self.best_file.parent.exists() or (self.folder / KEPT).exists()):
             return "training"
         begun = [run for run in self.all_parts[1:] if not run.network_file.exists()]
         newest = {run.folder.name: files[0] for run in begun if (files := run.checkpoints())}
@@ -348,7 +349,7 @@ def check_folders(folder: str | Path, words: str | Path | None = None) -> None:
 def check_outside(folder: str | Path, posters: str | Path) -> None:
     """Raise `ValueError` for posters that are not there, and for an output folder inside theirs.
 
-    Its figures would be posters.
+    Its figures would be posters. `posters` is a picture, or a folder of pictures.
     """
     if not os.path.exists(posters):
         raise ValueError(
@@ -360,6 +361,8 @@ def check_outside(folder: str | Path, posters: str | Path) -> None:
             f"OUTPUT_DIR {str(folder)!r} is inside the posters' folder {str(posters)!r}, where its "
             "figures would be taken for posters: give a folder elsewhere."
         )
+    if inside.is_dir() and not any(support.walk(str(inside))):
+        raise ValueError(f"{str(posters)!r} is an empty folder: put posters into it.")
 
 
 def choice_of_run(

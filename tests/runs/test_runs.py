@@ -143,6 +143,11 @@ def test_a_training_that_goes_on_says_after_which_epoch(tmp_path):
         for epoch in (epochs - 1, epochs):
             (run.part(part).folder / "checkpoints" / f"epoch-{epoch:03d}.keras").touch()
     assert run.state == "going on with this training: second after epoch 3"
+    run.kept("logits", lambda: {"a": np.zeros(1)})
+    run.finish({})
+    assert run.state == "finished before: reporting again"
+    run.metrics_file.unlink()
+    assert run.state == "going on with this training"
 
 
 @pytest.mark.parametrize(
@@ -575,6 +580,9 @@ def test_a_finished_training_that_noted_no_pictures_is_reported_as_before(tmp_pa
 def test_an_output_folder_inside_the_posters_is_refused(tmp_path):
     posters = tmp_path / "Images"
     posters.mkdir()
+    with pytest.raises(ValueError, match="Images' is an empty folder"):
+        runs.check_outside(tmp_path / "model", posters)
+    (posters / "poster.jpg").touch()
     (tmp_path / "link").symlink_to(posters)
     for place in (posters, posters / "out" / "model", tmp_path / "link" / "model"):
         with pytest.raises(ValueError, match="OUTPUT_DIR .* inside the posters' folder"):
