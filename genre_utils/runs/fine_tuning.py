@@ -86,6 +86,7 @@ def epochs(
         run.load(network, run.network_file)
         return
     patience = patience or (2 if models.is_pretrained(network) else count)
+    run.forget_torn()
     done = run.resume(network)
     keep = Checkpoints(run, *validation)
     shown = {"desc": f"fine-tuning {run.folder.name}", "unit": " epochs", "delay": 0}

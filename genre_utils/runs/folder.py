@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -109,13 +110,16 @@ class Run:
         """
         parts = [run for run in self.all_parts[1:] if name != HEAD_CSV or run.head_file.exists()]
         files = {run.folder.name: run.folder / name for run in parts}
-        return {part: pd.read_csv(file) for part, file in files.items() if file.exists()}
+        return {part: _read_curve(file) for part, file in files.items() if file.exists()}
 
     def history(self) -> pd.DataFrame:
-        """Read the history of fine-tuning; its row 0 is the network before it."""
+        """Read the history of fine-tuning; its row 0 is the network before it.
+
+        Raises `ValueError` for a damaged file.
+        """
         if not self.history_file.exists():
             return pd.DataFrame(columns=["epoch", "loss", "val_macro_map", "seconds"])
-        return pd.read_csv(self.history_file)
+        return _read_curve(self.history_file)
 
     def part(self, name: str) -> Run:
         """Return the run of one of the networks `PARTS`, in a folder below this one's."""
@@ -202,6 +206,24 @@ class Run:
         """List the checkpoints, the newest first; the number is that of epochs done."""
         return sorted((self.folder / "checkpoints").glob("epoch-*.keras"), reverse=True)
 
+    def forget_torn(self) -> None:
+        """Forget the epochs of a network whose history or best epoch is missing or damaged.
+
+        Checkpoints alone do not tell which epoch was the best. A line says what is trained anew.
+        """
+        checkpoints = self.checkpoints()
+        try:
+            known = self.history()["epoch"].tolist()
+            with zipfile.ZipFile(self.best_file) as best:
+                whole = best.testzip() is None and known == [*range(len(known))]
+            whole = whole and all(_epochs_of(file) in known for file in checkpoints)
+        except Exception:  # zip has several kinds, and so has what it packs
+            whole = False
+        if not whole and (self.history_file.exists() or checkpoints):
+            torn = f"{self.history_file} or {self.best_file} is missing or damaged"
+            print(f"{torn}: this network is trained anew.")
+            self._forget_after(0)
+
     def resume(self, network: keras.Model) -> int:
         """Load the newest checkpoint into a compiled network; returns the epochs done.
 
@@ -255,6 +277,13 @@ class Run:
         elif self.history_file.exists():
             with replacing(self.history_file) as temporary:
                 self.history().query("epoch <= @epoch").to_csv(temporary, index=False)
+
+
+def _read_curve(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(file).astype({"epoch": int, "val_macro_map": float})
+    except (ValueError, KeyError):  # pandas' own kinds of both
+        raise ValueError(f"{file} is damaged: delete it and run this again.") from None
 
 
 def _epochs_of(checkpoint: Path) -> int:

@@ -118,6 +118,37 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, posters, whol
     np.testing.assert_allclose(again["loss"], runs.Run(whole, {}).history()["loss"], atol=1e-6)
 
 
+@pytest.mark.parametrize("torn", ["history.csv", "checkpoints/best.keras"])
+@pytest.mark.parametrize("how", ["missing", "cut"])
+def test_epochs_without_their_history_or_best_network_are_done_anew(
+    tmp_path, posters, whole, capsys, torn, how
+):
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "run", posters, [Kill("epoch")])
+    file = tmp_path / "run" / torn
+    content = file.read_bytes()
+    file.unlink()
+    if how == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    again = fit(tmp_path / "run", posters)
+    assert "is missing or damaged: this network is trained anew" in capsys.readouterr().out
+    whole = runs.Run(whole, {}).history()
+    assert again["epoch"].tolist() == whole["epoch"].tolist()
+    np.testing.assert_allclose(again["val_macro_map"], whole["val_macro_map"], atol=1e-6)
+
+
+def test_a_finished_network_that_is_deleted_is_trained_anew(tmp_path, posters, capsys):
+    history = fit(tmp_path / "run", posters, rate=0.0, patience=2)
+    run = runs.Run(tmp_path / "run", {"seed": 0})
+    run.finish({})
+    run.network_file.unlink()
+    pd.testing.assert_frame_equal(fit(tmp_path / "run", posters, rate=0.0, patience=2), history)
+    assert run.network_file.exists() and "is trained anew" in capsys.readouterr().out
+    run.history_file.write_text("no history")
+    with pytest.raises(ValueError, match=r"history\.csv is damaged: delete it"):
+        run.history()
+
+
 def test_checkpoints_that_are_all_damaged_leave_the_network_as_it_was(tmp_path, posters):
     fit(tmp_path / "run", posters, epochs=1)
     run = runs.Run(tmp_path / "run", {})
