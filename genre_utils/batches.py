@@ -55,17 +55,26 @@ def fill_cache(paths: Sequence[str], size: tuple[int, int], folder: Path) -> Pix
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"pixels-{height}x{width}-{_fingerprint(paths)}.npy"
     index = file.with_suffix(".json")
-    if not (file.exists() and index.exists()):
+    unreadable = _known_unreadable(file, index, (len(paths), *size, 3))
+    if unreadable is None:
         with replacing(file) as temporary:
             unreadable = _decode_all(paths, size, temporary)
             write_json(index, unreadable)
-    unreadable = json.loads(index.read_text("utf-8"))
     if len(unreadable) == len(set(paths)):  # not one poster is in it
         file.unlink()
         index.unlink()
         with suppress(OSError):  # other caches may be there
             folder.rmdir()
     return PixelCache(file, {path: i for i, path in enumerate(paths)}, unreadable)
+
+
+def _known_unreadable(file: Path, index: Path, shape: tuple[int, ...]) -> dict[str, str] | None:
+    """Return what the index of a cache says; `None` where there is none, or a damaged one."""
+    with suppress(OSError, ValueError, EOFError):
+        unreadable = json.loads(index.read_text("utf-8"))
+        if isinstance(unreadable, dict) and np.load(file, mmap_mode="r").shape == shape:
+            return unreadable
+    return None
 
 
 class Batches(keras.utils.PyDataset):
@@ -225,8 +234,8 @@ def _decode_all(paths: Sequence[str], size: tuple[int, int], file: Path) -> dict
     free = shutil.disk_usage(file.parent).free
     if math.prod(shape) > free:
         raise OSError(
-            f"Decoded, {len(paths)} posters need {math.prod(shape) / 1e9:.1f} GB in {file.parent}, "
-            f"and {free / 1e9:.1f} GB are free. Give a smaller IMG_SIZE or another OUTPUT_DIR."
+            f"Decoded, {len(paths)} posters need {math.prod(shape) >> 20} MB in {file.parent}, and "
+            f"{free >> 20} MB are free. Give a smaller IMG_SIZE or another OUTPUT_DIR."
         )
     np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):  # a disk that fills later would kill the process

@@ -55,6 +55,26 @@ def test_cache_is_filled_once_and_again_when_a_file_changes(tmp_path, cache, mon
     assert fill_cache(paths, SIZE, folder).file != first.file
 
 
+@pytest.mark.parametrize(
+    ("ending", "damage"),
+    [
+        (".json", lambda content: b"["),
+        (".json", lambda content: b"[]"),
+        (".npy", lambda content: content[: len(content) // 2]),
+        (".npy", lambda content: b""),
+    ],
+)
+def test_a_damaged_cache_is_filled_anew(tmp_path, cache, ending, damage):
+    _, paths = cache
+    first = fill_cache(paths, SIZE, tmp_path)
+    whole = first.pixels(paths)
+    file = first.file.with_suffix(ending)
+    file.write_bytes(damage(file.read_bytes()))
+    again = fill_cache(paths, SIZE, tmp_path)
+    assert again.file == first.file and again.unreadable == first.unreadable
+    np.testing.assert_array_equal(again.pixels(paths), whole)
+
+
 def test_interrupted_filling_leaves_no_cache(tmp_path, cache, monkeypatch):
     _, paths = cache
 

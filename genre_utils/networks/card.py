@@ -63,7 +63,7 @@ def check_card(card: Mapping[str, Any], keys: Sequence[str], folder: Path) -> No
     file = folder / "model.json"
     with naming(file, "cannot be understood", "Copy the whole folder again, or train it again."):
         genres, thresholds = card["genres"], np.asarray(card["thresholds"], float)
-        sides = [side for side in card["image_size"] if 1 <= side <= MAX_SIDE]
+        sides = [s for s in card["image_size"] if isinstance(s, int) and 1 <= s <= MAX_SIDE]
         sums = [
             np.asarray([fitted["bias"], *fitted["weights"].values()], float)
             for fitted in card["sums"].values()
@@ -75,6 +75,7 @@ def check_card(card: Mapping[str, Any], keys: Sequence[str], folder: Path) -> No
             and len(set(genres)) == len(genres) == len(thresholds)
             and len(sides) == 2
             and all(genres)
+            and all(isinstance(threshold, float | int) for threshold in card["thresholds"])
             and not set(genres) & set(RESERVED)
             and all(isinstance(name, str) for name in named)
             and "picture" in card["sums"]

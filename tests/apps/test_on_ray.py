@@ -112,6 +112,28 @@ def test_an_address_where_nothing_listens_is_named_at_once(kind, sample_folder, 
     assert time.monotonic() - start < 60
 
 
+def test_what_no_worker_could_use_is_refused_before_ray_starts(
+    sample_folder, tmp_path, capsys, monkeypatch
+):
+    from genre_utils.apps import on_ray
+
+    monkeypatch.setattr(on_ray, "start", lambda address: pytest.fail("Ray was started"))
+    model = make_small_model(tmp_path / "model")
+    (tmp_path / "table.csv").touch()
+    command = ["predict", str(sample_folder / "Images"), "--ray", "--parquet"]
+
+    def refusal(parquet: str, model: str) -> str:
+        assert main([*command, str(tmp_path / parquet), "--model", str(tmp_path / model)]) == 2
+        assert not (tmp_path / "out").exists()
+        return capsys.readouterr().err
+
+    assert "table.csv cannot be written (Not a directory)" in refusal("table.csv", "model")
+    assert "holds no trained model" in refusal("out", "nowhere")
+    with open(model / "picture.safetensors", "ab") as file:
+        file.write(b"x")
+    assert "picture.safetensors is not the file that model.json" in refusal("out", "model")
+
+
 @pytest.mark.parametrize("address", ["cluster.invalid:6379", "127.0.0.1:99999", "[::1]:1"])
 def test_what_is_no_address_is_named_too(address):
     from genre_utils.apps import on_ray

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from genre_utils import networks
 from genre_utils.apps import catalogue
 from genre_utils.apps.commands import checks
 from genre_utils.predictor import Predictor, table_rows
-from genre_utils.support import only_writer, printable
+from genre_utils.support import check_writable, only_writer, printable
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -148,8 +149,14 @@ def _predict_on_ray(options: argparse.Namespace) -> int:
             )
     if Path(options.parquet).is_dir() and any(Path(options.parquet).iterdir()):
         raise ValueError(f"{options.parquet} holds files already: give a new folder to --parquet.")
+    advice = "give a new folder in one that you may write to."
+    check_writable(Path(options.parquet), f"--parquet {options.parquet}", advice)
     _check_posters(options)
-    work = options.parquet, checks.model_folder(options), not options.no_text, options.ray_address
+    model = checks.model_folder(options)
+    files = networks.read_card(model)["sha256"]
+    for name in files:  # before each of Ray's workers finds out for itself
+        networks.check_model_file(model, name, files)
+    work = options.parquet, model, not options.no_text, options.ray_address
     predicted, bad = on_ray.predict(_posters(options), *work)
     print(
         f"{predicted} posters predicted, {bad} not (column error); the table is in "
