@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -22,6 +24,11 @@ from genre_utils.support import naming_full_disks
 # Okabe and Ito's blue and orange differ for every kind of colour blindness, and in grey.
 BLUE, ORANGE, DARK = "#0072B2", "#E69F00", "#262626"
 SEQUENTIAL = "cividis"
+# With Chinese, Japanese and Korean letters, on Linux, macOS and Windows, and with Arabic ones.
+FONTS = (
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Apple SD Gothic Neo"),
+    *("Yu Gothic", "Microsoft YaHei", "Malgun Gothic", "Noto Sans Arabic", "Arial Unicode MS"),
+)
 
 
 def use_style() -> None:
@@ -29,6 +36,10 @@ def use_style() -> None:
     sns.set_theme(style="whitegrid", palette="colorblind", context="notebook")
     plt.rcParams.update({"figure.dpi": 100, "savefig.dpi": 150, "axes.titlelocation": "left"})
     plt.rcParams["text.parse_math"] = False  # a genre's name may hold dollar signs
+    # Names in other letters than the first font has; a box stands for those that no font has.
+    installed = font_manager.get_font_names()
+    plt.rcParams["font.family"] = ["sans-serif", *(name for name in FONTS if name in installed)]
+    warnings.filterwarnings("ignore", "Glyph .* missing from font")
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,6 +57,16 @@ def test_figures_are_saved_as_png_and_svg(tmp_path):
         "history.png",
         "history.svg",
     ]
+
+
+def test_names_in_other_letters_use_the_fonts_at_hand_and_warn_of_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(plots, "FONTS", ("No Such Font", "DejaVu Serif"))
+    with plt.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.use_style()
+        assert plt.rcParams["font.family"] == ["sans-serif", "DejaVu Serif"]
+        figure = plots.genre_counts(LABELS, ("喜劇", "Драма", "حرب"), NOTE)
+        plots.save_figure(figure, tmp_path, "counts")
 
 
 def test_prediction_says_what_was_read_and_how_much_it_moved(picture):
