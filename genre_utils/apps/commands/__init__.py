@@ -1,13 +1,11 @@
 """The work of each command: `options` of the command line in, its exit code out."""
 
-from genre_utils.support.lazy import lazy_names
+from genre_utils.support import lazy_names
 
 __getattr__ = lazy_names(
     __name__,
-    {
-        "prediction": "predict",
-        "scoring": "evaluate",
-        "reading": "read",
-        "models": "app card export",
-    },
+    prediction="predict",
+    scoring="evaluate",
+    reading="read",
+    models="app card export",
 )
