@@ -11,7 +11,7 @@ from typing import Any
 from genre_utils import __version__, machine
 from genre_utils.apps import commands
 from genre_utils.ocr import WORDS_FILE
-from genre_utils.support import expand_user, printable, share_heap
+from genre_utils.support import expand_user, printable
 
 ENOUGH, WRONG_USE, STOPPED = 0, 2, 130
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.exit(WRONG_USE, "\nposter-genres: give a COMMAND from the list above.\n")
     if warning := machine.outdated():
         print(warning, file=sys.stderr)
-    share_heap()
+    machine.share_heap()
     try:
         machine.choose_backend()
         code = getattr(commands, options.command)(options)

@@ -291,7 +291,7 @@ def test_threads_share_a_heap_chosen_before_there_are_any(
     if command == "app":
         pytest.importorskip("gradio")
     called = []
-    monkeypatch.setattr(command_line, "share_heap", lambda: called.append("share_heap"))
+    monkeypatch.setattr(machine, "share_heap", lambda: called.append("share_heap"))
 
     def stop(*_, **__):
         called.append(next_step)
@@ -510,7 +510,7 @@ def test_evaluate_says_that_model_and_data_share_no_genre(films, monkeypatch, ca
 
 def test_a_page_that_cannot_be_opened_is_told_before_the_model_is_loaded(monkeypatch, capsys):
     pytest.importorskip("gradio")
-    monkeypatch.setattr("genre_utils.machine.environment.import_keras", lambda: pytest.fail("late"))
+    monkeypatch.setattr("genre_utils.machine.import_keras", lambda: pytest.fail("late"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert main(["app", "--port", port]) == 2

@@ -24,10 +24,11 @@ from starlette.middleware import Middleware
 from genre_utils import plots
 from genre_utils.apps import grad_cam
 from genre_utils.images import read_poster, resize_poster
+from genre_utils.machine import trim_heap
 from genre_utils.ocr import workers
 from genre_utils.predictor import Prediction, Predictor, highest, top_table
 from genre_utils.sources import draw_sample
-from genre_utils.support import trim_heap, write_csv
+from genre_utils.support import write_csv
 from genre_utils.text import join_lines
 
 FOLDER = Path(__file__).parent  # of the style sheet and the script

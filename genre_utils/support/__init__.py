@@ -1,4 +1,4 @@
-"""What everything stands on: files that appear whole, limits, memory, and progress bars."""
+"""What everything stands on: files that appear whole, limits, and progress bars."""
 
 import importlib
 from collections.abc import Callable
@@ -28,7 +28,6 @@ __getattr__ = lazy_names(
         "walk sha256_of short_hash picture_hash write_json write_csv first_of printable "
         "harmless"
     ),
-    heap="share_heap trim_heap",
     limits=(
         "DataError PosterError check_file check_size is_address is_large read_stream shrink "
         "too_many_pixels"

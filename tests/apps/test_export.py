@@ -163,7 +163,7 @@ def test_a_folder_of_links_is_a_model(plain, posters, tmp_path):
 
 def test_another_backend_is_told_what_to_do(plain, monkeypatch, capsys):
     monkeypatch.setattr("keras.backend.backend", lambda: "torch")
-    monkeypatch.setattr("genre_utils.machine.environment.choose_backend", lambda: "")
+    monkeypatch.setattr("genre_utils.machine.choose_backend", lambda: "")
     arguments = ["export", "--format", "litert", "--model", str(plain)]
     assert main(arguments) == 2
     assert "KERAS_BACKEND=tensorflow" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 
 THREADS = """
 import ctypes, resource, sys, threading
-from genre_utils.support import share_heap, trim_heap
+from genre_utils.machine import share_heap, trim_heap
 
 def megabytes():
     fields = open("/proc/self/statm").read().split()

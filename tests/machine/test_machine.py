@@ -8,79 +8,79 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from genre_utils.machine import environment
+from genre_utils import machine
 
 
 @pytest.fixture
-def machine(monkeypatch):
+def pretend(monkeypatch):
     """Pretend that only some packages are installed; collects what pip would be asked for."""
     asked: list[str] = []
 
-    def machine(*present: str, tpu: bool = False) -> list[str]:
-        monkeypatch.setattr(environment, "_importable", lambda name: name in present)
-        monkeypatch.setattr(environment, "has_tpu", lambda: tpu)
+    def pretend(*present: str, tpu: bool = False) -> list[str]:
+        monkeypatch.setattr(machine, "_importable", lambda name: name in present)
+        monkeypatch.setattr(machine, "has_tpu", lambda: tpu)
         return asked
 
     monkeypatch.setattr(subprocess, "run", lambda command, **_: asked.extend(command[5:]))
-    monkeypatch.setattr(environment, "import_keras", lambda: None)
+    monkeypatch.setattr(machine, "import_keras", lambda: None)
     monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.setenv("KERAS_BACKEND", "")
     monkeypatch.delenv("KERAS_BACKEND")
-    return machine
+    return pretend
 
 
-OTHERS = tuple(environment.NEEDED)
+OTHERS = tuple(machine.NEEDED)
 
 
-def test_nothing_is_installed_where_all_is_there(machine):
-    asked = machine("tensorflow", "keras", *OTHERS)
-    environment.prepare()
+def test_nothing_is_installed_where_all_is_there(pretend):
+    asked = pretend("tensorflow", "keras", *OTHERS)
+    machine.prepare()
     assert asked == [] and os.environ["KERAS_BACKEND"] == "tensorflow"
 
 
-def test_colab_s_tpu_machine_gets_jax_and_no_tensorflow(machine):
-    asked = machine("jax", "keras", *OTHERS, tpu=True)
-    assert "JAX" in environment.prepare()
+def test_colab_s_tpu_machine_gets_jax_and_no_tensorflow(pretend):
+    asked = pretend("jax", "keras", *OTHERS, tpu=True)
+    assert "JAX" in machine.prepare()
     assert asked == [] and os.environ["KERAS_BACKEND"] == "jax"
 
 
-def test_kaggle_s_tpu_machine_gets_jax_though_it_has_tensorflow(machine):
-    machine("tensorflow", "jax", "keras", *OTHERS, tpu=True)
-    assert "TPU" in environment.prepare()
+def test_kaggle_s_tpu_machine_gets_jax_though_it_has_tensorflow(pretend):
+    pretend("tensorflow", "jax", "keras", *OTHERS, tpu=True)
+    assert "TPU" in machine.prepare()
     assert os.environ["KERAS_BACKEND"] == "jax"
 
 
-def test_a_bare_tpu_machine_gets_jax_for_tpus(machine):
-    asked = machine("keras", *OTHERS, tpu=True)
-    environment.prepare()
-    machine("keras", "tensorflow", *OTHERS, tpu=True)  # which cannot see it
-    environment.prepare()
-    machine("keras", "tensorflow", "libtpu", *OTHERS, tpu=True)  # tensorflow-tpu
-    environment.prepare()
+def test_a_bare_tpu_machine_gets_jax_for_tpus(pretend):
+    asked = pretend("keras", *OTHERS, tpu=True)
+    machine.prepare()
+    pretend("keras", "tensorflow", *OTHERS, tpu=True)  # which cannot see it
+    machine.prepare()
+    pretend("keras", "tensorflow", "libtpu", *OTHERS, tpu=True)  # tensorflow-tpu
+    machine.prepare()
     assert asked == ["jax[tpu]"] * 2
 
 
-def test_only_what_is_missing_is_installed(machine):
-    asked = machine("jax", *(name for name in OTHERS if name != "seaborn"))
-    environment.prepare()
+def test_only_what_is_missing_is_installed(pretend):
+    asked = pretend("jax", *(name for name in OTHERS if name != "seaborn"))
+    machine.prepare()
     assert asked == ["seaborn", "keras"]
 
 
-def test_a_bare_machine_gets_tensorflow(machine):
-    asked = machine()
-    environment.prepare()
+def test_a_bare_machine_gets_tensorflow(pretend):
+    asked = pretend()
+    machine.prepare()
     assert "tensorflow" in asked and "jax" not in asked
 
 
-def test_the_user_s_choice_of_backend_stands(machine, monkeypatch):
-    machine("tensorflow", "jax", "keras", *OTHERS)
-    assert "KERAS_BACKEND=jax" in environment.prepare()
+def test_the_user_s_choice_of_backend_stands(pretend, monkeypatch):
+    pretend("tensorflow", "jax", "keras", *OTHERS)
+    assert "KERAS_BACKEND=jax" in machine.prepare()
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    assert "as KERAS_BACKEND says" in environment.prepare()
+    assert "as KERAS_BACKEND says" in machine.prepare()
     assert os.environ["KERAS_BACKEND"] == "jax"
 
 
-def test_old_packages_are_named_in_one_line_and_left_alone(machine, monkeypatch, capsys):
+def test_old_packages_are_named_in_one_line_and_left_alone(pretend, monkeypatch, capsys):
     versions = {"pillow": "12.2.9", "keras": "3.15.1.post1"}
 
     def version(package: str) -> str:
@@ -89,19 +89,19 @@ def test_old_packages_are_named_in_one_line_and_left_alone(machine, monkeypatch,
         return versions[package]
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    asked = machine("tensorflow", "keras", *OTHERS)
-    environment.prepare()
+    asked = pretend("tensorflow", "keras", *OTHERS)
+    machine.prepare()
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1 and "pillow 12.2.9 (safe from 12.3)" in printed
     assert "keras" not in printed and "gradio" not in printed and asked == []
     versions["pillow"] = "13.0"
-    assert environment.outdated() == ""
+    assert machine.outdated() == ""
 
 
 def test_requirements_ask_for_what_is_safe():
     wanted = (ROOT / "requirements.txt").read_text().split()
     optional = (ROOT / "pyproject.toml").read_text()
-    for package, floor in environment.FLOORS.items():
+    for package, floor in machine.FLOORS.items():
         line = f"{package}>={floor}"
         # The page is an extra of its own, where there is one.
         assert line in wanted or line in optional or package not in optional
@@ -115,21 +115,21 @@ def test_requirements_ask_for_what_is_safe():
         ("torch", "'torch', which is not installed: `pip install torch`, or give one of jax"),
     ],
 )
-def test_a_backend_that_cannot_be_had_is_a_sentence(machine, monkeypatch, backend, sentence):
-    machine("jax", "keras", *OTHERS)
+def test_a_backend_that_cannot_be_had_is_a_sentence(pretend, monkeypatch, backend, sentence):
+    pretend("jax", "keras", *OTHERS)
     monkeypatch.setenv("KERAS_BACKEND", backend)
     with pytest.raises(ValueError, match=sentence):
-        environment.choose_backend()
+        machine.choose_backend()
 
 
 def test_a_backend_chosen_too_late_says_to_restart(monkeypatch):
     import keras
 
     (other,) = {"tensorflow", "jax"} - {keras.backend.backend()} or {"torch"}
-    monkeypatch.setattr(environment, "_importable", lambda _: True)
+    monkeypatch.setattr(machine, "_importable", lambda _: True)
     monkeypatch.setenv("KERAS_BACKEND", other)
     with pytest.raises(ValueError, match="Restart session"):
-        environment.choose_backend()
+        machine.choose_backend()
 
 
 def cluster(*workers: str) -> dict[str, str]:
@@ -138,16 +138,16 @@ def cluster(*workers: str) -> dict[str, str]:
 
 def test_tf_config_of_several_machines_names_the_way_of_jax():
     with pytest.raises(ValueError, match="KERAS_BACKEND=jax and KERAS_DISTRIBUTION"):
-        environment.check_hosts("tensorflow", cluster("10.0.0.1:1", "10.0.0.2:1"))
-    environment.check_hosts("tensorflow", cluster("10.0.0.1:1"))  # as clouds set it
-    environment.check_hosts("tensorflow", {"TF_CONFIG": "no JSON"})
+        machine.check_hosts("tensorflow", cluster("10.0.0.1:1", "10.0.0.2:1"))
+    machine.check_hosts("tensorflow", cluster("10.0.0.1:1"))  # as clouds set it
+    machine.check_hosts("tensorflow", {"TF_CONFIG": "no JSON"})
 
 
 def test_several_hosts_need_jax():
-    hosts = {environment.HOSTS: "10.0.0.1:1"}
+    hosts = {machine.HOSTS: "10.0.0.1:1"}
     with pytest.raises(ValueError, match="PyTorch trains on one"):
-        environment.check_hosts("torch", hosts)
-    environment.check_hosts("jax", hosts)
+        machine.check_hosts("torch", hosts)
+    machine.check_hosts("jax", hosts)
 
 
 @pytest.mark.parametrize(
@@ -160,20 +160,20 @@ def test_several_hosts_need_jax():
     ],
 )
 def test_precision_follows_the_hardware(monkeypatch, kind, capability, precision):
-    monkeypatch.setattr(environment, "nvidia_capability", lambda: capability)
-    assert environment.choose_precision(kind) == precision
+    monkeypatch.setattr(machine, "nvidia_capability", lambda: capability)
+    assert machine.choose_precision(kind) == precision
 
 
 def test_an_accelerator_that_is_not_used_is_said(monkeypatch):
-    monkeypatch.setattr(environment, "has_tpu", lambda: True)
-    assert "KERAS_BACKEND=jax" in environment.advice("tensorflow", "CPU", 1)[0]
-    assert environment.advice("jax", "TPU v5 lite", 8) == []
-    monkeypatch.setattr(environment, "has_tpu", lambda: False)
-    monkeypatch.setattr(environment, "nvidia_capability", lambda: 8.0)
-    assert "without CUDA" in environment.advice("tensorflow", "CPU", 1)[0]
-    monkeypatch.setattr(environment, "nvidia_capability", lambda: 0.0)
-    monkeypatch.setattr(environment, "_importable", lambda name: name == "google.colab")
-    assert "Runtime → Change runtime type" in environment.advice("jax", "CPU", 1)[0]
+    monkeypatch.setattr(machine, "has_tpu", lambda: True)
+    assert "KERAS_BACKEND=jax" in machine.advice("tensorflow", "CPU", 1)[0]
+    assert machine.advice("jax", "TPU v5 lite", 8) == []
+    monkeypatch.setattr(machine, "has_tpu", lambda: False)
+    monkeypatch.setattr(machine, "nvidia_capability", lambda: 8.0)
+    assert "without CUDA" in machine.advice("tensorflow", "CPU", 1)[0]
+    monkeypatch.setattr(machine, "nvidia_capability", lambda: 0.0)
+    monkeypatch.setattr(machine, "_importable", lambda name: name == "google.colab")
+    assert "Runtime → Change runtime type" in machine.advice("jax", "CPU", 1)[0]
 
 
 def run_on(backend: str, code: str, **variables: str) -> str:
@@ -201,14 +201,14 @@ def test_tensorflow_spreads_over_gpus_and_tpus(monkeypatch):
     monkeypatch.setattr(tf.distribute, "TPUStrategy", lambda resolver: "TPU strategy")
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: "mirrored")
     monkeypatch.setattr(tf.distribute, "experimental_set_strategy", chosen.append)
-    monkeypatch.setattr(environment, "_nvidia", lambda _: "Tesla T4\nTesla T4")
-    assert environment._connect_tensorflow() == ("CPU", 1) and chosen == []
+    monkeypatch.setattr(machine, "_nvidia", lambda _: "Tesla T4\nTesla T4")
+    assert machine._connect_tensorflow() == ("CPU", 1) and chosen == []
     seen["GPU"] = ["GPU:0"]
-    assert environment._connect_tensorflow() == ("Tesla T4", 1) and chosen == []
+    assert machine._connect_tensorflow() == ("Tesla T4", 1) and chosen == []
     seen["GPU"] = ["GPU:0", "GPU:1"]
-    assert environment._connect_tensorflow() == ("Tesla T4", 2) and chosen == ["mirrored"]
+    assert machine._connect_tensorflow() == ("Tesla T4", 2) and chosen == ["mirrored"]
     seen["TPU"] = ["TPU:0"] * 8
-    assert environment._connect_tensorflow() == ("TPU", 8)
+    assert machine._connect_tensorflow() == ("TPU", 8)
     assert chosen[1:] == ["resolver of local", "TPU strategy"]
 
 
@@ -217,9 +217,9 @@ EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 
 def test_eight_devices_share_a_batch_on_jax():
     code = (
-        "from genre_utils.machine import environment; print(environment.connect());"
+        "from genre_utils import machine; print(machine.connect());"
         "import keras; model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]);"
-        "print(environment.replicas(), len(model.weights[0].value.sharding.device_set))"
+        "print(machine.replicas(), len(model.weights[0].value.sharding.device_set))"
     )
     line, devices = run_on("jax", code, **EIGHT).splitlines()
     assert line == "CPU, 8 devices, JAX backend, float32" and devices == "8 8"
@@ -234,11 +234,11 @@ def colab(monkeypatch, tmp_path):
     module.drive, module.files = types.SimpleNamespace(), types.SimpleNamespace()
     monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
     monkeypatch.setitem(sys.modules, "google.colab", module)
-    monkeypatch.setattr(environment, "_importable", lambda name: name == "google.colab")
-    monkeypatch.setattr(environment, "DRIVE", tmp_path / "drive" / "MyDrive")
-    environment._mount_drive.cache_clear()
+    monkeypatch.setattr(machine, "_importable", lambda name: name == "google.colab")
+    monkeypatch.setattr(machine, "DRIVE", tmp_path / "drive" / "MyDrive")
+    machine._mount_drive.cache_clear()
     yield module
-    environment._mount_drive.cache_clear()
+    machine._mount_drive.cache_clear()
 
 
 def refuse(*_):
@@ -246,37 +246,34 @@ def refuse(*_):
 
 
 def test_outputs_go_to_colab_s_drive_or_a_sentence_says_that_they_are_lost(colab, capsys):
-    colab.drive.mount = lambda where: environment.DRIVE.mkdir(parents=True)
-    assert (
-        environment.persistent_path("outputs/model")
-        == environment.DRIVE / "poster-genres/outputs/model"
-    )
-    assert environment.persistent_path("/tmp/model").as_posix() == "/tmp/model"
-    environment.DRIVE.rmdir()
-    environment._mount_drive.cache_clear()
+    colab.drive.mount = lambda where: machine.DRIVE.mkdir(parents=True)
+    assert machine.persistent_path("outputs/model") == machine.DRIVE / "poster-genres/outputs/model"
+    assert machine.persistent_path("/tmp/model").as_posix() == "/tmp/model"
+    machine.DRIVE.rmdir()
+    machine._mount_drive.cache_clear()
     colab.drive.mount = refuse
-    assert environment.persistent_path("outputs/model").as_posix() == "outputs/model"
+    assert machine.persistent_path("outputs/model").as_posix() == "outputs/model"
     assert "mount failed" in capsys.readouterr().out
 
 
 def test_elsewhere_outputs_stay_where_they_are():
-    assert environment.persistent_path("outputs/model").as_posix() == "outputs/model"
+    assert machine.persistent_path("outputs/model").as_posix() == "outputs/model"
 
 
 def test_posters_are_uploaded_in_colab_and_a_blocked_upload_has_a_fallback(colab, tmp_path, capsys):
     colab.files.upload = lambda: {"../poster.jpg": b"picture"}
-    assert environment.upload(tmp_path / "up") == tmp_path / "up"
+    assert machine.upload(tmp_path / "up") == tmp_path / "up"
     assert (tmp_path / "up" / "poster.jpg").read_bytes() == b"picture"
     colab.files.upload = dict
-    assert environment.upload(tmp_path / "up") is None
+    assert machine.upload(tmp_path / "up") is None
     colab.files.upload = refuse
-    assert environment.upload(tmp_path / "up") is None
+    assert machine.upload(tmp_path / "up") is None
     assert "write" in capsys.readouterr().out
 
 
 def test_importing_keras_is_quiet_and_a_failure_is_not(tmp_path):
-    code = "from genre_utils.machine import environment; environment.choose_backend();"
-    code += "environment.import_keras()"
+    code = "from genre_utils import machine; machine.choose_backend();"
+    code += "machine.import_keras()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")
     (tmp_path / "keras.py").write_text(
@@ -314,8 +311,8 @@ def test_colab_s_keras_loads_the_released_model(tmp_path):
 
 
 def test_a_host_predicts_as_many_posters_at_once_as_its_own_devices_take(monkeypatch):
-    monkeypatch.setattr(environment, "replicas", lambda: 8)  # of all hosts
-    monkeypatch.setattr(environment, "processes", lambda: (1, 2))
+    monkeypatch.setattr(machine, "replicas", lambda: 8)  # of all hosts
+    monkeypatch.setattr(machine, "processes", lambda: (1, 2))
     for accelerated, posters in ((False, 16), (True, 128)):
-        monkeypatch.setattr(environment, "accelerated", lambda is_fast=accelerated: is_fast)
-        assert environment.posters_at_once() == posters
+        monkeypatch.setattr(machine, "accelerated", lambda is_fast=accelerated: is_fast)
+        assert machine.posters_at_once() == posters
