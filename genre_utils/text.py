@@ -10,17 +10,23 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from genre_utils.ocr import Line, segment_words
+from genre_utils.ocr import Line
 from genre_utils.support import progress
 
 if TYPE_CHECKING:  # a prediction does without SciPy and scikit-learn
     from scipy import sparse
+
+# Words of the letters that English has; the splitter knows no others.
+ENGLISH = re.compile(r"(?<![^\W\d_])[A-Za-z]+(?![^\W\d_])")
+# A split into shorter pieces than this, on average, is more often a name torn than spaces found.
+SHORTEST_PIECES = 3
 
 # Letters of a character n-gram: short ones survive misread letters and missing spaces.
 SHORTEST_NGRAM, LONGEST_NGRAM = 2, 5
@@ -46,6 +52,25 @@ def _height(line: Line) -> float:
     """Return the height of a line's left edge plus that of its right edge."""
     (_, top), (_, right_top), (_, right_bottom), (_, bottom) = line.corners
     return abs(bottom - top) + abs(right_bottom - right_top)
+
+
+def segment_words(text: str) -> str:
+    """Put lost spaces back: "THELAST EXORCISM" becomes "THE LAST EXORCISM".
+
+    `wordninja` finds the most likely English words by their frequency. A word that it would split
+    into scraps is more likely a name, and stays.
+    """
+    return ENGLISH.sub(lambda found: _split_word(found.group()), text)
+
+
+@lru_cache(maxsize=1 << 16)
+def _split_word(word: str) -> str:
+    import wordninja
+
+    pieces = wordninja.split(word)
+    long_enough = len(word) >= SHORTEST_PIECES * len(pieces)
+    scraps = any(len(piece) == 1 and piece.lower() not in "ai" for piece in pieces)
+    return " ".join(pieces) if long_enough and not scraps else word
 
 
 def drop_lines(lines: Sequence[Line], key: int) -> list[Line]:

@@ -5,7 +5,6 @@ from genre_utils.support import lazy_names
 __getattr__ = lazy_names(
     __name__,
     line="WORDS_FILE Line",
-    spaces="segment_words",
     cache="WordCache import_readings hash_file",
     reader="Reader",
     reading="Readings read_posters decide workers",
