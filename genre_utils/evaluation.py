@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score
 
-from genre_utils.support import check_tables, progress
+from genre_utils.genres import check_tables
+from genre_utils.support import progress
 
 # A genre with fewer positives is left out of macro figures: its own figure is mostly luck.
 FEW_POSITIVES = 5

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genre_utils.support import check_tables
+from genre_utils.genres import check_tables
 
 # The inverse strength of scikit-learn's L2 penalty on weights and biases. The penalty matters when
 # a genre has few positives, and when so few posters are fitted that the models make no mistake.

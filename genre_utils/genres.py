@@ -1,4 +1,4 @@
-"""The genres: their names, their order, and multi-hot vectors of them."""
+"""The genres: their names, their order, and tables of labels and scores by them."""
 
 from __future__ import annotations
 
@@ -58,3 +58,20 @@ def order_genres(names: Iterable[str]) -> tuple[str, ...]:
     names = set(names)
     known = [genre for genre in IMDB_GENRES if genre in names]
     return (*known, *sorted(names - set(known)))
+
+
+def check_tables(labels: np.ndarray, *tables: np.ndarray) -> None:
+    """Raise `ValueError` unless labels are 0 or 1, and tables of scores numbers of their shape.
+
+    The shape is `(n, genres)`, with a poster and a genre or more.
+    """
+    for table in tables:
+        if np.ndim(table) != 2 or np.shape(table) != np.shape(labels) or not np.size(table):
+            raise ValueError(
+                f"Labels are {np.shape(labels)} and scores {np.shape(table)}: give tables of one "
+                "shape, (posters, genres), with a poster or more."
+            )
+        if not np.isfinite(table).all():
+            raise ValueError("The scores hold what is no number: look at the network's outputs.")
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError("The labels hold other values than 0 and 1.")

@@ -33,6 +33,5 @@ __getattr__ = lazy_names(
         "too_many_pixels"
     ),
     jpeg="prepare_jpeg",
-    tables="check_tables",
     parameters="as_bool as_choice check_names did_you_mean expand_user nearest",
 )
