@@ -1,4 +1,4 @@
-"""From the columns of a table to a list of genres a row, or one sentence that says why not."""
+"""From the columns of a table to the genres of each poster, or one sentence that says why not."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ _FURTHER = {"secondarygenre": "primarygenre", "tertiarygenre": "primarygenre"}
 _PERHAPS = re.compile(r"\s*[/>+~:]+\s*|\s+[&–—-]\s+|(?<=\w\w)&(?=\w\w)")
 FEW = 0.05  # of the rows may be left out because they cannot be read
 MANY_UNKNOWN = 10
+MANY_UNLIKE = 0.1  # share of posters whose rows have other genres
 COMMONER = 10  # times as many posters has a genre of which a mistyped form is suspected
 
 
@@ -133,6 +134,52 @@ def read_labels(table: Table, ids: Iterable[str], add: AddFinding) -> Labels:
     _check_genres(table, lists, genres, text if by_text else None)
     add("genres that may be mistyped (kept as they are)", _mistyped(lists, genres))
     return Labels(lists, order_genres(genres), bool(missing), {*used})
+
+
+def merge_rows(
+    rows: Table, ids: Sequence[str], paths: Sequence[str | None], lists: Sequence, add: AddFinding
+) -> dict[int, list[str]]:
+    """Return the genres of each poster by its first row; rows of one picture are one poster.
+
+    Where every row has one genre and many posters have several rows, as after a join in SQL, the
+    rows are put together. Else rows of a poster must agree: nobody knows which of them is right.
+    """
+
+    def listed(row: int) -> str:
+        return ", ".join(lists[row]) or "no genre"
+
+    of_poster: defaultdict[str, list[int]] = defaultdict(list)
+    for row, path in enumerate(paths):
+        if path and lists[row] is not None:
+            of_poster[path].append(row)
+    unlike = {
+        path: several
+        for path, several in of_poster.items()
+        if len(several) > 1 and len({frozenset(lists[row]) for row in several if lists[row]}) > 1
+    }
+    single = all(len(names or ()) < 2 for names in lists)
+    is_join = single and len(unlike) > MANY_UNLIKE * len(of_poster)
+    if not is_join and len(unlike) > max(2, MANY_UNLIKE * len(of_poster)):
+        a, b, *_ = next(iter(unlike.values()))
+        raise DataError(
+            f"{rows.path}: {len(unlike)} posters have several rows with other genres, such as "
+            f"{ids[a]!r} in line {rows.lines[a]} ({listed(a)}) and line {rows.lines[b]} "
+            f"({listed(b)}). Delete the wrong rows."
+        )
+    merged, repeated, contradicting = {}, [], []
+    for path, several in of_poster.items():
+        first, *more = several
+        if path in unlike and not is_join:
+            both = " / ".join(dict.fromkeys(map(listed, several)))
+            contradicting.append(f"{ids[first]}: {both}")
+            continue
+        merged[first] = list(dict.fromkeys(name for row in several for name in lists[row]))
+        repeated += [] if path in unlike else [ids[row] for row in more]
+    add("rows whose id stood before (left out)", repeated)
+    add("posters whose rows contradict each other (left out)", contradicting)
+    joined = [ids[first] for first, *_ in unlike.values()] if is_join else []
+    add("posters of several rows (their genres joined)", joined)
+    return merged
 
 
 # 0/1 columns
