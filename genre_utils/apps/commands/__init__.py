@@ -5,7 +5,6 @@ from genre_utils.support import lazy_names
 __getattr__ = lazy_names(
     __name__,
     prediction="predict",
-    scoring="evaluate",
-    reading="read",
+    datasets="evaluate read",
     models="app card export",
 )

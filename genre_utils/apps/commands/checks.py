@@ -6,19 +6,14 @@ import argparse
 import codecs
 import importlib.util
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from genre_utils.images import is_picture
 from genre_utils.ocr import WORDS_FILE, WordCache
 from genre_utils.saved_model import KNOWN_FILES, RELEASED
 from genre_utils.sources import is_other_table
-from genre_utils.support import check_writable, is_address, printable
-
-if TYPE_CHECKING:  # `predict` need not wait for scikit-learn
-    from genre_utils.dataset import Dataset
+from genre_utils.support import check_writable, is_address
 
 DONE, NOTHING_DONE = 0, 1  # exit codes
 
@@ -94,10 +89,3 @@ def check_ray() -> None:
     """Raise `ValueError` where Ray is not installed."""
     if not all(map(importlib.util.find_spec, ("ray", "pyarrow"))):
         raise ValueError("--ray needs Ray: pip install 'poster-genres[ray]'.")
-
-
-def print_findings(data: Dataset) -> None:
-    """Print where the posters were found, and how much of what is wrong with their table."""
-    print(data.source.description, file=sys.stderr)
-    if summary := data.audit.summary():
-        print(printable(summary), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The command `evaluate`: posters with known genres in, figures of the model out."""
+"""The commands that work on a data set: `evaluate`, figures of a model, and `read`, its words."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from genre_utils import apps, dataset, evaluation, sources
+from genre_utils import apps, dataset, evaluation, ocr, sources
 from genre_utils.apps import catalogue
 from genre_utils.apps.commands import checks
-from genre_utils.ocr import WORDS_FILE
 from genre_utils.predictor import Predictor
-from genre_utils.support import first_of, only_writer, printable
+from genre_utils.support import check_writable, first_of, only_writer, printable
 
 LEFT_OUT = {
     "trained_on": "left out, because the model was trained on them",
@@ -36,7 +35,7 @@ UNKNOWN = {
 def evaluate(options: argparse.Namespace) -> int:
     """Score the model on posters with known genres."""
     if options.json and options.json != "-":
-        words = options.words or str(WORDS_FILE)
+        words = options.words or str(ocr.WORDS_FILE)
         inputs = dict.fromkeys(filter(None, (options.data, options.ids, words)), "which is read")
         checks.check_output("--json", options.json, inputs | checks.model_files(options))
     with only_writer(options.json) if options.json not in (None, "-") else nullcontext():
@@ -69,7 +68,7 @@ def _score(options: argparse.Namespace) -> int:
         "unreadable": posters["id"][~readable].tolist(),
         "genres_not_shared": sorted(set(predictor.genres) ^ set(data.genres)),
     }
-    checks.print_findings(data)
+    _print_findings(data)
     for reason, names in left_out.items():
         if names:
             print(f"{LEFT_OUT[reason]}: {printable(', '.join(names))}", file=sys.stderr)
@@ -116,3 +115,42 @@ def _chosen(data: dataset.Dataset, ids: str | None) -> pd.DataFrame:
         named = printable(first_of(unknown, NAMED))
         print(f"left out, because they are not in the data: {named}", file=sys.stderr)
     return data.posters[posters.isin(written) | normal.isin(wanted)]
+
+
+def read(options: argparse.Namespace) -> int:
+    """Read the words on the posters of a data set."""
+    file = Path(options.words or ocr.WORDS_FILE)
+    check_writable(file.parent, f"--words {file}", checks.WRITABLE.format(option="--words"))
+    if options.ray or options.ray_address:
+        checks.check_ray()
+    if options.readings:
+        checks.check_list("--import", options.readings, "give a file of readings, a line a poster")
+    data = dataset.load_dataset(sources.find_data(options.data))
+    _print_findings(data)
+    posters = data.posters
+    cache = ocr.WordCache(file)
+    if options.readings:
+        paths = dict(zip(posters["id"], posters["path"], strict=True))
+        taken = ocr.import_readings(options.readings, paths, cache)
+        print(f"{taken} readings were new in {options.readings}")
+    paths = posters["path"].tolist()
+    if options.ray or options.ray_address:
+        from genre_utils.apps import on_ray
+
+        done = on_ray.read(paths, cache, options.ray_address, options.anew)
+    else:
+        done = ocr.read_posters(paths, cache, anew=options.anew)
+    for path, reason in done.unreadable.items():
+        print(f"not read: {printable(Path(path).name)}: {printable(reason)}", file=sys.stderr)
+    print(
+        f"{len(posters)} posters: {done.new} read now, {len(done.lines) - done.new} read before, "
+        f"{len(done.unreadable)} cannot be read; the words are in {file}"
+    )
+    return checks.DONE if done.lines else checks.NOTHING_DONE
+
+
+def _print_findings(data: dataset.Dataset) -> None:
+    """Print where the posters were found, and how much of what is wrong with their table."""
+    print(data.source.description, file=sys.stderr)
+    if summary := data.audit.summary():
+        print(printable(summary), file=sys.stderr)
