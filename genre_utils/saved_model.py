@@ -20,23 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genre_utils import fusion
+from genre_utils import fusion, networks
 from genre_utils.fusion import LogisticFusion
-from genre_utils.networks import (
-    FORMAT,
-    TOKENIZER,
-    RuntimeNetwork,
-    check_card,
-    check_model_file,
-    check_tokenizer,
-    load_folder_network,
-    naming,
-    read_card,
-    run_on_words,
-    save_folder_network,
-    tokenize,
-    with_features,
-)
 from genre_utils.sources import distinct_ids, spellings
 from genre_utils.support import (
     DataError,
@@ -88,15 +73,15 @@ class WordsModel:
     them, of the text's, to logits.
     """
 
-    network: keras.Model | RuntimeNetwork
+    network: keras.Model | networks.RuntimeNetwork
     ngrams: NgramModel
-    tokenizer: Path = TOKENIZER
-    joint: keras.Model | RuntimeNetwork | None = None
+    tokenizer: Path = networks.TOKENIZER
+    joint: keras.Model | networks.RuntimeNetwork | None = None
 
     @cached_property
-    def network_with_features(self) -> keras.Model | RuntimeNetwork:
+    def network_with_features(self) -> keras.Model | networks.RuntimeNetwork:
         """The network with its features behind the logits, where a joint head needs them."""
-        return with_features(self.network) if self.joint else self.network
+        return networks.with_features(self.network) if self.joint else self.network
 
     def logits(
         self, texts: Sequence[str], features: np.ndarray | None = None
@@ -105,10 +90,10 @@ class WordsModel:
 
         The joint head predicts where the picture's `features`, `(n, features)`, are given.
         """
-        tokens, genres = tokenize(texts, self.tokenizer), len(self.ngrams.bias)
+        tokens, genres = networks.tokenize(texts, self.tokenizer), len(self.ngrams.bias)
         # Few texts of like length need little padding; but Keras compiles anew for each size.
-        batch = RUNTIME_TEXTS if isinstance(self.network, RuntimeNetwork) else TEXTS
-        outputs = run_on_words(self.network_with_features, tokens, batch)
+        batch = RUNTIME_TEXTS if isinstance(self.network, networks.RuntimeNetwork) else TEXTS
+        outputs = networks.run_on_words(self.network_with_features, tokens, batch)
         parts = {"sentence": outputs[:, :genres], "ngrams": self.ngrams.logits(texts)}
         if self.joint and features is not None and features.shape[1]:  # an exported one has none
             of_both = np.hstack([features, outputs[:, genres:]])
@@ -127,7 +112,7 @@ class SavedModel:
     0 to 1, from which a genre is assigned. `card` is the content of `model.json`, as a dict.
     """
 
-    network: keras.Model | RuntimeNetwork
+    network: keras.Model | networks.RuntimeNetwork
     words: WordsModel | None
     fusions: dict[str, LogisticFusion]
     genres: tuple[str, ...]
@@ -186,13 +171,13 @@ def save_model(
     aside.mkdir(parents=True)
     try:
         with naming_full_disks(folder):
-            save_folder_network(network, aside / PICTURE_FILES[0], int8, calibration)
+            networks.save_folder_network(network, aside / PICTURE_FILES[0], int8, calibration)
             if words:
-                save_folder_network(words.network, aside / TEXT_FILES[0], int8)
+                networks.save_folder_network(words.network, aside / TEXT_FILES[0], int8)
                 words.ngrams.save(aside / NGRAMS_FILE)
                 shutil.copyfile(words.tokenizer, aside / TOKENIZER_FILE)
                 if words.joint:
-                    save_folder_network(words.joint, aside / JOINT_FILES[0], int8)
+                    networks.save_folder_network(words.joint, aside / JOINT_FILES[0], int8)
         files = [file.replace(folder / file.name) for file in sorted(aside.iterdir())]
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -201,7 +186,7 @@ def save_model(
         hashed |= set(started_from["training_ids"])
         pictures = sorted({*pictures, *started_from[PICTURES]})
     card = Card(
-        format=FORMAT,
+        format=networks.FORMAT,
         genres=list(genres),
         thresholds=[round(float(t), 6) for t in thresholds],
         image_size=list(network.input_shape[1:3]),
@@ -225,12 +210,12 @@ def add_metrics(folder: Path, metrics: dict[str, Any]) -> None:
         system: {key: value for key, value in result.items() if key != "per_genre"}
         for system, result in metrics.items()
     }
-    write_json(folder / "model.json", read_card(folder) | {"metrics": short})
+    write_json(folder / "model.json", networks.read_card(folder) | {"metrics": short})
 
 
 def reads_text(folder: Path) -> bool:
     """Say whether a model folder's card names the files of a text model; raises `DataError`."""
-    return not set(read_card(folder)["sha256"]).isdisjoint(TEXT_FILES)
+    return not set(networks.read_card(folder)["sha256"]).isdisjoint(TEXT_FILES)
 
 
 def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = False) -> SavedModel:
@@ -243,26 +228,26 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
     for. Only Keras' own layers are loaded; nothing in a file is executed.
     """
     folder = Path(folder)
-    card = read_card(folder)
+    card = networks.read_card(folder)
     files = card["sha256"]
     has_text = has_text and not set(files).isdisjoint(TEXT_FILES)
     if strange := sorted(set(files) - set(KNOWN_FILES)):
         raise DataError(f"{folder / 'model.json'} names a file that no model has: {strange[0]!r}.")
     joint = JOINT_FILES if has_text and not set(files).isdisjoint(JOINT_FILES) else ()
     for name in (*PICTURE_FILES, *(TEXT_FILES if has_text else ()), *joint):
-        check_model_file(folder, name, files)
-    check_card(card, [field.name for field in fields(Card)], folder)
-    network, words = load_folder_network(folder / PICTURE_FILES[0], runtime), None
+        networks.check_model_file(folder, name, files)
+    networks.check_card(card, [field.name for field in fields(Card)], folder)
+    network, words = networks.load_folder_network(folder / PICTURE_FILES[0], runtime), None
     if has_text:
-        sentence = load_folder_network(folder / TEXT_FILES[0], runtime)
-        head = load_folder_network(folder / JOINT_FILES[0], runtime) if joint else None
+        sentence = networks.load_folder_network(folder / TEXT_FILES[0], runtime)
+        head = networks.load_folder_network(folder / JOINT_FILES[0], runtime) if joint else None
     damage = "holds a model that cannot be understood"
     # NumPy, tokenizers and lists each raise their own kinds.
-    with naming(folder, damage, "Copy the whole folder again, or train the model again."):
+    with networks.naming(folder, damage, "Copy the whole folder again, or train the model again."):
         if has_text:
             ngrams = NgramModel.load(folder / NGRAMS_FILE)
             words = WordsModel(sentence, ngrams, folder / TOKENIZER_FILE, head)
-            check_tokenizer(words.tokenizer)
+            networks.check_tokenizer(words.tokenizer)
         genres, size = tuple(card["genres"]), tuple(card["image_size"])
         fusions = {key: fusion.from_card(one) for key, one in card["sums"].items()}
         outputs = [network.output_shape[-1], len(card["thresholds"])]
@@ -277,7 +262,7 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
         agree = agree and (not words or bool(joint) == ("joint" in fusions))
         if joint:
             agree = agree and set(fusions["joint"].weights) == {*parts, "joint"}
-            both = with_features(network), words.network_with_features
+            both = networks.with_features(network), words.network_with_features
             width = sum(one.output_shape[-1] - len(genres) for one in both)
             agree = agree and words.joint.input_shape[-1] == width
     if not agree:

@@ -14,8 +14,8 @@ from genre_utils.fusion import LogisticFusion
 from genre_utils.networks import RuntimeNetwork, with_features
 from genre_utils.ocr import Line
 from genre_utils.predictor import Predictor
-from genre_utils.saved_model import JOINT_FILES, load_model, save_model, sha256_of
-from genre_utils.support import DataError
+from genre_utils.saved_model import JOINT_FILES, load_model, save_model
+from genre_utils.support import DataError, sha256_of
 
 SIZE, CHANNELS = (96, 80), (6, 10)
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, *SIZE, 3), dtype=np.uint8)

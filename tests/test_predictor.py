@@ -212,7 +212,7 @@ def test_failed_save_leaves_the_old_model(copy, predictor, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saved_model, "save_folder_network", full)
+    monkeypatch.setattr(networks, "save_folder_network", full)
     model = predictor.model
     with pytest.raises(OSError, match="No space"):
         saved_model.save_model(
@@ -336,21 +336,21 @@ def test_a_card_lists_training_ids_and_pictures_as_hashes(tmp_path, monkeypatch)
         for suffix in (".json", ".safetensors"):
             file.with_suffix(suffix).write_bytes(b"net")
 
-    monkeypatch.setattr(saved_model, "save_folder_network", save)
+    monkeypatch.setattr(networks, "save_folder_network", save)
     (tmp_path / "a.jpg").write_bytes(b"a picture")
     network = SimpleNamespace(input_shape=(None, 96, 80, 3))
     sha256 = hashlib.sha256(b"another").hexdigest()
     for pictures in ((), (tmp_path / "a.jpg", sha256)):
         arguments = (tmp_path / "model", network, None, {}, ("a",), (0.5,), ["86001.0", "Film.JPG"])
         saved_model.save_model(*arguments, {}, pictures)
-        card = saved_model.read_card(tmp_path / "model")
+        card = networks.read_card(tmp_path / "model")
         model = saved_model.SavedModel(network, None, {}, ("a",), (0.5,), (96, 80), card)
         assert model.was_trained_on(["tt0086001", "0086001", "film", "86002"]) == [
             *("tt0086001", "0086001", "film"),
         ]
     ids = iter(["x/a/1.jpg", "x/b/1.jpg", "x/tt0086001.jpg", "2.jpg", "2.png"])
     saved_model.save_model(*arguments[:-1], ids, {}, pictures)
-    card = saved_model.read_card(tmp_path / "model")
+    card = networks.read_card(tmp_path / "model")
     model = saved_model.SavedModel(network, None, {}, ("a",), (0.5,), (96, 80), card)
     known = ["x/a/1.jpg", "X\\A\\1.jpg", "86001", "tt0000002"]
     assert model.was_trained_on(["x/c/1.jpg", "1", *known]) == known, (

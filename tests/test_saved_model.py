@@ -12,19 +12,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from small_model import GENRES, TEXTS, make_small_model
 
-from genre_utils import saved_model
+from genre_utils import networks
 from genre_utils.fusion import LogisticFusion
-from genre_utils.networks import RuntimeNetwork, int8
+from genre_utils.networks import RuntimeNetwork, int8, read_card
 from genre_utils.networks.keras_config import to_arrays, to_config
-from genre_utils.saved_model import (
-    JOINT_FILES,
-    KNOWN_FILES,
-    PICTURE_FILES,
-    load_model,
-    read_card,
-    save_model,
-)
-from genre_utils.support import DataError
+from genre_utils.saved_model import JOINT_FILES, KNOWN_FILES, PICTURE_FILES, load_model, save_model
+from genre_utils.support import DataError, sha256_of
 
 CONFIG, WEIGHTS = PICTURE_FILES
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 96, 80, 3), dtype=np.uint8)
@@ -43,7 +36,7 @@ def stranger(small, tmp_path) -> Path:
 def sign(folder: Path, **changes) -> None:
     """Write the true sums of all files into the card, as whoever made them would."""
     card = json.loads((folder / "model.json").read_text("utf-8"))
-    sums = {name: saved_model.sha256_of(folder / name) for name in card["sha256"]}
+    sums = {name: sha256_of(folder / name) for name in card["sha256"]}
     (folder / "model.json").write_text(json.dumps({**card, "sha256": sums, **changes}))
 
 
@@ -402,7 +395,7 @@ def test_a_folder_of_the_format_before_is_converted(small, tmp_path):
     model.words.network.save(folder / "words.keras")
     for name in ("ngrams.npz", "tokenizer.json"):
         shutil.copy(small / name, folder / name)
-    files = {file.name: saved_model.sha256_of(file) for file in folder.iterdir()}
+    files = {file.name: sha256_of(file) for file in folder.iterdir()}
     card = {**read_card(small), "format": 2, "sha256": files}
     (folder / "model.json").write_text(json.dumps(card))
     refuse(folder, f"poster-genres export --convert {folder}")
@@ -480,7 +473,7 @@ def test_a_card_that_contradicts_itself_is_refused_before_a_network_is_built(
     stranger, changes, monkeypatch
 ):
     built = lambda *_: pytest.fail("built a network")  # noqa: E731
-    monkeypatch.setattr(saved_model, "load_folder_network", built)
+    monkeypatch.setattr(networks, "load_folder_network", built)
     change_card(stranger, **changes)
     with pytest.raises(DataError):
         load_model(stranger, has_text=False)
@@ -491,7 +484,7 @@ def test_damaged_word_parts_with_right_sums_are_refused(stranger, name, monkeypa
     (stranger / name).write_bytes(b"{}")
     sign(stranger)
     network = SimpleNamespace(input_shape=(None, 96, 80, 3), output_shape=(None, 3))
-    monkeypatch.setattr(saved_model, "load_folder_network", lambda *_: network)
+    monkeypatch.setattr(networks, "load_folder_network", lambda *_: network)
     with pytest.raises(DataError, match="cannot be understood"):
         load_model(stranger)
 
@@ -503,7 +496,7 @@ def test_genres_and_size_must_fit_the_network(stranger):
         input_shape, output_shape = (None, height, width, 3), (None, 2)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saved_model, "load_folder_network", lambda *_: Network)
+        patch.setattr(networks, "load_folder_network", lambda *_: Network)
         with pytest.raises(DataError, match="contradict"):
             load_model(stranger, has_text=False)
         Network.output_shape = (None, 3)

@@ -11,8 +11,8 @@ import pytest
 from small_model import GENRES, TEXTS, make_small_model
 
 from genre_utils.__main__ import main
-from genre_utils.networks import FORMAT, RuntimeNetwork, open_session
-from genre_utils.saved_model import load_model, read_card
+from genre_utils.networks import FORMAT, RuntimeNetwork, open_session, read_card
+from genre_utils.saved_model import load_model
 from genre_utils.sources.sample import draw_poster
 
 
