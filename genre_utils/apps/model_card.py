@@ -5,6 +5,7 @@ After Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from genre_utils.evaluation import FEW_POSITIVES, METRICS
 from genre_utils.support import replacing
 
 CARD_FILE = "MODEL_CARD.md"
+TEMPLATE = Path(__file__).with_suffix(".md")
 SHOWN = ("macro_map", "micro_map", "top3_recall", "top1_hit", "macro_f1_tuned", "calibration_error")
 # A genre with fewer test posters has a figure that another draw of posters would turn over.
 RARE = 20
@@ -40,20 +42,6 @@ JOINT = (
     "posters with words, is a fourth part of the sum."
 )
 OWN = "It was trained on posters of its maker's own, of which this is known: {known}."
-USE = """## What it is for
-
-Sorting and searching collections of posters, teaching, and research on what a poster tells. A score
-is a calibrated opinion of a picture: of all scores of 0.6 about six in ten are right.
-
-It is not for deciding anything about people, and not a source of facts about a film: whoever needs
-the genre of a known title should look it up. Faces and names on posters are treated like any other
-shape and word; the habits of those who made and labelled the posters are learned with them.
-"""
-LICENCE = """## Licence
-
-Apache-2.0, as the code and the networks it started from. The posters it learned from belong to
-their owners and are not part of it.
-"""
 
 
 def write_model_card(folder: Path) -> Path:
@@ -77,21 +65,25 @@ def model_card(folder: Path) -> str:
     card, file = networks.read_card(folder), folder / "metrics.json"
     measured = networks.read_json(file) if file.exists() else {"results": {}}
     with networks.naming(folder, "has files from which no card can be written"):
-        sections = [
-            f"# Model card: {_title(card)}",
-            "Written by `python -m genre_utils card` from the files beside it.",
-            _what_it_is(card, _has_backbone(folder / "picture.json")),
-            _data(card),
-            USE,
-            _figures(card["metrics"]),
-            _limits(card, _per_genre(measured["results"])),
-            LICENCE,
-        ]
-    return "\n\n".join(section.strip() for section in sections) + "\n"
+        training, (height, width) = card["training"], card["image_size"]
+        text = TEMPLATE.read_text("utf-8").format(
+            title=_title(training),
+            height=height,
+            width=width,
+            reads="reads its words" if training.get("read_text") else "does not read its words",
+            n_genres=len(card["genres"]),
+            genres=", ".join(map(_plain, card["genres"])),
+            trained_with=_trained_with(training, _has_backbone(folder / "picture.json")),
+            origin=_origin(card),
+            posters=_posters(card),
+            last_fit=_last_fit(training),
+            figures=_figures(card["metrics"]),
+            limits=_limits(card, _per_genre(measured["results"])),
+        )
+    return re.sub(r" *\n{2,}", "\n\n", text)  # a title or paragraph may be empty
 
 
-def _title(card: Mapping[str, Any]) -> str:
-    training = card["training"]
+def _title(training: Mapping[str, Any]) -> str:
     networks = [name for name in (training.get("model"), training.get("second_model")) if name]
     return " + ".join(networks) + (" and words" if training.get("read_text") else "")
 
@@ -100,47 +92,33 @@ def _has_backbone(config: Path) -> bool:
     return not config.exists() or '"backbone"' in config.read_text("utf-8")
 
 
-def _what_it_is(card: Mapping[str, Any], has_backbone: bool) -> str:
-    height, width = card["image_size"]
-    training = card["training"]
-    reads = "reads its words" if training.get("read_text") else "does not read its words"
-    return (
-        f"## What it is\n\nA classifier that looks at a movie poster ({height} × {width} pixels, "
-        f"height × width), {reads}, and gives each of {len(card['genres'])} genres a score from 0 "
-        f"to 1; a poster may have several.\n\nGenres: {', '.join(map(_plain, card['genres']))}.\n\n"
-        + (f"Trained with {settings}." if (settings := _settings(training, has_backbone)) else "")
-    )
-
-
-def _settings(training: dict[str, Any], has_backbone: bool) -> str:
+def _trained_with(training: dict[str, Any], has_backbone: bool) -> str:
     loss = training.get("loss")
     training = training | {"loss": loss.get("name") if isinstance(loss, dict) else None}
     reads = bool(training.get("read_text"))
     names = ["start"] * (has_backbone or reads)  # nothing else is pretrained
     names += ["loss", "epochs", *["word_epochs"] * reads, "batch_size", "seed"]
     known = {name: training[name] for name in names if training.get(name) is not None}
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in known.items())
+    settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in known.items())
+    return f"Trained with {settings}." if settings else ""
 
 
-def _data(card: Mapping[str, Any]) -> str:
+def _origin(card: Mapping[str, Any]) -> str:
     training = card["training"]
     if training.get("sample"):
-        origin = SAMPLE
-    elif training.get("films"):
-        origin = f"{PUBLIC} {FILMS.format(films=training['films'])}"
-        origin += JOINT if "joint" in card["sums"] else ""
-    else:
-        origin = PUBLIC if training.get("public") else OWN.format(known=_known(card))
-    posters = [f"{training.get('posters', len(card['training_ids']))} for training"]
+        return SAMPLE
+    if training.get("films"):
+        joint = JOINT if "joint" in card["sums"] else ""
+        return f"{PUBLIC} {FILMS.format(films=training['films'])}{joint}"
+    return PUBLIC if training.get("public") else OWN.format(known=_known(card))
+
+
+def _posters(card: Mapping[str, Any]) -> str:
+    posters = [f"{card['training'].get('posters', len(card['training_ids']))} for training"]
     for split in ("validation", "test"):
         found = [r["posters"] for name, r in card["metrics"].items() if name.endswith(f", {split}")]
         posters += [f"{found[0]} for {split}"] if found else []
-    return (
-        f"## Data\n\n{origin}\n\nPosters: {', '.join(posters)}. No poster is in two of them; the "
-        "training posters are listed as hashes in `model.json`, and `evaluate` leaves them out. "
-        "Validation chose epochs, weights of the parts, calibration and thresholds; the training "
-        f"did not look at the test posters.{_last_fit(card['training'])}"
-    )
+    return ", ".join(posters)
 
 
 def _known(card: Mapping[str, Any]) -> str:
@@ -165,7 +143,7 @@ def _last_fit(training: Mapping[str, Any]) -> str:
 
 def _figures(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     if not metrics:
-        return "## How good it is\n\nNot measured."
+        return "Not measured."
     rows = [["system, posters", *(METRICS[key] for key in SHOWN)]]
     for name, result in metrics.items():
         cells = [_cell(result.get(key)) for key in SHOWN]
@@ -173,9 +151,9 @@ def _figures(metrics: Mapping[str, Mapping[str, Any]]) -> str:
             cells[0] += f" ({interval[0]:.3f}–{interval[1]:.3f})"
         rows.append([name, *cells])
     return (
-        f"## How good it is\n\n{_table(rows)}\n\nIn brackets: 95 % bootstrap intervals. Macro "
-        f"mAP is the mean average precision of the genres on {FEW_POSITIVES} or more posters. *All "
-        "zeros* and *genre prior* are baselines that see no poster."
+        f"{_table(rows)}\n\nIn brackets: 95 % bootstrap intervals. Macro mAP is the mean average "
+        f"precision of the genres on {FEW_POSITIVES} or more posters. *All zeros* and *genre "
+        "prior* are baselines that see no poster."
     )
 
 
@@ -192,7 +170,7 @@ def _limits(card: Mapping[str, Any], genres: Mapping[str, Mapping[str, Any]]) ->
     if rare:
         names = ", ".join(map(_plain, rare))
         limits.append(f"Fewer than {RARE} test posters, so hardly measured: {names}.")
-    text = "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
+    text = "\n".join(f"- {limit}" for limit in limits)
     return text + (f"\n\n{_genre_table(genres)}" if genres else "")
 
 
