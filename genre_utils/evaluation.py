@@ -1,7 +1,5 @@
 """Metrics of a table of scores, with bootstrap intervals, baselines, thresholds and mistakes."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The genres: their names, their order, and tables of labels and scores by them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

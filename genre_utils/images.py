@@ -1,7 +1,5 @@
 """From bytes to pixels: the one decoder that training and prediction share."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

@@ -1,7 +1,5 @@
 """The figures, all in one style: each has its finding as title, and a `subtitle` on the data."""
 
-from __future__ import annotations
-
 import textwrap
 import warnings
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@
 gives to ONNX Runtime, with the weights inside. LiteRT files are written by Keras' own `export`.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import fields, replace

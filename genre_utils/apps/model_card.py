@@ -3,8 +3,6 @@
 After Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ Ray gives out the work. It restarts a worker that died, and repeats what that on
 core never imports this module.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """What the figures of `evaluation` say, side by side and in words."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

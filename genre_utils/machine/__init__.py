@@ -4,8 +4,6 @@ Imports nothing but the standard library: it runs before anything else is sure t
 before Keras, whose backend cannot be changed once it is imported.
 """
 
-from __future__ import annotations
-
 import ctypes
 import functools
 import gc

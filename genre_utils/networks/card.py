@@ -1,7 +1,5 @@
 """A model folder's `model.json` and its files, checked before they are used."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ authors (`tensorflow/tpu`, `models/official/efficientnet/lite`): no squeeze-and-
 everywhere, stem and last convolution not scaled in width.
 """
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

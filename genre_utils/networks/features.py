@@ -1,7 +1,5 @@
 """A network with its features, the inputs of its heads, behind its logits."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from genre_utils.networks.onnx import RuntimeNetwork

@@ -1,7 +1,5 @@
 """Networks in 8 bits: weights in steps, and feature maps between their ends on some posters."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

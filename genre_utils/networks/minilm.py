@@ -5,8 +5,6 @@ et al., NeurIPS 2020) and trained on sentence pairs (Reimers and Gurevych, EMNLP
 are those of `sentence-transformers/all-MiniLM-L6-v2` (Apache-2.0).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import keras

@@ -5,8 +5,6 @@ so a model folder holds no graph that could contradict its weights or name other
 is written by hand, since importing `onnx` for it would take longer than predicting a poster.
 """
 
-from __future__ import annotations
-
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence

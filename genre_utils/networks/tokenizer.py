@@ -1,7 +1,5 @@
 """From texts to token ids, and through a network of the words."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """The words that were read: kept on disk by the hash of a picture, or taken from elsewhere."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os

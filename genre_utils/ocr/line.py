@@ -1,7 +1,5 @@
 """A line of text on a poster: what the reader, its cache and the text models share."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """From pixels to words: RapidOCR, with a bound on what a picture may cost it."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import importlib.util
 import math

@@ -1,7 +1,5 @@
 """Reading the words on many posters once, and whether it is worth the time."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence

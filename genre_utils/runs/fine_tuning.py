@@ -4,8 +4,6 @@ Both are Keras' `fit`; what stands here are its options. A fit that is done has 
 and is not done again: there are no epochs left, and the network gets these weights.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """What the notebook's numbers mean on this machine, and how long they will take."""
 
-from __future__ import annotations
-
 import json
 import re
 import time

@@ -1,7 +1,5 @@
 """Where the networks of a training begin: at ImageNet's weights, or at the released model's."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What watches a training step by step: repeatable draws, and losses that are no numbers."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import keras

@@ -4,8 +4,6 @@ This is done by hand because pooch sets no limit: it writes to the disk whatever
 however long that is, and unpacks an archive without a look at its entries.
 """
 
-from __future__ import annotations
-
 import http.client
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Find the posters: on this machine, on the internet, or drawn as a sample."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import zlib

@@ -1,7 +1,5 @@
 """From the columns of a table to the genres of each poster, or one sentence that says why not."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence

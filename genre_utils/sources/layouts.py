@@ -1,7 +1,5 @@
 """Recognise how a folder lays out its table and its pictures, those we do not read among them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The posters that somebody names: one or many, files, folders, open files or arrays."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice

@@ -1,7 +1,5 @@
 """How people write genres: names in other spellings, and cells that hold several of them."""
 
-from __future__ import annotations
-
 import ast
 import html
 import json

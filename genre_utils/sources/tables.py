@@ -1,7 +1,5 @@
 """Read a table as people have it: any usual separator and encoding, every row whole or refused."""
 
-from __future__ import annotations
-
 import codecs
 import csv
 import io

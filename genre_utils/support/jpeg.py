@@ -1,7 +1,5 @@
 """JPEG files of strangers: those that take minutes to decode, and those that are cut."""
 
-from __future__ import annotations
-
 import io
 import re
 import sys

@@ -1,7 +1,5 @@
 """Limits for pictures and files of strangers: what they declare is checked before it is used."""
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -1,7 +1,5 @@
 """Parameters as people and papermill write them: yes and no, paths, and mistyped names."""
 
-from __future__ import annotations
-
 import difflib
 import os
 import re

@@ -1,7 +1,5 @@
 """The one bar that shows how far long work is."""
 
-from __future__ import annotations
-
 import io
 import sys
 from typing import Any

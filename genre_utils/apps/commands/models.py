@@ -1,7 +1,5 @@
 """The commands that show, describe or export a model: `app`, `card` and `export`."""
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 import socket

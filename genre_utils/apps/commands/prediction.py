@@ -1,7 +1,5 @@
 """The command `predict`: posters in, tables of their genres out."""
 
-from __future__ import annotations
-
 import argparse
 import glob
 import os
