@@ -14,7 +14,10 @@ import keras
 import numpy as np
 
 from genre_utils import networks, saved_model
+from genre_utils.evaluation import macro_average_precision
+from genre_utils.images import PosterError, read_poster, resize_poster
 from genre_utils.networks import FORMAT
+from genre_utils.predictor import Predictor
 from genre_utils.saved_model import PICTURE_FILES, TEXT_FILES, SavedModel, load_model
 from genre_utils.support import DataError, naming_full_disks, replacing, sha256_of, write_json
 
@@ -105,16 +108,12 @@ def convert_model(folder: Path) -> None:
 
 def compare(
     before: SavedModel, after: SavedModel, paths: Sequence[str], labels: np.ndarray, cache: Any
-) -> dict[str, float]:
-    """Score posters by two versions of a model.
+) -> str:
+    """Score validation posters by two versions of a model, and say how far these differ.
 
-    `labels` are multi-hot `(n, genres)`, `cache` has the posters' words, where they were read.
-    Returns the numbers of posters scored and of those with text, both macro mAPs, and the largest
-    difference of two scores. A joint head, which is not exported to LiteRT, is left out of both.
+    `labels` are multi-hot `(n, genres)`, `cache` has the posters' words, where they were read. A
+    joint head, which is not exported to LiteRT, is left out of both.
     """
-    from genre_utils.evaluation import macro_average_precision
-    from genre_utils.predictor import Predictor
-
     if isinstance(after.network, LitertNetwork) and before.words:
         before = replace(before, words=replace(before.words, joint=None))
     scores = []
@@ -127,13 +126,13 @@ def compare(
             )
         scores.append(np.array([one.scores for one in found if one.error is None]))
     was, is_now = (macro_average_precision(labels[readable], one) for one in scores)
-    return {
-        "posters": int(readable.sum()),
-        "with_text": sum(bool(one.lines) for one in found),
-        "before": was,
-        "after": is_now,
-        "difference": float(np.abs(scores[0] - scores[1]).max()),
-    }
+    with_text = sum(bool(one.lines) for one in found)
+    difference = np.abs(scores[0] - scores[1]).max()
+    return (
+        f"On {readable.sum()} validation posters, {with_text} of them with words, macro mAP is "
+        f"{is_now:.4f}, and {was:.4f} before, a loss of {was - is_now:.4f}; two scores differ by "
+        f"{difference:.4f} at most."
+    )
 
 
 def load_exported(folder: Path, kind: str) -> SavedModel:
@@ -153,8 +152,6 @@ def calibration_pixels(paths: Sequence[str], image_size: tuple[int, int]) -> np.
 
     They are `CALIBRATION` at even distances among `paths`; what cannot be read is left out.
     """
-    from genre_utils.images import PosterError, read_poster, resize_poster
-
     pixels = []
     paths = list(paths)
     for path in paths[:: max(1, len(paths) // CALIBRATION)][:CALIBRATION]:

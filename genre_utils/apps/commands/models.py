@@ -78,13 +78,7 @@ def export(options: argparse.Namespace) -> int:
         posters = data.part("validation")
         labels = posters.reindex(columns=before.genres, fill_value=0).to_numpy()
         after = export.load_exported(folder, kind)
-        lost = export.compare(before, after, posters["path"].tolist(), labels, cache)
-        print(
-            f"On {lost['posters']} validation posters, {lost['with_text']} of them with words, "
-            f"macro mAP is {lost['after']:.4f}, and {lost['before']:.4f} before, a loss of "
-            f"{lost['before'] - lost['after']:.4f}; two scores differ by "
-            f"{lost['difference']:.4f} at most."
-        )
+        print(export.compare(before, after, posters["path"].tolist(), labels, cache))
     elif options.int8:
         print("What 8 bits cost is said where --data names posters with genres.", file=sys.stderr)
     return checks.DONE
