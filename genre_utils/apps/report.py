@@ -47,11 +47,8 @@ def ablations(
 
 def comparison(results: dict[str, dict]) -> pd.DataFrame:
     """Lay results side by side: one row a system, one column a metric, in `METRICS`' words."""
-    rows = {
-        name: {words: result.get(key) for key, words in METRICS.items()}
-        for name, result in results.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").astype(float)
+    table = pd.DataFrame.from_dict(results, orient="index").reindex(columns=list(METRICS))
+    return table.rename(columns=METRICS).astype(float)
 
 
 def in_words(result: dict, prior: dict) -> str:
