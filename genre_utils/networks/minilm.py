@@ -22,8 +22,7 @@ WEIGHTS_FILE = "model.safetensors"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 # The encoder at hand everywhere: the released model's, which has learned from posters already.
-RELEASED = Path(__file__).parent.parent / "released"
-RELEASED_TEXT = RELEASED / "text.json"
+RELEASED_TEXT = Path(__file__).parent.parent / "released" / "text.json"
 
 POSITIONS, LAYERS, HEADS, WIDTH, INNER = 512, 6, 12, 384, 1536
 EPSILON = 1e-12

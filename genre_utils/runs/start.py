@@ -6,7 +6,6 @@ from typing import Any
 import keras
 
 from genre_utils import dataset, networks
-from genre_utils.networks import read_card
 from genre_utils.saved_model import RELEASED, load_model
 from genre_utils.support import did_you_mean
 
@@ -51,9 +50,9 @@ def start_card(settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     names = {settings["model"], settings["second_model"]}
     has_part = settings["read_text"] or not names.isdisjoint(_released_names())
-    return read_card(RELEASED) if settings["start"] == "posters" and has_part else None
+    return networks.read_card(RELEASED) if settings["start"] == "posters" and has_part else None
 
 
 def _released_names() -> list[str]:
-    training = read_card(RELEASED)["training"]
+    training = networks.read_card(RELEASED)["training"]
     return [name for key in ("model", "second_model") if (name := training.get(key))]

@@ -10,7 +10,6 @@ import pytest
 from genre_utils import models, networks, runs
 from genre_utils.dataset import load_dataset
 from genre_utils.networks import minilm
-from genre_utils.runs import start
 from genre_utils.saved_model import load_model
 
 SPLITS = Path(models.__file__).parent / "splits"
@@ -77,7 +76,7 @@ def test_only_a_training_with_parts_of_the_release_counts_its_posters():
 
 def test_a_release_of_one_network_shares_nothing_with_a_network_of_another_name(monkeypatch):
     card = {"training": {"model": "efficientnet_lite2", "second_model": ""}}
-    monkeypatch.setattr(start, "read_card", lambda folder: card)
+    monkeypatch.setattr(networks, "read_card", lambda folder: card)
     settings = {"start": "posters", "second_model": "", "read_text": False}
     assert runs.start_card(settings | {"model": "seed_cnn"}) is None
     assert runs.start_card(settings | {"model": "efficientnet_lite2"}) == card
