@@ -135,12 +135,10 @@ def element_accuracy(labels: np.ndarray, predicted: np.ndarray, has_missing_colu
     genre and is predicted 0. A table of zeros scores over 0.9, because most posters lack most
     genres: this figure tells nothing about learning, and is reported because others publish it.
     """
-    wrong = (labels != predicted).sum()
-    cells = labels.size
     if has_missing_column:
-        wrong += (~labels.any(axis=1)).sum()
-        cells += len(labels)
-    return float(1 - wrong / cells)
+        labels = np.column_stack([labels, ~labels.any(axis=1)])
+        predicted = np.column_stack([predicted, np.zeros(len(predicted))])
+    return float(1 - np.mean(labels != predicted))
 
 
 def calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
