@@ -6,23 +6,18 @@ to other files, and sizes that fill the memory have got past it before; so nothi
 a config like that of a model folder, and plain arrays.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import math
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from genre_utils import machine
+import h5py
+import keras
+
 from genre_utils.networks.arrays import MAX_WEIGHTS, naming
 from genre_utils.networks.keras_config import MAX_CONFIG, check_config
 from genre_utils.support import DataError
-
-if TYPE_CHECKING:  # seconds that a command without Keras need not wait
-    import h5py
-    import keras
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 MEMBERS = {"metadata.json", CONFIG, WEIGHTS}
@@ -38,9 +33,6 @@ def load_network(file: Path) -> keras.Model:
     it. Nothing in the file is executed.
     """
     check_network(file)
-    machine.import_keras()
-    import keras
-
     damage = f"cannot be loaded by Keras {keras.__version__}"
     with naming(file, damage, "Update Keras, or train the model again."):
         return keras.saving.load_model(file, compile=False, safe_mode=True)
@@ -48,8 +40,6 @@ def load_network(file: Path) -> keras.Model:
 
 def check_network(file: Path) -> None:
     """Raise `DataError` unless a file holds a network of Keras' own layers and plain weights."""
-    import h5py
-
     again = "Copy the model again; a .h5 file, a pickle or a SavedModel has to be trained again."
     with naming(file, "is no whole .keras file", again), zipfile.ZipFile(file) as archive:
         _check_members(archive)
@@ -70,8 +60,6 @@ def _check_members(archive: zipfile.ZipFile) -> None:
 
 
 def _check_weights(weights: h5py.File) -> None:
-    import h5py
-
     declared = 0
 
     def check(name: str, item: h5py.Group | h5py.Dataset) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import layers, ops
+from safetensors.numpy import load_file
 
 from genre_utils.networks.folder import load_folder_network
 from genre_utils.networks.tokenizer import PAD, VOCABULARY
@@ -111,8 +112,6 @@ def check_weights(file: Path) -> None:
 
 def set_weights(encoder: keras.Model, file: Path) -> None:
     """Set the weights of an encoder to those in a `model.safetensors` of all-MiniLM-L6-v2."""
-    from safetensors.numpy import load_file
-
     arrays = load_file(file)
 
     def pair(name: str) -> list[np.ndarray]:
