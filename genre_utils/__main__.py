@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from genre_utils import __version__, machine
+from genre_utils import __version__
 from genre_utils.apps import commands
 from genre_utils.ocr import WORDS_FILE
 from genre_utils.support import expand_user, printable
@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         parser.print_help(sys.stderr)
         parser.exit(WRONG_USE, "\nposter-genres: give a COMMAND from the list above.\n")
+    from genre_utils import machine  # `--help` need not wait for it
+
     if warning := machine.outdated():
         print(warning, file=sys.stderr)
     machine.share_heap()
