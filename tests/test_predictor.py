@@ -3,6 +3,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -401,3 +403,16 @@ def test_an_array_of_pictures_is_many_posters():
     assert [name for name, _ in listed] == ["image 1", "image 2", "image 3"]
     np.testing.assert_array_equal([picture for _, picture in listed], pictures)
     assert len(list(list_posters(pictures[0]))) == 1
+
+
+def test_onnx_runtime_reports_nothing_to_its_makers(tmp_path):
+    program = (
+        "from genre_utils.predictor import Predictor\n"
+        "assert Predictor.load().reader, 'the reader and the networks are loaded'"
+    )
+    # Without the variables by which it knows a CI, where it is silent anyway. Elsewhere it notes an
+    # id of the machine at home as it starts.
+    bare = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    bare["HOME"] = str(tmp_path)
+    subprocess.run([sys.executable, "-c", program], env=bare, check=True, timeout=200)
+    assert not [file.name for file in tmp_path.rglob("*") if "onnxruntime" in file.name]

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 from genre_utils.support import did_you_mean
 
@@ -156,6 +157,19 @@ def import_keras() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def import_onnxruntime() -> ModuleType:
+    """Import ONNX Runtime, which reports to its makers unless it is told not to, and return it.
+
+    Its packages do so since 1.29, with the machine, the paths and the errors of what they run.
+    """
+    # Read as it is imported, and never again; Windows has a switch of its own.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
 
 
 def connect() -> str:

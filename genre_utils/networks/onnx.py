@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from genre_utils import machine
 from genre_utils.networks.arrays import Array
 from genre_utils.networks.onnx_graph import Graph
 from genre_utils.support import printable
@@ -25,8 +26,7 @@ def open_session(
     or of long texts would stay, more than a gigabyte. `threads` is how many cores one run may use,
     0 for all. Raises what ONNX Runtime raises.
     """
-    import onnxruntime
-
+    onnxruntime = machine.import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from genre_utils import machine
 from genre_utils.images import PosterError, resize_poster
 from genre_utils.networks import open_session
 from genre_utils.ocr.cache import round_corners
@@ -97,6 +98,7 @@ class Reader:
     def _engine(self) -> Callable[[np.ndarray, int], Any]:
         """Start RapidOCR; returns what reads a BGR picture with the detector at a size."""
         try:
+            machine.import_onnxruntime()  # before RapidOCR does
             import rapidocr
             from omegaconf import OmegaConf
 
