@@ -1,7 +1,5 @@
 """Batches for Keras: pixels, decoded once and kept on disk, and tokens of posters' words."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -4,8 +4,6 @@ This is a logistic regression on stacked logits (Wolpert, "Stacked Generalizatio
 effect of the text on a score is the score with the text minus the score without it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

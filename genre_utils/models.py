@@ -5,8 +5,6 @@ normalisation is its first layer. The words' network takes token ids `(n, tokens
 logits `(n, genres)`; the sigmoid of a logit is the score.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """What training needs beside Keras: features of a backbone, optimizers, the validation score."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 

@@ -6,8 +6,6 @@ tables from the log and deletes it. Only the names of an earlier run and the lin
 memory.
 """
 
-from __future__ import annotations
-
 import codecs
 import csv
 import json

@@ -130,7 +130,7 @@ def compare(
     difference = np.abs(scores[0] - scores[1]).max()
     return (
         f"On {readable.sum()} validation posters, {with_text} of them with words, macro mAP is "
-        f"{is_now:.4f}, and {was:.4f} before, a loss of {was - is_now:.4f}; two scores differ by "
+        f"{is_now:.4f}, and {was:.4f} before ({is_now - was:+.4f}); two scores differ by "
         f"{difference:.4f} at most."
     )
 

@@ -3,8 +3,6 @@
 Written by hand, because no library computes it on TensorFlow, JAX and PyTorch alike.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import reduce

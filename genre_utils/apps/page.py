@@ -3,8 +3,6 @@
 Needs Gradio (`pip install 'poster-genres[app]'`); the core never imports this module.
 """
 
-from __future__ import annotations
-
 import atexit
 import base64
 import io

@@ -1,7 +1,5 @@
 """Find the picture of each row: ids and paths in any spelling, in one folder and below it."""
 
-from __future__ import annotations
-
 import os
 import re
 import unicodedata
