@@ -204,7 +204,9 @@ class Run:
 
     def checkpoints(self) -> list[Path]:
         """List the checkpoints, the newest first; the number is that of epochs done."""
-        return sorted((self.folder / "checkpoints").glob("epoch-*.keras"), reverse=True)
+        found = (self.folder / "checkpoints").glob("epoch-*.keras")
+        # What somebody copied there under another name is no epoch.
+        return sorted((f for f in found if f.stem[len("epoch-") :].isdecimal()), reverse=True)
 
     def forget_torn(self) -> None:
         """Forget the epochs of a network whose history or best epoch is missing or damaged.

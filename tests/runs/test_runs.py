@@ -107,6 +107,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, posters, whol
     shutil.copytree(whole, tmp_path / "run")
     run = runs.Run(tmp_path / "run", {})
     run.network_file.unlink()  # as if killed before the end
+    (run.best_file.parent / "epoch-003 copy.keras").touch()
     newest, before = run.checkpoints()
     newest.write_bytes(newest.read_bytes()[:1000])
     model = models.build_model("seed_cnn", 80, GENRES)
