@@ -11,7 +11,7 @@ from genre_utils.apps import commands
 from genre_utils.ocr import WORDS_FILE
 from genre_utils.support import expand_user, printable
 
-ENOUGH, WRONG_USE, STOPPED = 0, 2, 130
+WRONG_USE, STOPPED = 2, 130
 
 EXAMPLES = {
     "predict": """
@@ -60,13 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     machine.share_heap()
     try:
         machine.choose_backend()
-        code = getattr(commands, options.command)(options)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # whoever reads the output, such as `head`, has enough of it
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # Python writes what is left when it exits
-        return ENOUGH
+        return getattr(commands, options.command)(options)
     except (ValueError, OSError, ImportError) as error:  # of a disk, of a missing package
         lines = map(printable, str(error).splitlines())
         print("poster-genres:", "\n".join(lines), file=sys.stderr)

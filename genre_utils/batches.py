@@ -68,7 +68,7 @@ def fill_cache(paths: Sequence[str], size: tuple[int, int], folder: Path) -> Pix
 
 def _known_unreadable(file: Path, index: Path, shape: tuple[int, ...]) -> dict[str, str] | None:
     """Return what the index of a cache says; `None` where there is none, or a damaged one."""
-    with suppress(OSError, ValueError, EOFError):
+    with suppress(Exception):  # JSON's and NumPy's, and those of the header that NumPy parses
         unreadable = json.loads(index.read_text("utf-8"))
         if isinstance(unreadable, dict) and np.load(file, mmap_mode="r").shape == shape:
             return unreadable
@@ -232,8 +232,8 @@ def _decode_all(paths: Sequence[str], size: tuple[int, int], file: Path) -> dict
     free = shutil.disk_usage(file.parent).free
     if math.prod(shape) > free:
         raise OSError(
-            f"Decoded, {len(paths)} posters need {math.prod(shape) >> 20} MB in {file.parent}, and "
-            f"{free >> 20} MB are free. Give a smaller IMG_SIZE or another OUTPUT_DIR."
+            f"Decoded, {len(paths)} posters need {math.prod(shape) / 1e6:.1f} MB in {file.parent}, "
+            f"and {free / 1e6:.1f} MB are free. Give a smaller IMG_SIZE or another OUTPUT_DIR."
         )
     np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):  # a disk that fills later would kill the process

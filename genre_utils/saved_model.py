@@ -218,6 +218,21 @@ def reads_text(folder: Path) -> bool:
     return not set(networks.read_card(folder)["sha256"]).isdisjoint(TEXT_FILES)
 
 
+def check_files(folder: Path, card: dict[str, Any], has_text: bool = True) -> list[str]:
+    """Return the names of the files that a model is loaded from, by what its card says of them.
+
+    Raises `DataError` when one is missing, or is not the one that the card was written for.
+    """
+    known = set(card["sha256"])
+    if strange := sorted(known - set(KNOWN_FILES)):
+        raise DataError(f"{folder / 'model.json'} names a file that no model has: {strange[0]!r}.")
+    parts = (TEXT_FILES, JOINT_FILES) if has_text and not known.isdisjoint(TEXT_FILES) else ()
+    needed = [*PICTURE_FILES, *(name for part in parts if known & set(part) for name in part)]
+    for name in needed:
+        networks.check_model_file(folder, name, card["sha256"])
+    return needed
+
+
 def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = False) -> SavedModel:
     """Load a model folder, by default the released one; without `has_text` only the picture's part.
 
@@ -229,13 +244,8 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
     """
     folder = Path(folder)
     card = networks.read_card(folder)
-    files = card["sha256"]
-    has_text = has_text and not set(files).isdisjoint(TEXT_FILES)
-    if strange := sorted(set(files) - set(KNOWN_FILES)):
-        raise DataError(f"{folder / 'model.json'} names a file that no model has: {strange[0]!r}.")
-    joint = JOINT_FILES if has_text and not set(files).isdisjoint(JOINT_FILES) else ()
-    for name in (*PICTURE_FILES, *(TEXT_FILES if has_text else ()), *joint):
-        networks.check_model_file(folder, name, files)
+    files = check_files(folder, card, has_text)
+    has_text, joint = (not set(files).isdisjoint(part) for part in (TEXT_FILES, JOINT_FILES))
     networks.check_card(card, [field.name for field in fields(Card)], folder)
     network, words = networks.load_folder_network(folder / PICTURE_FILES[0], runtime), None
     if has_text:

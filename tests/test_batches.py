@@ -62,6 +62,7 @@ def test_cache_is_filled_once_and_again_when_a_file_changes(tmp_path, cache, mon
         (".json", lambda content: b"[]"),
         (".npy", lambda content: content[: len(content) // 2]),
         (".npy", lambda content: b""),
+        (".npy", lambda content: content.replace(b"}", b" ", 1)),
     ],
 )
 def test_a_damaged_cache_is_filled_anew(tmp_path, cache, ending, damage):

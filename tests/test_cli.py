@@ -463,13 +463,17 @@ def test_an_empty_path_is_refused(capsys):
         assert f"argument {option}: it is empty" in capsys.readouterr().err
 
 
-def test_a_reader_that_has_enough_ends_a_command_without_a_word(posters, trained):
+@pytest.mark.parametrize("tables", [[], ["--csv", "-", "--json"], ["--json", "-", "--csv"]])
+def test_a_reader_that_has_enough_costs_no_table_and_no_word(posters, trained, tmp_path, tables):
+    file = tmp_path / "table.json"
     command = [sys.executable, "-m", "genre_utils", "predict", posters, "--model", trained]
+    command += [*tables, file] if tables else []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         told = process.stderr.read().decode()
     assert process.returncode == 0 and "not predicted: notes.txt" in told
     assert "poster-genres:" not in told and "Broken" not in told
+    assert sorted(tmp_path.glob("*table*")) == [file] * bool(tables)
 
 
 def test_a_command_works_with_its_output_closed():

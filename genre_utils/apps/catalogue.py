@@ -126,7 +126,8 @@ class ResumableLog:
 
     def _understand(self, line: str) -> None:
         poster, scores, error = json.loads(line)
-        if not isinstance(poster, str) or (error is None) != (len(scores or ()) == self.genres):
+        are_texts = isinstance(poster, str) and isinstance(error, str | None)
+        if not are_texts or (error is None) != (len(scores or ()) == self.genres):
             raise ValueError(line)
         if error is None:
             self.done[poster] += 1
@@ -198,13 +199,13 @@ def to_json(content: Any, file: str, indent: int | None = None) -> str:
 
 def print_table(table: Sequence[dict[str, Any]]) -> None:
     """Print rows in columns, scores to three places."""
-    if not table:
-        print("no poster was predicted")
-        return
-    cells = [tuple(map(printable, table[0])), *(tuple(map(_shown, row.values())) for row in table)]
+    cells = [tuple(map(_shown, row.values())) for row in table]
+    cells = [tuple(map(printable, table[0])), *cells] if table else [("no poster was predicted",)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        print(" ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+    with opened("-") as out:
+        for row in cells:
+            aligned = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            print(" ".join(aligned), file=out)
 
 
 def _shown(value: Any) -> str:
@@ -213,9 +214,17 @@ def _shown(value: Any) -> str:
 
 @contextmanager
 def opened(file: str) -> Iterator[TextIO]:
-    """Open a file to write, which appears whole or not at all; `-` is standard output."""
+    """Open a file to write, which appears whole or not at all; `-` is standard output.
+
+    Of that the rest is dropped when whoever reads it, such as `head`, has enough.
+    """
     if file == "-":
-        yield sys.stdout
+        try:
+            yield sys.stdout
+            sys.stdout.flush()
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())  # Python writes what it still has as it exits
         return
     with (
         replacing(Path(file)) as temporary,

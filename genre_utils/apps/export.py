@@ -112,7 +112,8 @@ def compare(
     """Score validation posters by two versions of a model, and say how far these differ.
 
     `labels` are multi-hot `(n, genres)`, `cache` has the posters' words, where they were read. A
-    joint head, which is not exported to LiteRT, is left out of both.
+    joint head, which is not exported to LiteRT, is left out of both. Raises `DataError` where no
+    poster with a genre of the model can be read.
     """
     if isinstance(after.network, LitertNetwork) and before.words:
         before = replace(before, words=replace(before.words, joint=None))

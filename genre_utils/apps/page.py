@@ -191,11 +191,11 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
             gr.DownloadButton(value=str(file), visible=True),
         )
 
-    def whole(top: float | None) -> int:
+    def genre_count(top: float | None) -> int:
         return round(top or 3)  # the field beside the slider may be empty, and takes 2.5
 
     def answer(paths: list[str] | None, top: float | None):
-        paths, top = paths or [], whole(top)
+        paths, top = paths or [], genre_count(top)
         if len(paths) > MAX_POSTERS:
             gr.Warning(f"The first {MAX_POSTERS} of {len(paths)} posters are predicted.")
         kept, results, html = paths[:MAX_POSTERS], [], CARDS
@@ -214,7 +214,7 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
 
     def show_again(results: list[PosterResult], top: float | None):
         # What the server has forgotten still stands in the browser.
-        return show(results, whole(top)) if results else (gr.skip(), gr.skip(), gr.skip())
+        return show(results, genre_count(top)) if results else (gr.skip(), gr.skip(), gr.skip())
 
     with gr.Blocks(
         title="Poster Genres", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)

@@ -217,11 +217,15 @@ class Run:
         try:
             known = self.history()["epoch"].tolist()
             with zipfile.ZipFile(self.best_file) as best:
-                whole = best.testzip() is None and known == [*range(len(known))]
-            whole = whole and all(_epochs_of(file) in known for file in checkpoints)
+                is_intact = best.testzip() is None and known == [*range(len(known))]
+            is_intact = is_intact and all(_epochs_of(file) in known for file in checkpoints)
+        except FileNotFoundError:
+            is_intact = False
+        except OSError:  # of a disk that may answer the next time
+            raise
         except Exception:  # zip has several kinds, and so has what it packs
-            whole = False
-        if not whole and (self.history_file.exists() or checkpoints):
+            is_intact = False
+        if not is_intact and (self.history_file.exists() or checkpoints):
             torn = f"{self.history_file} or {self.best_file} is missing or damaged"
             print(f"{torn}: this network is trained anew.")
             self._forget_after(0)
@@ -283,9 +287,12 @@ class Run:
 
 def _read_curve(file: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(file).astype({"epoch": int, "val_macro_map": float})
+        curve = pd.read_csv(file).astype({"epoch": int, "val_macro_map": float})
     except (ValueError, KeyError):  # pandas' own kinds of both
-        raise ValueError(f"{file} is damaged: delete it and run this again.") from None
+        curve = pd.DataFrame()
+    if curve.empty:
+        raise ValueError(f"{file} is damaged: delete it and run this again.")
+    return curve
 
 
 def _epochs_of(checkpoint: Path) -> int:

@@ -7,6 +7,23 @@ from typing import Any
 from tqdm import tqdm
 
 
+class TerminalBar(tqdm):
+    """A bar that shows nothing before its delay is over, for `tqdm.write` either."""
+
+    def refresh(self, *args: Any, **options: Any) -> None:
+        """Show the bar, where it has been due before."""
+        if self._was_due():
+            super().refresh(*args, **options)
+
+    def clear(self, *args: Any, **options: Any) -> None:
+        """Make room for a line, where the bar stands in its place."""
+        if self._was_due():
+            super().clear(*args, **options)
+
+    def _was_due(self) -> bool:
+        return not self.delay or self.last_print_t >= self.start_t + self.delay
+
+
 class NotebookBar(tqdm):
     """A bar that is one line of a cell's output, replaced as it grows.
 
@@ -37,4 +54,4 @@ def bar(*args: Any, **options: Any) -> tqdm:
     ipython = sys.modules.get("IPython")
     if ipython and hasattr(ipython.get_ipython(), "kernel"):  # a notebook, not a terminal
         return NotebookBar(*args, file=io.StringIO(), **options)
-    return tqdm(*args, **options)
+    return TerminalBar(*args, **options)

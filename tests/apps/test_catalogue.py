@@ -128,13 +128,29 @@ def test_a_mended_poster_has_one_row_however_often_it_is_stopped(posters, predic
 
 def test_a_bad_poster_has_a_line_of_its_own_beside_the_bar(posters, model, capsys, monkeypatch):
     bar = progress.bar
-    monkeypatch.setattr(progress, "bar", lambda **how: bar(**how, delay=0, mininterval=0))
+    monkeypatch.setattr(progress, "bar", lambda **options: bar(**options, delay=0, mininterval=0))
     assert main(["predict", str(posters), "--model", str(model), "--no-text"]) == 0
     printed = capsys.readouterr().err
     lines = [states.split("\r")[-1] for states in printed.split("\n")]
     assert "predicting:" in printed
     (line,) = [line for line in lines if "not predicted" in line]
     assert line.startswith("not predicted: z.txt: not a picture in a known format")
+
+
+def test_short_work_prints_its_lines_and_no_bar(posters, model, capsys):
+    (posters / "y.jpg").write_text("no poster")
+    assert main(["predict", str(posters), "--model", str(model), "--no-text"]) == 0
+    why = "not a picture in a known format (JPEG, PNG, WEBP, GIF, BMP)"
+    lines = "".join(f"not predicted: {name}: {why}\n" for name in ("y.jpg", "z.txt"))
+    assert capsys.readouterr().err.endswith(lines)
+
+
+def test_a_log_with_an_error_that_is_no_text_begins_anew(posters, predictor, tmp_path):
+    file = tmp_path / "cut.csv.partial"
+    next(ResumableLog(file, predictor).fill(predictor, [posters]))
+    with open(file, "a") as log:
+        log.write('["1.jpg", null, ["damaged"]]\n')
+    assert ResumableLog(file, predictor).done.total() == 0
 
 
 def test_another_model_begins_anew(posters, predictor, tmp_path, capsys):

@@ -123,15 +123,21 @@ def test_what_no_worker_could_use_is_refused_before_ray_starts(
     command = ["predict", str(sample_folder / "Images"), "--ray", "--parquet"]
 
     def refusal(parquet: str, model: str) -> str:
-        assert main([*command, str(tmp_path / parquet), "--model", str(tmp_path / model)]) == 2
+        options = ["--model", str(tmp_path / model), "--no-text"]
+        assert main([*command, str(tmp_path / parquet), *options]) == 2
         assert not (tmp_path / "out").exists()
         return capsys.readouterr().err
 
     assert "table.csv cannot be written (Not a directory)" in refusal("table.csv", "model")
     assert "holds no trained model" in refusal("out", "nowhere")
+    (model / "text.safetensors").unlink()  # which `--no-text` does without
     with open(model / "picture.safetensors", "ab") as file:
         file.write(b"x")
     assert "picture.safetensors is not the file that model.json" in refusal("out", "model")
+    card = json.loads((model / "model.json").read_text())
+    card["sha256"] |= {"../secret": ""}
+    (model / "model.json").write_text(json.dumps(card))
+    assert "names a file that no model has: '../secret'" in refusal("out", "model")
 
 
 @pytest.mark.parametrize("address", ["cluster.invalid:6379", "127.0.0.1:99999", "[::1]:1"])

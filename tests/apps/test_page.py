@@ -93,6 +93,10 @@ def test_the_slider_and_its_field_say_how_many_genres(predict, poster, top, genr
     assert shown.count("<meter") == len(table) == genres
 
 
+def test_the_page_reports_nothing_to_the_makers_of_gradio(page):
+    assert not page.analytics_enabled
+
+
 def test_fifty_at_once_queue_and_are_all_answered(predict, poster, monkeypatch):
     from genre_utils.apps import page as page_module
 

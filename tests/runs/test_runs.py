@@ -120,16 +120,16 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, posters, whol
 
 
 @pytest.mark.parametrize("torn", ["history.csv", "checkpoints/best.keras"])
-@pytest.mark.parametrize("how", ["missing", "cut"])
+@pytest.mark.parametrize("damage", ["missing", "cut"])
 def test_epochs_without_their_history_or_best_network_are_done_anew(
-    tmp_path, posters, whole, capsys, torn, how
+    tmp_path, posters, whole, capsys, torn, damage
 ):
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "run", posters, [Kill("epoch")])
     file = tmp_path / "run" / torn
     content = file.read_bytes()
     file.unlink()
-    if how == "cut":
+    if damage == "cut":
         file.write_bytes(content[: len(content) // 2])
     again = fit(tmp_path / "run", posters)
     assert "is missing or damaged: this network is trained anew" in capsys.readouterr().out
@@ -145,9 +145,25 @@ def test_a_finished_network_that_is_deleted_is_trained_anew(tmp_path, posters, c
     run.network_file.unlink()
     pd.testing.assert_frame_equal(fit(tmp_path / "run", posters, rate=0.0, patience=2), history)
     assert run.network_file.exists() and "is trained anew" in capsys.readouterr().out
-    run.history_file.write_text("no history")
-    with pytest.raises(ValueError, match=r"history\.csv is damaged: delete it"):
-        run.history()
+    for content in ("no history", "epoch,loss,val_macro_map\n"):
+        run.history_file.write_text(content)
+        with pytest.raises(ValueError, match=r"history\.csv is damaged: delete it"):
+            run.history()
+
+
+def test_a_disk_that_does_not_answer_costs_no_epoch(tmp_path, posters, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "run", posters, [Kill("epoch")])
+    run = runs.Run(tmp_path / "run", {"seed": 0})
+    kept = run.checkpoints()
+
+    def failing(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("zipfile.ZipFile", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        run.forget_torn()
+    assert kept and run.checkpoints() == kept and len(run.history())
 
 
 def test_checkpoints_that_are_all_damaged_leave_the_network_as_it_was(tmp_path, posters):

@@ -15,6 +15,7 @@ from genre_utils import networks
 from genre_utils.apps import catalogue
 from genre_utils.apps.commands import checks
 from genre_utils.predictor import Predictor, table_rows
+from genre_utils.saved_model import check_files
 from genre_utils.support import check_writable, only_writer, printable
 
 
@@ -147,13 +148,13 @@ def _predict_on_ray(options: argparse.Namespace) -> int:
             )
     if Path(options.parquet).is_dir() and any(Path(options.parquet).iterdir()):
         raise ValueError(f"{options.parquet} holds files already: give a new folder to --parquet.")
-    advice = "give a new folder in one that you may write to."
-    check_writable(Path(options.parquet), f"--parquet {options.parquet}", advice)
+    if "://" not in options.parquet:
+        advice = "give a new folder inside one that you may write to."
+        check_writable(Path(options.parquet), f"--parquet {options.parquet}", advice)
     _check_posters(options)
     model = checks.model_folder(options)
-    files = networks.read_card(model)["sha256"]
-    for name in files:  # before each of Ray's workers finds out for itself
-        networks.check_model_file(model, name, files)
+    # Before each of Ray's workers finds out for itself.
+    check_files(model, networks.read_card(model), not options.no_text)
     work = options.parquet, model, not options.no_text, options.ray_address
     predicted, bad = on_ray.predict(_posters(options), *work)
     print(
