@@ -297,7 +297,8 @@ def test_the_curve_of_a_head_that_was_killed_is_not_read(tmp_path):
     run = runs.Run(tmp_path, {})
     for part in ("picture", "words"):
         (tmp_path / part).mkdir()
-    (tmp_path / "picture" / "head.csv").write_text("epoch,loss\n0,1.0\n")
+    curve = "epoch,loss,val_macro_map\n0,1.0,0.5\n"
+    (tmp_path / "picture" / "head.csv").write_text(curve)
     run.part("picture").head_file.write_bytes(b"weights")
     (tmp_path / "words" / "head.csv").write_text("")
     assert list(run.curves("head.csv")) == ["picture"]
