@@ -46,6 +46,8 @@ ONE_BY_ONE = """
 import sys
 from contextlib import suppress
 from pathlib import Path
+from genre_utils import machine
+machine.import_onnxruntime()  # which reports nothing to its makers then
 from rapidocr import RapidOCR
 reader = RapidOCR(params={"Global.use_cls": False, "Global.log_level": "critical"})
 for path in sorted(Path(sys.argv[1]).iterdir()):

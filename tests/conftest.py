@@ -1,12 +1,14 @@
-"""What several tests share: the drawn sample and a model trained on it, made once a session."""
+"""What several tests share: the drawn sample and models trained on it, made once a run."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from genre_utils import machine
@@ -34,48 +36,63 @@ def run_notebook(name: str, folder: Path, **parameters) -> str:
 
 
 @pytest.fixture(scope="session")
-def sample_folder(tmp_path_factory) -> Path:
+def shared(tmp_path_factory, worker_id) -> Path:
+    """A folder that all processes of one run of the tests share."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+def make_once(folder: Path, make: Callable[[], object]) -> Path:
+    """Let the first process that needs a folder make it, while the others wait."""
+    folder.parent.mkdir(exist_ok=True)
+    made = folder.with_suffix(".made")
+    with FileLock(folder.with_suffix(".lock")):
+        if not made.exists():
+            make()
+            made.touch()
+    return folder
+
+
+def train_once(folder: Path, **parameters) -> Path:
+    """Run the train notebook unless it was; `printed.txt` in its folder has what it printed."""
+
+    def train() -> None:
+        printed = run_notebook("train", folder.parent, OUTPUT_DIR=str(folder), **parameters)
+        (folder / "printed.txt").write_text(printed, "utf-8")
+
+    return make_once(folder, train)
+
+
+@pytest.fixture(scope="session")
+def sample_folder(shared) -> Path:
     from genre_utils.sources.sample import draw_sample
 
-    return draw_sample(tmp_path_factory.mktemp("data") / "sample")
+    folder = shared / "data" / "sample"
+    return make_once(folder, lambda: draw_sample(folder))
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory, sample_folder) -> Path:
-    """The output folder of the train notebook on the sample: a head on a frozen Lite0."""
-    folder = tmp_path_factory.mktemp("trained")
-    printed = run_notebook(
-        "train",
-        folder,
-        DATA="sample",
-        MODEL="efficientnet_lite0",
-        SECOND_MODEL="",
-        IMG_SIZE=128,
-        EPOCHS=0,
-        READ_TEXT="no",
-        OUTPUT_DIR=str(folder / "model"),
-    )
-    (folder / "model" / "printed.txt").write_text(printed, "utf-8")
-    return folder / "model"
+def pictures_alone() -> dict:
+    """The parameters of a training of a head on a frozen Lite0."""
+    return {
+        "DATA": "sample",
+        "MODEL": "efficientnet_lite0",
+        "SECOND_MODEL": "",
+        "IMG_SIZE": 128,
+        "EPOCHS": 0,
+        "READ_TEXT": "no",
+    }
 
 
 @pytest.fixture(scope="session")
-def word_file(tmp_path_factory) -> Path:
-    """Where the tests keep the words that they read."""
-    return tmp_path_factory.mktemp("words") / "words.jsonl"
+def trained(shared, pictures_alone) -> Path:
+    """The output folder of that training."""
+    return train_once(shared / "trained" / "model", **pictures_alone)
 
 
 @pytest.fixture(scope="session")
-def trained_on_words(tmp_path_factory, word_file) -> Path:
-    """The output folder of a training on the pictures and the words of some sample posters."""
-    folder = tmp_path_factory.mktemp("trained_on_words")
-    printed = run_notebook("train", folder, **on_words(folder, word_file))
-    (folder / "model" / "printed.txt").write_text(printed, "utf-8")
-    return folder / "model"
-
-
-def on_words(folder: Path, word_file: Path) -> dict:
-    """The parameters of that training."""
+def on_words(shared) -> dict:
+    """The parameters of a training on the pictures and the words of some sample posters."""
     return {
         "DATA": "sample",
         "MODEL": "efficientnet_lite0",
@@ -85,9 +102,14 @@ def on_words(folder: Path, word_file: Path) -> dict:
         "READ_TEXT": "yes",
         "WORD_EPOCHS": 1,
         "LAST_FIT": True,
-        "WORDS": str(word_file),
-        "OUTPUT_DIR": str(folder / "model"),
+        "WORDS": str(shared / "words.jsonl"),
     }
+
+
+@pytest.fixture(scope="session")
+def trained_on_words(shared, on_words) -> Path:
+    """The output folder of that training."""
+    return train_once(shared / "trained_on_words" / "model", **on_words)
 
 
 @pytest.fixture(scope="session")

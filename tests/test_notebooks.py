@@ -6,11 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jupytext
 import pandas as pd
 import pytest
-from conftest import ROOT, on_words, run_notebook
+from conftest import ROOT, run_notebook
 
 from genre_utils import images, machine
 from genre_utils.__main__ import main
@@ -222,25 +223,16 @@ def test_the_sample_s_planted_rules_are_learned(trained):
 
 
 @pytest.mark.slow  # the same with words, below, is not
-def test_a_finished_training_reports_again_without_training(trained):
-    before = (trained / "picture.safetensors").read_bytes()
-    head = (trained / "picture" / "head.csv").read_bytes()
-    results = json.loads((trained / "metrics.json").read_text("utf-8"))["results"]
-    printed = run_notebook(
-        "train",
-        trained.parent,
-        DATA="sample",
-        MODEL="efficientnet_lite0",
-        SECOND_MODEL="",
-        IMG_SIZE=128,
-        EPOCHS=0,
-        READ_TEXT="no",
-        OUTPUT_DIR=str(trained),
-    )
+def test_a_finished_training_reports_again_without_training(trained, pictures_alone, tmp_path):
+    model = shutil.copytree(trained, tmp_path / "model")
+    before = (model / "picture.safetensors").read_bytes()
+    head = (model / "picture" / "head.csv").read_bytes()
+    results = json.loads((model / "metrics.json").read_text("utf-8"))["results"]
+    printed = run_notebook("train", tmp_path, OUTPUT_DIR=str(model), **pictures_alone)
     assert "reporting again" in printed
-    assert (trained / "picture.safetensors").read_bytes() == before
-    assert (trained / "picture" / "head.csv").read_bytes() == head
-    assert json.loads((trained / "metrics.json").read_text("utf-8"))["results"] == results
+    assert (model / "picture.safetensors").read_bytes() == before
+    assert (model / "picture" / "head.csv").read_bytes() == head
+    assert json.loads((model / "metrics.json").read_text("utf-8"))["results"] == results
 
 
 def test_words_are_learned_and_move_scores(trained_on_words):
@@ -268,18 +260,22 @@ def test_after_a_last_fit_validation_posters_count_as_learned_from(trained_on_wo
     assert model.card["training"]["validation_macro_map"] > 0
 
 
-def test_a_training_on_words_is_finished_and_reads_nothing_twice(trained_on_words, word_file):
-    kept = [trained_on_words / f"{part}.safetensors" for part in ("picture", "text")]
-    kept += [trained_on_words / "picture" / "head.csv", word_file]
+def test_a_training_on_words_is_finished_and_reads_nothing_twice(
+    trained_on_words, on_words, tmp_path
+):
+    model = shutil.copytree(trained_on_words, tmp_path / "model")
+    words = shutil.copy(on_words["WORDS"], tmp_path)
+    kept = [model / f"{part}.safetensors" for part in ("picture", "text")]
+    kept += [model / "picture" / "head.csv", Path(words)]
     before = [file.read_bytes() for file in kept]
 
     def figures() -> dict[str, float]:
-        results = json.loads((trained_on_words / "metrics.json").read_text("utf-8"))["results"]
+        results = json.loads((model / "metrics.json").read_text("utf-8"))["results"]
         return {system: result["macro_map_all"] for system, result in results.items()}
 
     reported = figures()
-    folder = trained_on_words.parent
-    printed = run_notebook("train", folder, **on_words(folder, word_file))
+    where = {"OUTPUT_DIR": str(model), "WORDS": words}
+    printed = run_notebook("train", tmp_path, **on_words | where)
     assert "reporting again" in printed and "words on the posters are in" in printed
     assert [file.read_bytes() for file in kept] == before
     assert figures() == pytest.approx(reported)
@@ -322,8 +318,8 @@ def test_fine_tuning_runs_from_the_notebook(tmp_path):
     assert not (tmp_path / "model" / "words").exists(), "no words, no folder of theirs"
 
 
-def test_explore_runs_on_the_sample(tmp_path, trained_on_words, word_file):
-    where = {"OUTPUT_DIR": str(tmp_path / "explore"), "WORDS": str(word_file)}
+def test_explore_runs_on_the_sample(tmp_path, trained_on_words, on_words):
+    where = {"OUTPUT_DIR": str(tmp_path / "explore"), "WORDS": on_words["WORDS"]}
     printed = run_notebook("explore", tmp_path, DATA="sample", LIMIT=120, READ_TEXT="yes", **where)
     assert "DRAWN SAMPLE POSTERS, NOT REAL ONES" in printed
     assert len(list((tmp_path / "explore" / "figures").glob("*.png"))) >= 6
