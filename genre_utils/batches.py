@@ -264,6 +264,8 @@ def _decode_all(paths: Sequence[str], size: tuple[int, int], file: Path) -> dict
 def _fingerprint(paths: Sequence[str]) -> str:
     digest = hashlib.sha256(f"version {CACHE_VERSION}".encode())
     for path in paths:
-        stat = Path(path).stat()
-        digest.update(os.fsencode(path) + b"\0%d\0%d\n" % (stat.st_size, stat.st_mtime_ns))
+        size, time = 0, 0  # of a file that is gone, which its decoding says
+        with suppress(OSError):
+            size, time = (stat := os.stat(path)).st_size, stat.st_mtime_ns
+        digest.update(os.fsencode(path) + b"\0%d\0%d\n" % (size, time))
     return digest.hexdigest()[:16]

@@ -219,7 +219,7 @@ def split_posters(ids: Sequence[str], identities: Sequence[str], labels: np.ndar
 
 
 def stratify_rare(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Choose a share of the rows, 0 to 1, so that rare genres are among them.
+    """Choose a share of the rows, more than 0 and less than 1, so that rare genres are among them.
 
     `labels` is multi-hot `(n, genres)`. A row counts for the rarest of its genres, by which
     scikit-learn's `StratifiedShuffleSplit` draws: so each rare genre keeps its share, and frequent

@@ -114,7 +114,8 @@ def baselines(
 
     `train_labels`, `(m, genres)`, and `labels`, `(n, genres)`, are multi-hot. Returns what
     `evaluate` returns, without intervals, by `"all zeros"` and `"genre prior"`; the prior is left
-    out where `train_labels` is empty. Figures that depend on the order of equal scores are `None`.
+    out where `train_labels` is empty. What all zeros have among the three highest is `None`; of
+    equally frequent genres the prior takes the first.
     """
     table = {"all zeros": np.zeros(labels.shape)}
     if len(train_labels):

@@ -69,7 +69,7 @@ def check_tables(labels: np.ndarray, *tables: np.ndarray) -> None:
                 f"Labels are {np.shape(labels)} and scores {np.shape(table)}: give tables of one "
                 "shape, (posters, genres), with a poster or more."
             )
-        if not np.isfinite(table).all():
+        if np.asarray(table).dtype.kind not in "biuf" or not np.isfinite(table).all():
             raise ValueError("The scores hold what is no number: look at the network's outputs.")
     if not np.isin(labels, (0, 1)).all():
         raise ValueError("The labels hold other values than 0 and 1.")

@@ -72,8 +72,9 @@ def read_poster(source: Any, name: str | None = None) -> np.ndarray:
     BMP; of an animation the first frame), a PIL image, or an array `(height, width)`, `(height,
     width, 3)` or `(height, width, 4)` with values 0–255 (grey uint16: 0–65535). The EXIF
     orientation is applied, transparency is laid over white, grey, CMYK, palette and 16-bit pictures
-    become RGB. A picture of 16 million pixels or more is shrunk by a whole factor. A JPEG that
-    seems to lack its end marker alone is read, and a line on standard error says so.
+    become RGB. A picture of 16 million pixels or more, or with a side of over 20,000, is shrunk by
+    a whole factor. A JPEG that seems to lack its end marker alone is read, and a line on standard
+    error says so.
 
     Raises `PosterError`, with `name` or the path in it, for everything that cannot be read.
     """

@@ -89,7 +89,8 @@ def check_model(name: str, image_size: int | tuple[int, int]) -> None:
             f"MODEL is {name!r}: give one of {', '.join(names())}.{did_you_mean(name, names())} A "
             "network of your own needs its cell with models.register_network before this one."
         )
-    if name == "seed_cnn" and min(_sides(image_size)) < SEED_CNN_SMALLEST:
+    smaller = min(_sides(image_size))
+    if name == "seed_cnn" and smaller < SEED_CNN_SMALLEST:
         raise ValueError(
             f"seed_cnn needs pictures of at least {SEED_CNN_SMALLEST} pixels a side, not "
             f"{image_size}: give a larger IMG_SIZE."

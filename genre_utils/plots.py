@@ -17,7 +17,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from genre_utils.evaluation import FEW_POSITIVES
-from genre_utils.support import naming_full_disks
+from genre_utils.support import replacing
 
 # Okabe and Ito's blue and orange differ for every kind of colour blindness, and in grey.
 BLUE, ORANGE, DARK = "#0072B2", "#E69F00", "#262626"
@@ -45,8 +45,8 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for suffix in ("png", "svg"):
         file = folder / f"{name}.{suffix}"
-        with naming_full_disks(file):
-            figure.savefig(file, bbox_inches="tight")
+        with replacing(file) as temporary:
+            figure.savefig(temporary, bbox_inches="tight")
 
 
 def genre_counts(labels: np.ndarray, genres: Sequence[str], subtitle: str = "") -> Figure:

@@ -76,8 +76,9 @@ class Predictor:
     ) -> Predictor:
         """Load the model in `folder`, by default the released one; raises `DataError`.
 
-        Without `read_text` only the picture is used, which is several times faster. The same
-        happens where no reader can be loaded, and a line on standard error says so. `runtime`: see
+        Without `read_text` only the picture is used, which is several times faster. Where no
+        reader can be loaded, words are taken from the `cache` alone, and a line on standard error
+        says so. `runtime`: see
         `load_model`; Grad-CAM needs a network of Keras, `runtime=False`. `threads` is how many
         cores may read one poster, 0 for all: 1 where many posters are read side by side.
         """
@@ -90,7 +91,8 @@ class Predictor:
         try:
             reader = starting.result() if starting else None
         except ImportError as error:
-            print(f"{error} The picture alone is used.", file=sys.stderr)
+            used = "The picture alone is" if cache is None else "Only words read before are"
+            print(f"{error} {used} used.", file=sys.stderr)
         return cls(model, reader, cache)
 
     def predict(self, images: Any, top: int = 3) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import zip_longest
@@ -131,8 +132,14 @@ class SavedModel:
             poster
             for poster, path in zip_longest(ids, paths)
             if not known.isdisjoint(map(short_hash, spellings(poster)))
-            or (pictures and path is not None and picture_hash(path) in pictures)
+            or (pictures and path is not None and _is_among(pictures, path))
         ]
+
+
+def _is_among(pictures: set[str], path: str | Path) -> bool:
+    with suppress(OSError):  # who reads the picture says what is wrong with it
+        return picture_hash(path) in pictures
+    return False
 
 
 def save_model(
@@ -237,8 +244,8 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
     """Load a model folder, by default the released one; without `has_text` only the picture's part.
 
     With `runtime` ONNX Runtime computes the networks if it has all their layers; else Keras does.
-    Of a model in 8 bits it rounds the feature maps, too, as the figures of the card do. Keras does
-    not, and a score differs by a few hundredths.
+    Of a model in 8 bits it rounds the feature maps, too. Keras does not, and a score differs by a
+    few hundredths.
     Raises `DataError` when a file is missing, or is not the one that `model.json` was written
     for. Only Keras' own layers are loaded; nothing in a file is executed.
     """

@@ -219,7 +219,7 @@ class NgramModel:
 
     @classmethod
     def load(cls, file: Path) -> NgramModel:
-        """Read what `save` wrote; other files raise `ValueError`, `KeyError` or `BadZipFile`."""
+        """Read what `save` wrote; another file raises an exception of NumPy, zip or zlib."""
         with zipfile.ZipFile(file) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > LARGEST:
                 raise ValueError("its tables would unpack to more than any of this project")

@@ -33,8 +33,7 @@ def frozen_features(
     features = {}
     for split in splits:
         posters = PosterBatches(cache, paths[split], np.zeros((len(paths[split]), 1)))
-        outputs = predict_logits(backbone, posters, f"features of {split}")
-        features[split] = outputs.astype(np.float32)  # an accelerator may give bfloat16
+        features[split] = predict_logits(backbone, posters, f"features of {split}")
         if broken := np.flatnonzero(~np.isfinite(features[split]).all(axis=1)).tolist():
             raise ValueError(
                 f"The frozen network gives no numbers for {len(broken)} {split} posters, such as "
@@ -119,9 +118,11 @@ def predict_logits(
         count = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda *_, **__: bar.update())
         outputs = network.predict(inputs, callbacks=[count], verbose=0)
         progress.close(bar)
-        return outputs[: len(inputs.paths)]  # the last batch is filled up
-    rows, batch = even_rows(len(inputs), 32)
-    return network.predict(inputs[rows], batch_size=batch, verbose=0)[: len(inputs)]
+        outputs = outputs[: len(inputs.paths)]  # the last batch is filled up
+    else:
+        rows, batch = even_rows(len(inputs), 32)
+        outputs = network.predict(inputs[rows], batch_size=batch, verbose=0)[: len(inputs)]
+    return outputs.astype(np.float32)  # an accelerator may give bfloat16
 
 
 def even_rows(count: int, batch: int) -> tuple[np.ndarray, int]:

@@ -35,6 +35,12 @@ def run_notebook(name: str, folder: Path, **parameters) -> str:
     return "".join(output.get("text", "") for output in outputs)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the two long trainings last, lest both processes wait for the same one."""
+    longest_last = ("trained_on_words", "trained")
+    items.sort(key=lambda item: [training in item.fixturenames for training in longest_last])
+
+
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory, worker_id) -> Path:
     """A folder that all processes of one run of the tests share."""

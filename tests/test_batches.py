@@ -39,6 +39,7 @@ def test_a_cache_of_nothing_is_not_kept(tmp_path):
     broken = [str(tmp_path / f"{i}.jpg") for i in range(3)]
     for path in broken:
         Path(path).write_bytes(b"no picture")
+    broken.append(str(tmp_path / "gone.jpg"))
     assert set(fill_cache(broken, SIZE, tmp_path / "none").unreadable) == set(broken)
     assert not (tmp_path / "none").exists()
 

@@ -166,6 +166,12 @@ def test_tables_that_would_cost_something_are_refused(posters, tmp_path, capsys)
         given = "evaluate", "--data", posters, option, names, "--json", names
         assert f"--json would write over {names}, which is read" in refusal(capsys, *given)
     assert (horror.read_bytes(), names.read_text()) == before
+    labels = tmp_path / "labels.csv"
+    for table in ("poster,genre\nHorror.jpg,Horror\n", "Id\nHorror.jpg\n", "Id,Genre\na,b\n"):
+        labels.write_text(table)
+        printed = refusal(capsys, "predict", horror, "--csv", labels)
+        assert f"--csv would write over {labels}, which is a table of something else" in printed
+        assert labels.read_text() == table
 
 
 def test_a_list_that_is_none_gets_the_sentence_that_fits(tmp_path, capsys, monkeypatch):

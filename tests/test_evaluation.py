@@ -159,6 +159,7 @@ def test_tables_that_do_not_fit_each_other_are_refused(table):
         (labels, scores.T, "give tables of one shape"),
         (labels[:0], scores[:0], "with a poster or more"),
         (labels, np.full_like(scores, np.nan), "hold what is no number"),
+        (labels, scores.astype(str), "hold what is no number"),
         (2 * labels - 1, scores, "other values than 0 and 1"),
     ):
         for score in (calibration_error, tune_thresholds, macro_average_precision):

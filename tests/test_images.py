@@ -1,5 +1,7 @@
 import contextlib
+import gzip
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +201,21 @@ def test_an_open_file_and_a_stream_are_read(picture, encode, tmp_path):
     text = io.StringIO("a.png")
     with pytest.raises(PosterError, match="open it with 'rb'"):
         read_poster(text)
+
+
+def test_a_damaged_stream_is_one_bad_poster(picture, encode, tmp_path):
+    content = encode(picture, "PNG")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.png", content)
+    data = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(data.replace(content[-20:], bytes(20)))
+    with (
+        zipfile.ZipFile(tmp_path / "a.zip") as archive,
+        gzip.open(io.BytesIO(gzip.compress(content)[:-50])) as cut,
+    ):
+        for stream in (cut, archive.open("a.png")):
+            with pytest.raises(PosterError, match="the stream cannot be read"):
+                read_poster(stream)
 
 
 def test_an_empty_folder_and_an_address_get_the_sentence_that_fits(tmp_path):

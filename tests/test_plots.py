@@ -1,4 +1,6 @@
+import errno
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -57,6 +59,20 @@ def test_figures_are_saved_as_png_and_svg(tmp_path):
         "history.png",
         "history.svg",
     ]
+
+
+def test_a_figure_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    plots.save_figure(plots.genre_counts(LABELS, GENRES), tmp_path, "counts")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def fill(figure, file, **_):
+        Path(file).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fill)
+    with pytest.raises(OSError, match="counts.png cannot be written.*is unharmed"):
+        plots.save_figure(plots.genre_counts(LABELS, GENRES), tmp_path, "counts")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_names_in_other_letters_use_the_fonts_at_hand_and_warn_of_nothing(tmp_path, monkeypatch):

@@ -263,6 +263,16 @@ def test_without_a_reader_the_picture_answers_and_a_line_says_so(
     assert "rapidocr" in capsys.readouterr().err
 
 
+def test_without_a_reader_known_words_are_used_and_a_line_says_so(
+    trained_on_words, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("genre_utils.ocr.reader.missing", lambda: ["rapidocr"])
+    Predictor.load(trained_on_words, cache=WordCache(tmp_path / "words.jsonl"))
+    assert "Only words read before are used." in capsys.readouterr().err
+    Predictor.load(trained_on_words)
+    assert "The picture alone is used." in capsys.readouterr().err
+
+
 def test_a_reading_that_fails_is_named_and_the_picture_answers(
     trained_on_words, poster, tmp_path, monkeypatch, capsys
 ):
@@ -361,6 +371,7 @@ def test_a_card_lists_training_ids_and_pictures_as_hashes(tmp_path, monkeypatch)
     expected = [hashlib.sha256(b"a picture").hexdigest()[:12], sha256[:12]]
     assert card["training_pictures"] == sorted(expected)
     assert model.was_trained_on(["new", "newer"], [tmp_path / "a.jpg", __file__]) == ["new"]
+    assert not model.was_trained_on(["gone"], [tmp_path / "gone.jpg"])
 
 
 def test_a_table_of_predictions_says_what_the_words_did():

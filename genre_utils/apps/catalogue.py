@@ -84,7 +84,7 @@ class ResumableLog:
         self.stale.update((poster, e) for poster, errors in self.failed.items() for e in errors)
 
     def read(self) -> Iterator[Prediction]:
-        """Yield all that was predicted, in order, without the words."""
+        """Yield all that was predicted, in the order in which it was, without the words."""
         stale = self.stale.copy()
         with open(self.file, encoding="utf-8") as file:
             next(file)

@@ -7,6 +7,7 @@ import atexit
 import base64
 import io
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
@@ -56,9 +57,12 @@ SHARED = (
 )
 INTRODUCTION = """# Which genres does this movie or series have?
 
-Drop posters: the model predicts from the picture and the words on it. A score of 0.6 should be
-right about 6 times in 10; it is an opinion of a picture, not a fact about a film. Nothing is kept.
+Drop posters: the model predicts from the picture{words}. A score of 0.6 should be right about 6
+times in 10; it is an opinion of a picture, not a fact about a film. A heat map shows where the
+network looked for a genre. Uploads are deleted after about an hour, and when the page is closed.
 """
+WORDS = " and the words on it"
+SHOWN = 3  # genres a poster, until the visitor asks for more or fewer
 # Left open, which browsers close: so the answers to a drop only grow at their end, and Gradio sends
 # what is new instead of all pictures again with every poster.
 CARDS = '<div class="posters">'
@@ -157,7 +161,8 @@ def _card(one: PosterResult, genres: Sequence[str], top: int) -> str:
     text = join_lines(found.lines)
     effects = [f"{effect:+.2f}" if text else "" for effect in found.text_effect]
     rows = "".join(_row(genres[g], found.scores[g], effects[g]) for g in highest(found.scores, top))
-    head = '<tr><th>genre</th><th>score</th><th></th><th class="number">by words</th></tr>'
+    by_words = '<th class="number" title="what the words added to the score">by words</th>'
+    head = f"<tr><th>genre</th><th>score</th><th></th>{by_words}</tr>"
     words = f"Words read: {escape(text)}" if text else "No words were read."
     return (
         f'<article>{title}<div class="pictures">{figures}</div>'
@@ -191,11 +196,8 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
             gr.DownloadButton(value=str(file), visible=True),
         )
 
-    def genre_count(top: float | None) -> int:
-        return round(top or 3)  # the field beside the slider may be empty, and takes 2.5
-
-    def answer(paths: list[str] | None, top: float | None):
-        paths, top = paths or [], genre_count(top)
+    def answer(paths: list[str] | None, top: float):
+        paths, top = paths or [], round(top)  # the field beside the slider takes 2.5
         if len(paths) > MAX_POSTERS:
             gr.Warning(f"The first {MAX_POSTERS} of {len(paths)} posters are predicted.")
         kept, results, html = paths[:MAX_POSTERS], [], CARDS
@@ -212,23 +214,24 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
         finally:  # of a visitor who has left, too
             trim_heap()
 
-    def show_again(results: list[PosterResult], top: float | None):
+    def show_again(results: list[PosterResult], top: float):
         # What the server has forgotten still stands in the browser.
-        return show(results, genre_count(top)) if results else (gr.skip(), gr.skip(), gr.skip())
+        return show(results, round(top)) if results else (gr.skip(), gr.skip(), gr.skip())
 
     with gr.Blocks(
         title="Poster Genres", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)
     ) as page:
-        gr.Markdown(INTRODUCTION)
+        gr.Markdown(INTRODUCTION.format(words=WORDS if predictor.reader else ""))
         known = gr.State([])
         with gr.Row():
             files = gr.File(
-                label=f"Posters (JPG, PNG or WebP, up to {MAX_FILE >> 20} MB each)",
+                label=f"Posters (JPG, PNG, WebP; {MAX_FILE >> 20} MB at most)",
                 file_count="multiple",  # of any type: Gradio refuses all for one of another
             )
             with gr.Column():
                 how_many = "How many genres to show a poster"
-                top = gr.Slider(1, len(predict.genres), value=3, step=1, label=how_many)
+                few, most = min(SHOWN, len(predict.genres)), len(predict.genres)
+                top = gr.Slider(1, most, value=few, step=1, label=how_many)
                 examples = gr.Dataset(
                     label="Or try a drawn example",
                     elem_id="examples",
@@ -240,9 +243,13 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
         download = gr.DownloadButton("Download the table as CSV", visible=False)
         asked = {"outputs": [known, told, shown, download], "concurrency_limit": AT_ONCE}
         asked |= {"concurrency_id": "predict", "show_progress": "minimal"}
-        gr.on([files.upload, files.clear], answer, [files, top], **asked, api_name="predict")
+        # Gradio fails on an empty field beside the slider.
+        filled = {"js": f"(of, top) => [of, top || {few}]"}
+        asked |= filled
+        changed = [files.upload, files.clear, files.delete]
+        gr.on(changed, answer, [files, top], **asked, api_name="predict")
         examples.click(answer, [examples, top], **asked, api_visibility="private")
-        again = {"outputs": [told, shown, download], "api_visibility": "private"}
+        again = {"outputs": [told, shown, download], "api_visibility": "private"} | filled
         top.change(show_again, [known, top], **again, trigger_mode="always_last")
     return page
 
@@ -293,6 +300,9 @@ def launch(
     print(f"The page is open at {page.share_url or page.local_url}", flush=True)
     if wait:
         print("Ctrl-C closes it.", flush=True)
+        # So do a service's end and a closed terminal, lest the visitors' posters stay on the disk.
+        for name in {"SIGTERM", "SIGHUP"} & {*dir(signal)}:
+            signal.signal(getattr(signal, name), signal.default_int_handler)
         page.block_thread()
     return page
 

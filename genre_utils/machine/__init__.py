@@ -253,10 +253,11 @@ def check_hosts(backend: str, variables: Mapping[str, str]) -> None:
     (keras-team/keras#20585). A TF_CONFIG of one worker, as some clouds set it, is no mistake.
     """
     try:
-        cluster = json.loads(variables.get("TF_CONFIG") or "{}").get("cluster", {})
-    except ValueError:
-        cluster = {}
-    if sum(map(len, cluster.values())) > 1:
+        cluster = json.loads(variables.get("TF_CONFIG") or "{}")["cluster"]
+        workers = sum(map(len, cluster.values()))
+    except (ValueError, KeyError, TypeError, AttributeError):  # it names no cluster
+        workers = 0
+    if workers > 1:
         raise ValueError(
             "TF_CONFIG asks for several machines, which Keras 3 cannot do on TensorFlow: unset "
             f"it, and set KERAS_BACKEND=jax and {', '.join(HOST_VARIABLES)} on each machine."

@@ -5,6 +5,7 @@ et al., NeurIPS 2020) and trained on sentence pairs (Reimers and Gurevych, EMNLP
 are those of `sentence-transformers/all-MiniLM-L6-v2` (Apache-2.0).
 """
 
+import os
 from pathlib import Path
 
 import keras
@@ -105,8 +106,8 @@ def check_weights(file: Path) -> None:
     """Raise `DataError` unless a file is the one that the authors published."""
     if sha256_of(file) != SHA256:
         raise DataError(
-            f"{file} is not the file of {REPOSITORY} that this project knows: its SHA-256 "
-            "differs. Delete it, and it is fetched again."
+            f"{os.path.realpath(file)} is not the file of {REPOSITORY} that this project knows: "
+            "its SHA-256 differs. Delete it, and it is fetched again."
         )
 
 

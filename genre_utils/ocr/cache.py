@@ -47,7 +47,7 @@ class WordCache:
         return len(self._readings)
 
     def get(self, sha256: str) -> list[Line] | None:
-        """Return the lines of a picture, from top to bottom; `None` when it was never read."""
+        """Return the lines of a picture as they were put; `None` when it was never read."""
         return self._readings.get(sha256, (None, ""))[0]
 
     def settings(self, sha256: str) -> str:

@@ -9,9 +9,9 @@ WORDS_FILE = Path("outputs/words.jsonl")
 class Line(NamedTuple):
     """A line of text on a poster.
 
-    `confidence` is 0.5 to 1: lines of less are left out. `corners` are four
-    (x, y) in fractions of the picture's width and height: top left, top right, bottom right,
-    bottom left as one reads the text.
+    `confidence` is 0.5 to 1 as read here, where lines of less are left out; of readings that were
+    made elsewhere it is 0 to 1. `corners` are four (x, y) in fractions of the picture's width and
+    height: top left, top right, bottom right, bottom left as one reads the text.
     """
 
     text: str

@@ -27,7 +27,7 @@ from genre_utils.networks import architecture, load_weights, save_weights
 from genre_utils.ocr import WORDS_FILE
 from genre_utils.runs import hosts
 from genre_utils.saved_model import KNOWN_FILES
-from genre_utils.support import first_of, replacing, write_json
+from genre_utils.support import DataError, first_of, replacing, sha256_of, write_json
 from genre_utils.text import NgramModel
 
 # The networks of a training, each with a folder of its own below the run's: the picture's, its
@@ -69,6 +69,7 @@ class Run:
     best_file = _file("checkpoints/best.keras", "The network after its best epoch on validation.")
     head_file = _file("head.safetensors", "The weights of the head, when its fit is done.")
     network_file = _file("network.safetensors", "The weights of the best epoch, when all are done.")
+    sums_file = _file("sha256.json", "The checksums of this network's files of weights.")
     metrics_file = _file("metrics.json", "The figures, which a finished training has.")
     figures = _file("figures", "The folder of the figures.")
 
@@ -157,15 +158,32 @@ class Run:
         _unlock(self.folder)
 
     def save(self, network: keras.Model, file: Path) -> None:
-        """Write a network's weights in half precision; it goes on with what was written."""
+        """Write a network's weights in half precision; it goes on with what was written.
+
+        Kept logits are those of an older network, and go. When the last fits are done, validation
+        logits are still those of the first ones.
+        """
+        older = "*_logits.npz" if self.folder.name.startswith("last_") else "*logits.npz"
+        for logits in (self.folder.parent / KEPT).glob(older):
+            logits.unlink()
         with replacing(file) as temporary:
             save_weights(network, temporary)
+            write_json(self.sums_file, self._sums() | {file.name: sha256_of(temporary)})
         self.load(network, file)
 
     def load(self, network: keras.Model, file: Path) -> None:
         """Load what `save` wrote of a network; raises `DataError` for a file of another one."""
         again = "Delete this file, and it is trained again."
-        load_weights(network, file, f"{again} RESTART=True throws the whole training away.")
+        again += " RESTART=True throws the whole training away."
+        # Weights that are numbers still may be others than those which were scored.
+        if self._sums().get(file.name, known := sha256_of(file)) != known:
+            raise DataError(f"{file} is damaged. {again}")
+        load_weights(network, file, again)
+
+    def _sums(self) -> dict[str, str]:
+        with suppress(OSError, ValueError, TypeError):  # a damaged one tells nothing
+            return dict(json.loads(self.sums_file.read_text("utf-8")))
+        return {}
 
     def save_figure(self, figure: Figure, name: str) -> None:
         """Save a figure as `name.png` and `name.svg` in `figures`."""
@@ -318,7 +336,7 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
         )
     run.folder.mkdir(parents=True, exist_ok=True)
     _lock(run.folder)
-    for part in run.all_parts if restart else ():
+    for part in run.all_parts if begun and restart else ():
         for name in ("checkpoints", KEPT):
             shutil.rmtree(part.folder / name, ignore_errors=True)
         written = part.head_file, part.network_file, part.history_file, part.metrics_file

@@ -104,10 +104,12 @@ def read_labels(table: Table, ids: Iterable[str], add: AddFinding) -> Labels:
     add("0/1 columns that are no genres (not used)", flags)
     by_text = bool(text) and not (vague and len(genre_of) > 1)
     if not by_text and len(genre_of) < 2:
+        names = ", ".join((*GENRE_COLUMNS[:2], *TAG_COLUMNS))
+        only = f"a 0/1 column of one genre only, {next(iter(genre_of))!r}," if genre_of else ""
         raise DataError(
-            f"{table.path} has neither 0/1 columns nor a column named one of "
-            f"{', '.join((*GENRE_COLUMNS[:2], *TAG_COLUMNS))}; its columns are {table.header}. "
-            f"Name the column of genres {GENRE_COLUMNS[0]!r}, or give each genre a 0/1 column."
+            f"{table.path} has {only or 'neither 0/1 columns'} nor a column named one of {names}; "
+            f"its columns are {table.header}. Name the column of genres {GENRE_COLUMNS[0]!r}, or "
+            "give each genre a 0/1 column: a model needs two genres or more."
         )
     used = [*flags, *missing, *(text.columns if by_text else ())]
     conflicts: set[int] = set()

@@ -100,9 +100,12 @@ def read_header(path: Path) -> list[str]:
 
 
 def is_other_table(path: Path) -> bool:
-    """Say whether a file is a table that the command line did not write: those have `poster`."""
+    """Say whether a file is a table that the command line did not write, by its columns' names.
+
+    A table of one's own may begin with `poster`, too, but does not end with `error`.
+    """
     header = read_header(path) if path.suffix.lower() in SUFFIXES else []
-    return len(header) > 1 and header[0] != "poster"
+    return any(header) and (header[0], header[-1]) != ("poster", "error")
 
 
 def _open(path: Path, whole: bool = True) -> io.TextIOWrapper:

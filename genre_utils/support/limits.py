@@ -78,9 +78,9 @@ def read_stream(stream: Any, name: str) -> bytes:
         is_at_end = not content and getattr(stream, "tell", int)() > 0
     except UnicodeError:
         content = ""  # of no text, read as text
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of each archive and each system, its own
         raise PosterError(name, f"the stream cannot be read ({error})") from None
-    if not isinstance(content, bytes):
+    if not isinstance(content, (bytes, bytearray)):
         raise PosterError(name, "this file was opened as text: open it with 'rb'")
     if is_at_end:
         raise PosterError(name, "this file has been read to its end: call its seek(0) first")

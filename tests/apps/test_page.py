@@ -2,13 +2,18 @@
 
 import os
 import re
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from genre_utils import models
 from genre_utils.ocr import Line
 from genre_utils.predictor import Prediction, Predictor
 from genre_utils.sources.sample import draw_poster
@@ -261,3 +266,34 @@ def test_every_answer_tells_the_browser_to_guess_and_tell_nothing(page):
         assert headers["x-content-type-options"] == "nosniff", path
         assert headers["referrer-policy"] == "no-referrer", path
         assert "camera=()" in headers["permissions-policy"], path
+
+
+def test_a_model_of_two_genres_without_words_has_a_page_that_fits(tmp_path, monkeypatch):
+    from genre_utils.apps import page as page_module
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    network = models.build_model("seed_cnn", 80, ("Drama", "War"))
+    model = SimpleNamespace(network=network)
+    few = SimpleNamespace(model=model, genres=("Drama", "War"), reader=None)
+    blocks = page_module.build_page(few, tmp_path).blocks.values()
+    (slider,) = (block for block in blocks if isinstance(block, gr.Slider))
+    assert slider.value == slider.maximum == 2
+    (told,) = (block.value for block in blocks if isinstance(block, gr.Markdown))
+    assert "from the picture. A score" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_page_that_is_ended_leaves_no_poster_on_the_disk(tmp_path, poster, name):
+    (tmp_path / "temporary").mkdir()
+    command = [sys.executable, "-m", "genre_utils", "app"]
+    place = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
+    with subprocess.Popen(command, env=place, stdout=subprocess.PIPE, text=True) as running:
+        address = next(line.split()[-1] for line in running.stdout if "page is open" in line)
+        with open(poster, "rb") as file:
+            httpx.post(f"{address}gradio_api/upload", files={"files": file})
+        assert list((tmp_path / "temporary").rglob(f"*{poster.stem.lstrip('-')}*"))
+        next(running.stdout)  # it waits now
+        running.send_signal(getattr(signal, name))
+        running.wait(timeout=120)
+    assert not list((tmp_path / "temporary").glob("poster-genres-page-*"))

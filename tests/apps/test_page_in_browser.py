@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from genre_utils.sources.sample import draw_poster
 
@@ -104,6 +105,24 @@ def test_the_slider_shows_more_genres_of_the_same_posters(visit, posters):
     page.keyboard.press("ArrowRight")
     page.locator("meter").nth(4).wait_for()
     assert page.locator("meter").count() == 5
+
+
+def test_an_empty_field_means_three_genres_and_a_poster_can_be_removed(visit, posters):
+    page = visit()
+    page.locator("input[type=number]").fill("")
+    drop(page, *posters)
+    assert page.locator("meter").count() == 2 * 3
+    page.get_by_role("button", name="Remove this file").first.click()
+    page.get_by_text("Posters: 1 predicted").wait_for()
+    page.wait_for_function("document.querySelectorAll('.posters article').length == 2")
+
+
+def test_a_thin_poster_makes_no_long_page(visit, tmp_path):
+    Image.new("RGB", (10, 5000)).save(tmp_path / "thin.png")
+    page = visit()
+    drop(page, tmp_path / "thin.png")
+    page.locator(".posters img").nth(3).wait_for()
+    assert page.evaluate("document.documentElement.scrollHeight") < 2000
 
 
 def test_a_drawn_example_is_one_click_away(visit):

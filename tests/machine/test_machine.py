@@ -140,7 +140,8 @@ def test_tf_config_of_several_machines_names_the_way_of_jax():
     with pytest.raises(ValueError, match="KERAS_BACKEND=jax and KERAS_DISTRIBUTION"):
         machine.check_hosts("tensorflow", cluster("10.0.0.1:1", "10.0.0.2:1"))
     machine.check_hosts("tensorflow", cluster("10.0.0.1:1"))  # as clouds set it
-    machine.check_hosts("tensorflow", {"TF_CONFIG": "no JSON"})
+    for other in ("no JSON", "[]", "{}", '{"cluster": null}', '{"cluster": {"worker": 3}}'):
+        machine.check_hosts("tensorflow", {"TF_CONFIG": other})
 
 
 def test_several_hosts_need_jax():

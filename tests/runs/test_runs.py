@@ -660,6 +660,45 @@ def test_what_a_training_began_with_is_kept_and_compared_before_anything_is_read
         runs.choice_of_run(tmp_path, {"seed": 1}, "auto", restart=False)
 
 
+def test_a_network_that_is_trained_anew_is_not_reported_by_older_logits(tmp_path):
+    run = runs.open_run(tmp_path / "run", {"model": "a"})
+    network = models.build_model("seed_cnn", 80, GENRES)
+    run.begin([network])
+
+    def saved(part: str) -> list[str]:
+        for name in ("picture_features", "logits", "test_logits"):
+            run.kept(name, lambda: {"picture": np.ones(3)})
+        one = run.part(part)
+        one.save(network, one.network_file)
+        return sorted(file.stem for file in (run.folder / "kept").iterdir())
+
+    assert saved("second") == ["picture_features"]
+    assert saved("last_picture") == ["logits", "picture_features"]
+
+
+def test_weights_that_are_others_than_those_saved_are_refused(tmp_path):
+    run = runs.Run(tmp_path, {})
+    network = models.build_model("seed_cnn", 80, GENRES)
+    run.save(network, run.head_file)
+    run.save(network, run.network_file)
+    content = run.head_file.read_bytes()
+    run.head_file.write_bytes(content[:-1000] + bytes(1000))  # safetensors all the same
+    with pytest.raises(ValueError, match="head.safetensors is damaged. Delete this file"):
+        run.load(network, run.head_file)
+    run.load(network, run.network_file)
+    run.sums_file.write_text("no JSON")
+    run.save(network, run.head_file)
+    run.load(network, run.head_file)
+
+
+def test_restart_deletes_nothing_where_no_training_was_begun(tmp_path):
+    own = [tmp_path / name for name in ("history.csv", "head.csv", "network.safetensors")]
+    for file in own:
+        file.write_text("mine")
+    runs.open_run(tmp_path, {"model": "a"}, restart=True)
+    assert [file.read_text() for file in own] == ["mine"] * len(own)
+
+
 def test_a_damaged_array_is_named_and_may_be_deleted(tmp_path):
     run = runs.Run(tmp_path, {})
     for content in (b"", b"PK\x03\x04 half", b"no archive"):
