@@ -456,7 +456,7 @@ def test_what_a_command_reads_is_not_written_over(posters, tmp_path, capsys, mon
     assert "words.jsonl, which is read" in printed
     printed = refusal(capsys, "evaluate", "--data", posters, "--json", posters / "train.csv")
     assert "train.csv" in printed and "give another name" in printed
-    (posters / "train.csv").write_text("poster,Genre\nHorror,Horror\nWestern,Western\n")
+    (posters / "train.csv").write_text("poster,Genre,error\nHorror,Horror,\nWestern,Western,\n")
     given = "--no-text", "--data", posters, "--json", posters / "train.csv"
     printed = refusal(capsys, "evaluate", *given)
     assert "train.csv, the table that is read: give another name" in printed

@@ -59,7 +59,7 @@ INTRODUCTION = """# Which genres does this movie or series have?
 
 Drop posters: the model predicts from the picture{words}. A score of 0.6 should be right about 6
 times in 10; it is an opinion of a picture, not a fact about a film. A heat map shows where the
-network looked for a genre. Uploads are deleted after about an hour, and when the page is closed.
+network looked for a genre. Uploads are deleted after about an hour, and when the server stops.
 """
 WORDS = " and the words on it"
 SHOWN = 3  # genres a poster, until the visitor asks for more or fewer
@@ -247,7 +247,9 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
         filled = {"js": f"(of, top) => [of, top || {few}]"}
         asked |= filled
         changed = [files.upload, files.clear, files.delete]
-        gr.on(changed, answer, [files, top], **asked, api_name="predict")
+        # A poster that is removed meanwhile counts as soon as the others are done.
+        latest = {"trigger_mode": "always_last", "api_name": "predict"}
+        gr.on(changed, answer, [files, top], **asked, **latest)
         examples.click(answer, [examples, top], **asked, api_visibility="private")
         again = {"outputs": [told, shown, download], "api_visibility": "private"} | filled
         top.change(show_again, [known, top], **again, trigger_mode="always_last")
@@ -262,7 +264,7 @@ def launch(
     wait: bool = False,
     network: keras.Model | None = None,
 ) -> gr.Blocks:
-    """Open the page and say where; with `wait` only Ctrl-C ends it.
+    """Open the page and say where; with `wait`, in the main thread, until Ctrl-C ends it.
 
     `port` is by default the first free one from 7860. The page can be opened on this machine only,
     unless `host` names another address of it or `share` asks for a public link. `network` is the
@@ -299,10 +301,12 @@ def launch(
         ) from None
     print(f"The page is open at {page.share_url or page.local_url}", flush=True)
     if wait:
-        print("Ctrl-C closes it.", flush=True)
-        # So do a service's end and a closed terminal, lest the visitors' posters stay on the disk.
+        # A service that ends it and a closed terminal do as Ctrl-C does, lest the visitors' posters
+        # stay on the disk. What nohup ignores stays ignored.
         for name in {"SIGTERM", "SIGHUP"} & {*dir(signal)}:
-            signal.signal(getattr(signal, name), signal.default_int_handler)
+            if signal.getsignal(number := getattr(signal, name)) == signal.SIG_DFL:
+                signal.signal(number, signal.default_int_handler)
+        print("Ctrl-C closes it.", flush=True)
         page.block_thread()
     return page
 

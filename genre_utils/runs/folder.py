@@ -164,8 +164,10 @@ class Run:
         logits are still those of the first ones.
         """
         older = "*_logits.npz" if self.folder.name.startswith("last_") else "*logits.npz"
-        for logits in (self.folder.parent / KEPT).glob(older):
+        whole = self.folder.parent if self.folder.name in PARTS else self.folder
+        for logits in (whole / KEPT).glob(older):
             logits.unlink()
+        file.unlink(missing_ok=True)  # its checksum is written first
         with replacing(file) as temporary:
             save_weights(network, temporary)
             write_json(self.sums_file, self._sums() | {file.name: sha256_of(temporary)})
@@ -340,7 +342,7 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
         for name in ("checkpoints", KEPT):
             shutil.rmtree(part.folder / name, ignore_errors=True)
         written = part.head_file, part.network_file, part.history_file, part.metrics_file
-        for file in (*written, part.folder / HEAD_CSV):
+        for file in (*written, part.sums_file, part.folder / HEAD_CSV):
             file.unlink(missing_ok=True)
     if begun and restart:
         write_json(run.settings_file, settings)  # what is left of the older training stays ours

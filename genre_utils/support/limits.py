@@ -79,7 +79,8 @@ def read_stream(stream: Any, name: str) -> bytes:
     except UnicodeError:
         content = ""  # of no text, read as text
     except Exception as error:  # of each archive and each system, its own
-        raise PosterError(name, f"the stream cannot be read ({error})") from None
+        why = str(error) or type(error).__name__
+        raise PosterError(name, f"the stream cannot be read ({why})") from None
     if not isinstance(content, (bytes, bytearray)):
         raise PosterError(name, "this file was opened as text: open it with 'rb'")
     if is_at_end:

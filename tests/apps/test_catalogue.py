@@ -316,7 +316,8 @@ def test_what_the_command_writes_is_no_poster_finished_or_not(posters, model):
 
 def test_a_second_command_that_writes_the_same_file_is_refused(posters, model, tmp_path, capsys):
     csv = tmp_path / "genres.csv"
-    csv.write_text("of before")
+    before = "poster,rank,genre,score,error\nof before,,,,\n"
+    csv.write_text(before)
     with only_writer(csv):
         assert predict(posters, model, "--csv", csv) == 2
         assert predict(posters, model, "--json", csv) == 2
@@ -325,7 +326,7 @@ def test_a_second_command_that_writes_the_same_file_is_refused(posters, model, t
     with only_writer(partial_file(csv)):  # the log of the one is the table of the other
         assert predict(posters, model, "--csv", csv) == 2
     assert capsys.readouterr().err.count("Another command is writing") == 4
-    assert csv.read_text() == "of before" and not list(tmp_path.glob("*.partial"))
+    assert csv.read_text() == before and not list(tmp_path.glob("*.partial"))
     assert predict(posters, model, "--csv", csv) == 0
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -282,18 +283,38 @@ def test_a_model_of_two_genres_without_words_has_a_page_that_fits(tmp_path, monk
     assert "from the picture. A score" in told
 
 
+def test_a_signal_that_is_ignored_stays_so(tmp_path, monkeypatch):
+    from genre_utils.apps import page as page_module
+
+    handlers = {}
+    nohup = {signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_IGN}
+    opened = SimpleNamespace(launch=lambda **_: None, share_url="", local_url="here")
+    opened.block_thread = lambda: None
+    monkeypatch.setattr(page_module, "build_page", lambda *_: opened)
+    monkeypatch.setattr(signal, "getsignal", nohup.get)
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    page_module.launch(None, wait=True)
+    assert handlers == {signal.SIGTERM: signal.default_int_handler}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_page_that_is_ended_leaves_no_poster_on_the_disk(tmp_path, poster, name):
     (tmp_path / "temporary").mkdir()
-    command = [sys.executable, "-m", "genre_utils", "app"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "genre_utils", "app", "--port", str(port)]
     place = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
     with subprocess.Popen(command, env=place, stdout=subprocess.PIPE, text=True) as running:
-        address = next(line.split()[-1] for line in running.stdout if "page is open" in line)
-        with open(poster, "rb") as file:
-            httpx.post(f"{address}gradio_api/upload", files={"files": file})
-        assert list((tmp_path / "temporary").rglob(f"*{poster.stem.lstrip('-')}*"))
-        next(running.stdout)  # it waits now
-        running.send_signal(getattr(signal, name))
-        running.wait(timeout=120)
+        try:
+            address = next(line.split()[-1] for line in running.stdout if "page is open" in line)
+            with open(poster, "rb") as file:
+                httpx.post(f"{address}gradio_api/upload", files={"files": file})
+            assert list((tmp_path / "temporary").rglob(f"*{poster.stem.lstrip('-')}*"))
+            assert "Ctrl-C" in next(running.stdout)
+            running.send_signal(getattr(signal, name))
+            running.wait(timeout=120)
+        finally:
+            running.kill()
     assert not list((tmp_path / "temporary").glob("poster-genres-page-*"))

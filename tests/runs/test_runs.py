@@ -674,6 +674,8 @@ def test_a_network_that_is_trained_anew_is_not_reported_by_older_logits(tmp_path
 
     assert saved("second") == ["picture_features"]
     assert saved("last_picture") == ["logits", "picture_features"]
+    runs.open_run(run.folder, {"model": "b"}, restart=True)
+    assert not list((run.folder / "second").iterdir())
 
 
 def test_weights_that_are_others_than_those_saved_are_refused(tmp_path):
