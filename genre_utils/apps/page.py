@@ -221,7 +221,8 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
     with gr.Blocks(
         title="Poster Genres", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)
     ) as page:
-        gr.Markdown(INTRODUCTION.format(words=WORDS if predictor.reader else ""))
+        has_words = predictor.model.words and (predictor.reader or predictor.cache)
+        gr.Markdown(INTRODUCTION.format(words=WORDS if has_words else ""))
         known = gr.State([])
         with gr.Row():
             files = gr.File(
@@ -241,18 +242,32 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
         told = gr.HTML(label="Progress", elem_id="progress")
         shown = gr.HTML(label="Genres", elem_id="genres")
         download = gr.DownloadButton("Download the table as CSV", visible=False)
-        asked = {"outputs": [known, told, shown, download], "concurrency_limit": AT_ONCE}
-        asked |= {"concurrency_id": "predict", "show_progress": "minimal"}
         # Gradio fails on an empty field beside the slider.
-        filled = {"js": f"(of, top) => [of, top || {few}]"}
-        asked |= filled
-        changed = [files.upload, files.clear, files.delete]
-        # A poster that is removed meanwhile counts as soon as the others are done.
-        latest = {"trigger_mode": "always_last", "api_name": "predict"}
-        gr.on(changed, answer, [files, top], **asked, **latest)
+        filled = f"(of, top) => [of, top || {few}]"
+        asked = {
+            "outputs": [known, told, shown, download],
+            "js": filled,
+            "concurrency_id": "predict",
+            "concurrency_limit": AT_ONCE,
+            "show_progress": "minimal",
+        }
+        gr.on(
+            [files.upload, files.clear, files.delete],
+            answer,
+            [files, top],
+            **asked,
+            trigger_mode="always_last",  # a poster that is removed meanwhile counts afterwards
+            api_name="predict",
+        )
         examples.click(answer, [examples, top], **asked, api_visibility="private")
-        again = {"outputs": [told, shown, download], "api_visibility": "private"} | filled
-        top.change(show_again, [known, top], **again, trigger_mode="always_last")
+        top.change(
+            show_again,
+            [known, top],
+            [told, shown, download],
+            js=filled,
+            trigger_mode="always_last",
+            api_visibility="private",
+        )
     return page
 
 

@@ -269,18 +269,21 @@ def test_every_answer_tells_the_browser_to_guess_and_tell_nothing(page):
         assert "camera=()" in headers["permissions-policy"], path
 
 
-def test_a_model_of_two_genres_without_words_has_a_page_that_fits(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("cache", "said"), [(None, "picture."), ({"sum": []}, "picture and the w")]
+)
+def test_a_page_fits_two_genres_and_says_whether_words_count(tmp_path, monkeypatch, cache, said):
     from genre_utils.apps import page as page_module
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
     network = models.build_model("seed_cnn", 80, ("Drama", "War"))
-    model = SimpleNamespace(network=network)
-    few = SimpleNamespace(model=model, genres=("Drama", "War"), reader=None)
+    model = SimpleNamespace(network=network, words=object())
+    few = SimpleNamespace(model=model, genres=("Drama", "War"), reader=None, cache=cache)
     blocks = page_module.build_page(few, tmp_path).blocks.values()
     (slider,) = (block for block in blocks if isinstance(block, gr.Slider))
     assert slider.value == slider.maximum == 2
     (told,) = (block.value for block in blocks if isinstance(block, gr.Markdown))
-    assert "from the picture. A score" in told
+    assert f"predicts from the {said}" in told
 
 
 def test_a_signal_that_is_ignored_stays_so(tmp_path, monkeypatch):

@@ -9,6 +9,9 @@ import pytest
 from conftest import ROOT
 
 from genre_utils import machine
+from genre_utils.machine import backend as backends
+from genre_utils.machine import colab as colabs
+from genre_utils.machine import devices
 
 
 @pytest.fixture
@@ -17,19 +20,19 @@ def pretend(monkeypatch):
     asked: list[str] = []
 
     def pretend(*present: str, tpu: bool = False) -> list[str]:
-        monkeypatch.setattr(machine, "_importable", lambda name: name in present)
-        monkeypatch.setattr(machine, "has_tpu", lambda: tpu)
+        monkeypatch.setattr(backends, "importable", lambda name: name in present)
+        monkeypatch.setattr(backends, "has_tpu", lambda: tpu)
         return asked
 
     monkeypatch.setattr(subprocess, "run", lambda command, **_: asked.extend(command[5:]))
-    monkeypatch.setattr(machine, "import_keras", lambda: None)
+    monkeypatch.setattr(backends, "import_keras", lambda: None)
     monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.setenv("KERAS_BACKEND", "")
     monkeypatch.delenv("KERAS_BACKEND")
     return pretend
 
 
-OTHERS = tuple(machine.NEEDED)
+OTHERS = tuple(backends.NEEDED)
 
 
 def test_nothing_is_installed_where_all_is_there(pretend):
@@ -101,7 +104,7 @@ def test_old_packages_are_named_in_one_line_and_left_alone(pretend, monkeypatch,
 def test_requirements_ask_for_what_is_safe():
     wanted = (ROOT / "requirements.txt").read_text().split()
     optional = (ROOT / "pyproject.toml").read_text()
-    for package, floor in machine.FLOORS.items():
+    for package, floor in backends.FLOORS.items():
         line = f"{package}>={floor}"
         # The page is an extra of its own, where there is one.
         assert line in wanted or line in optional or package not in optional
@@ -126,7 +129,7 @@ def test_a_backend_chosen_too_late_says_to_restart(monkeypatch):
     import keras
 
     (other,) = {"tensorflow", "jax"} - {keras.backend.backend()} or {"torch"}
-    monkeypatch.setattr(machine, "_importable", lambda _: True)
+    monkeypatch.setattr(backends, "importable", lambda _: True)
     monkeypatch.setenv("KERAS_BACKEND", other)
     with pytest.raises(ValueError, match="Restart session"):
         machine.choose_backend()
@@ -138,17 +141,17 @@ def cluster(*workers: str) -> dict[str, str]:
 
 def test_tf_config_of_several_machines_names_the_way_of_jax():
     with pytest.raises(ValueError, match="KERAS_BACKEND=jax and KERAS_DISTRIBUTION"):
-        machine.check_hosts("tensorflow", cluster("10.0.0.1:1", "10.0.0.2:1"))
-    machine.check_hosts("tensorflow", cluster("10.0.0.1:1"))  # as clouds set it
+        devices.check_hosts("tensorflow", cluster("10.0.0.1:1", "10.0.0.2:1"))
+    devices.check_hosts("tensorflow", cluster("10.0.0.1:1"))  # as clouds set it
     for other in ("no JSON", "[]", "{}", '{"cluster": null}', '{"cluster": {"worker": 3}}'):
-        machine.check_hosts("tensorflow", {"TF_CONFIG": other})
+        devices.check_hosts("tensorflow", {"TF_CONFIG": other})
 
 
 def test_several_hosts_need_jax():
-    hosts = {machine.HOSTS: "10.0.0.1:1"}
+    hosts = {devices.HOSTS: "10.0.0.1:1"}
     with pytest.raises(ValueError, match="PyTorch trains on one"):
-        machine.check_hosts("torch", hosts)
-    machine.check_hosts("jax", hosts)
+        devices.check_hosts("torch", hosts)
+    devices.check_hosts("jax", hosts)
 
 
 @pytest.mark.parametrize(
@@ -161,20 +164,20 @@ def test_several_hosts_need_jax():
     ],
 )
 def test_precision_follows_the_hardware(monkeypatch, kind, capability, precision):
-    monkeypatch.setattr(machine, "nvidia_capability", lambda: capability)
-    assert machine.choose_precision(kind) == precision
+    monkeypatch.setattr(devices, "nvidia_capability", lambda: capability)
+    assert devices.choose_precision(kind) == precision
 
 
 def test_an_accelerator_that_is_not_used_is_said(monkeypatch):
-    monkeypatch.setattr(machine, "has_tpu", lambda: True)
-    assert "KERAS_BACKEND=jax" in machine.advice("tensorflow", "CPU", 1)[0]
-    assert machine.advice("jax", "TPU v5 lite", 8) == []
-    monkeypatch.setattr(machine, "has_tpu", lambda: False)
-    monkeypatch.setattr(machine, "nvidia_capability", lambda: 8.0)
-    assert "without CUDA" in machine.advice("tensorflow", "CPU", 1)[0]
-    monkeypatch.setattr(machine, "nvidia_capability", lambda: 0.0)
-    monkeypatch.setattr(machine, "_importable", lambda name: name == "google.colab")
-    assert "Runtime → Change runtime type" in machine.advice("jax", "CPU", 1)[0]
+    monkeypatch.setattr(devices, "has_tpu", lambda: True)
+    assert "KERAS_BACKEND=jax" in devices.advice("tensorflow", "CPU", 1)[0]
+    assert devices.advice("jax", "TPU v5 lite", 8) == []
+    monkeypatch.setattr(devices, "has_tpu", lambda: False)
+    monkeypatch.setattr(devices, "nvidia_capability", lambda: 8.0)
+    assert "without CUDA" in devices.advice("tensorflow", "CPU", 1)[0]
+    monkeypatch.setattr(devices, "nvidia_capability", lambda: 0.0)
+    monkeypatch.setattr(devices, "importable", lambda name: name == "google.colab")
+    assert "Runtime → Change runtime type" in devices.advice("jax", "CPU", 1)[0]
 
 
 def run_on(backend: str, code: str, **variables: str) -> str:
@@ -202,14 +205,14 @@ def test_tensorflow_spreads_over_gpus_and_tpus(monkeypatch):
     monkeypatch.setattr(tf.distribute, "TPUStrategy", lambda resolver: "TPU strategy")
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: "mirrored")
     monkeypatch.setattr(tf.distribute, "experimental_set_strategy", chosen.append)
-    monkeypatch.setattr(machine, "_nvidia", lambda _: "Tesla T4\nTesla T4")
-    assert machine._connect_tensorflow() == ("CPU", 1) and chosen == []
+    monkeypatch.setattr(devices, "_nvidia", lambda _: "Tesla T4\nTesla T4")
+    assert devices._connect_tensorflow() == ("CPU", 1) and chosen == []
     seen["GPU"] = ["GPU:0"]
-    assert machine._connect_tensorflow() == ("Tesla T4", 1) and chosen == []
+    assert devices._connect_tensorflow() == ("Tesla T4", 1) and chosen == []
     seen["GPU"] = ["GPU:0", "GPU:1"]
-    assert machine._connect_tensorflow() == ("Tesla T4", 2) and chosen == ["mirrored"]
+    assert devices._connect_tensorflow() == ("Tesla T4", 2) and chosen == ["mirrored"]
     seen["TPU"] = ["TPU:0"] * 8
-    assert machine._connect_tensorflow() == ("TPU", 8)
+    assert devices._connect_tensorflow() == ("TPU", 8)
     assert chosen[1:] == ["resolver of local", "TPU strategy"]
 
 
@@ -235,11 +238,11 @@ def colab(monkeypatch, tmp_path):
     module.drive, module.files = types.SimpleNamespace(), types.SimpleNamespace()
     monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
     monkeypatch.setitem(sys.modules, "google.colab", module)
-    monkeypatch.setattr(machine, "_importable", lambda name: name == "google.colab")
-    monkeypatch.setattr(machine, "DRIVE", tmp_path / "drive" / "MyDrive")
-    machine._mount_drive.cache_clear()
+    monkeypatch.setattr(colabs, "importable", lambda name: name == "google.colab")
+    monkeypatch.setattr(colabs, "DRIVE", tmp_path / "drive" / "MyDrive")
+    colabs._mount_drive.cache_clear()
     yield module
-    machine._mount_drive.cache_clear()
+    colabs._mount_drive.cache_clear()
 
 
 def refuse(*_):
@@ -247,11 +250,11 @@ def refuse(*_):
 
 
 def test_outputs_go_to_colab_s_drive_or_a_sentence_says_that_they_are_lost(colab, capsys):
-    colab.drive.mount = lambda where: machine.DRIVE.mkdir(parents=True)
-    assert machine.persistent_path("outputs/model") == machine.DRIVE / "poster-genres/outputs/model"
+    colab.drive.mount = lambda where: colabs.DRIVE.mkdir(parents=True)
+    assert machine.persistent_path("outputs/model") == colabs.DRIVE / "poster-genres/outputs/model"
     assert machine.persistent_path("/tmp/model").as_posix() == "/tmp/model"
-    machine.DRIVE.rmdir()
-    machine._mount_drive.cache_clear()
+    colabs.DRIVE.rmdir()
+    colabs._mount_drive.cache_clear()
     colab.drive.mount = refuse
     assert machine.persistent_path("outputs/model").as_posix() == "outputs/model"
     assert "mount failed" in capsys.readouterr().out
@@ -312,8 +315,8 @@ def test_colab_s_keras_loads_the_released_model(tmp_path):
 
 
 def test_a_host_predicts_as_many_posters_at_once_as_its_own_devices_take(monkeypatch):
-    monkeypatch.setattr(machine, "replicas", lambda: 8)  # of all hosts
-    monkeypatch.setattr(machine, "processes", lambda: (1, 2))
+    monkeypatch.setattr(devices, "replicas", lambda: 8)  # of all hosts
+    monkeypatch.setattr(devices, "processes", lambda: (1, 2))
     for accelerated, posters in ((False, 16), (True, 128)):
-        monkeypatch.setattr(machine, "accelerated", lambda is_fast=accelerated: is_fast)
+        monkeypatch.setattr(devices, "accelerated", lambda is_fast=accelerated: is_fast)
         assert machine.posters_at_once() == posters

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from genre_utils import machine, runs
+from genre_utils import runs
+from genre_utils.machine import devices
 from genre_utils.runs import hosts
 
 errors = pytest.importorskip("jax.errors")
@@ -38,7 +39,7 @@ def start_two(folder: Path, epochs: int) -> list[subprocess.Popen]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    common = {machine.HOSTS: address, VARIABLES[0]: "2"}
+    common = {devices.HOSTS: address, VARIABLES[0]: "2"}
     return [start(folder, epochs, 4, **common, **{VARIABLES[1]: str(k)}) for k in range(2)]
 
 
