@@ -69,13 +69,14 @@ def evaluate(
     counted, occurring = support >= FEW_POSITIVES, support > 0
     partial = np.flatnonzero(counted & (support < len(labels)))  # on all posters, nothing is ranked
     precision = _average_precision(labels, scores)
+    micro = average_precision_score(labels, scores, average="micro") if labels.any() else None
     hits, best = _top(labels, scores)
     result = {
         "posters": len(labels),
         "genres_counted": int(counted.sum()),
         "macro_map": _mean(precision[counted]),
         "macro_map_all": _mean(precision[occurring]),
-        "micro_map": _micro_map(labels, scores),
+        "micro_map": micro,
         "macro_roc_auc": _mean([roc_auc_score(labels[:, g], scores[:, g]) for g in partial]),
         "macro_f1": _macro_f1(labels, scores >= 0.5, counted),
         "top3_recall": _mean(recall(labels, scores)),
@@ -308,12 +309,6 @@ def _average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         warnings.simplefilter("ignore", UserWarning)
         # Of one genre alone scikit-learn returns a number, not an array.
         return np.atleast_1d(average_precision_score(labels, scores, average=None))
-
-
-def _micro_map(labels: np.ndarray, scores: np.ndarray) -> float | None:
-    if not labels.any():
-        return None
-    return float(average_precision_score(labels, scores, average="micro"))
 
 
 def _check_probabilities(labels: np.ndarray, scores: np.ndarray) -> None:

@@ -94,7 +94,7 @@ def read_poster(source: Any, name: str | None = None) -> np.ndarray:
             raise
         except Exception as error:  # of a mode that nothing is converted from
             raise PosterError(
-                name, f"a picture of mode {source.mode} is not read ({error}): convert it to RGB"
+                name, f"a picture of mode {source.mode} cannot be read ({error})"
             ) from None
     if isinstance(source, np.ndarray):
         return _to_rgb(Image.fromarray(_to_uint8(source, name)), name)
@@ -158,21 +158,16 @@ def _decode(file: str | os.PathLike | io.BytesIO, name: str) -> np.ndarray:
         raise PosterError(name, too_many_pixels(declared)) from None
     except PosterError:
         raise
-    except OSError as error:
-        reason = error.strerror or f"the picture is damaged: {error}"
-        raise PosterError(name, f"the file cannot be read ({reason})") from None
     except Exception as error:  # Pillow's plugins raise whatever their parser met
+        if isinstance(error, OSError) and error.strerror:
+            raise PosterError(name, f"the file cannot be read ({error.strerror})") from None
         reason = str(error) or type(error).__name__
         raise PosterError(name, f"the picture is damaged ({reason})") from None
 
 
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
     check_size(image, name)
-    try:
-        image.load()
-    except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise PosterError(name, f"the picture is damaged ({reason})") from None
+    image.load()
     # A damaged EXIF block says nothing about the pixels: they stay as stored.
     with contextlib.suppress(Exception):
         # Checked first, because `exif_transpose` copies a picture even where it turns nothing.

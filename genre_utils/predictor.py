@@ -104,7 +104,8 @@ class Predictor:
         one row with only `poster` and `error` filled. Raises `ValueError` unless `top` is at least
         1.
         """
-        check_top(top)
+        if not isinstance(top, (int, np.integer)) or top < 1:
+            raise ValueError(f"top is {top!r}: give the number of genres to show, 1 or more.")
         return top_table(self.stream(images), self.genres, top)
 
     def predict_all(self, images: Any) -> pd.DataFrame:
@@ -212,18 +213,8 @@ class Predictor:
             return []
 
 
-def check_top(top: int) -> None:
-    """Raise `ValueError` unless `top`, the number of genres to show, is a whole number above 0."""
-    if not isinstance(top, (int, np.integer)) or top < 1:
-        raise ValueError(f"top is {top!r}: give the number of genres to show, 1 or more.")
-
-
 def highest(scores: np.ndarray, top: int) -> np.ndarray:
-    """Return the positions of the `top` highest scores, the highest first.
-
-    Raises `ValueError` unless `top` is at least 1.
-    """
-    check_top(top)
+    """Return the positions of the `top` highest scores, 1 or more, the highest first."""
     return np.argsort(-scores, kind="stable")[:top]
 
 

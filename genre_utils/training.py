@@ -37,8 +37,7 @@ def frozen_features(
         if broken := np.flatnonzero(~np.isfinite(features[split]).all(axis=1)).tolist():
             raise ValueError(
                 f"The frozen network gives no numbers for {len(broken)} {split} posters, such as "
-                f"{os.path.basename(paths[split][broken[0]])}: delete the folder cache in "
-                "OUTPUT_DIR, which may be damaged, or take another MODEL."
+                f"{os.path.basename(paths[split][broken[0]])}: take another MODEL."
             )
     return features
 

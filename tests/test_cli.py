@@ -148,7 +148,7 @@ def test_tables_that_would_cost_something_are_refused(posters, tmp_path, capsys)
     before = horror.read_bytes(), names.read_text()
     for name in (tmp_path / "out", "-"):
         printed = refusal(capsys, "predict", horror, "--csv", name, "--json", name)
-        assert f"--csv and --json are both {name}" in printed
+        assert f"--csv {name} and --json {name} would be written over each other" in printed
     (tmp_path / "link").symlink_to(tmp_path / "out")
     for other in ("link", "out.partial", "../" + tmp_path.name + "/out"):
         tables = "--csv", tmp_path / "out", "--json", tmp_path / other

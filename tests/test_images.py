@@ -187,9 +187,12 @@ def test_a_cut_jpeg_is_refused_between_scans_and_where_zeros_fill_it_up(picture,
             read_poster(encode(picture, "JPEG")[:-20] + bytes(size))
 
 
-def test_a_picture_of_a_mode_that_nothing_is_made_of_is_one_bad_poster():
-    with pytest.raises(PosterError, match="of mode La is not read .*: convert it"):
+def test_an_open_picture_of_a_strange_mode_or_cut_short_is_one_bad_poster(picture, encode):
+    with pytest.raises(PosterError, match="of mode La cannot be read"):
         read_poster(Image.new("La", (9, 9)), "premultiplied")
+    cut = Image.open(io.BytesIO(encode(picture, "PNG")[:-60]))
+    with pytest.raises(PosterError, match="of mode RGB cannot be read .*truncated"):
+        read_poster(cut, "cut short")
 
 
 def test_an_open_file_and_a_stream_are_read(picture, encode, tmp_path):

@@ -16,6 +16,7 @@ from conftest import ROOT, run_notebook
 from genre_utils import images, machine
 from genre_utils.__main__ import main
 from genre_utils.dataset import load_dataset
+from genre_utils.machine import backend
 from genre_utils.saved_model import load_model
 from genre_utils.sources import find_data
 
@@ -135,7 +136,7 @@ def test_a_tilde_is_expanded_in_every_path(name, monkeypatch):
 
 
 def test_tensorboard_without_the_package_is_said_before_any_work(monkeypatch):
-    monkeypatch.setattr(machine, "_importable", lambda module: module != "tensorboard")
+    monkeypatch.setattr(backend, "importable", lambda module: module != "tensorboard")
     with pytest.raises(ValueError, match="TENSORBOARD is True, and tensorboard cannot be imported"):
         after_the_parameters("train", TENSORBOARD="yes")
     after_the_parameters("train", TENSORBOARD="no")

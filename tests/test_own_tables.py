@@ -110,7 +110,7 @@ def test_every_usual_way_to_write_genres_gives_the_same_labels(load, write):
 def test_columns_of_genres_are_known_by_name(load, column):
     table = names_table(["|".join(g) for g in GENRES], header=f"Id,{column}")
     if column == "genre_ids":
-        with pytest.raises(DataError, match="neither 0/1 columns nor a column named"):
+        with pytest.raises(DataError, match="no 0/1 columns and no column named"):
             load(table)
     else:
         assert labels_of(load(table)) == TRUTH

@@ -257,7 +257,7 @@ def test_a_poster_without_words_gets_the_picture_s_answer(reading_predictor, tra
 def test_without_a_reader_the_picture_answers_and_a_line_says_so(
     trained_on_words, poster, monkeypatch, capsys
 ):
-    monkeypatch.setattr("genre_utils.ocr.reader.missing", lambda: ["rapidocr"])
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
     (found,) = Predictor.load(trained_on_words).stream(poster)
     assert found.error is None and not found.lines
     assert "rapidocr" in capsys.readouterr().err
@@ -266,7 +266,7 @@ def test_without_a_reader_the_picture_answers_and_a_line_says_so(
 def test_without_a_reader_known_words_are_used_and_a_line_says_so(
     trained_on_words, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("genre_utils.ocr.reader.missing", lambda: ["rapidocr"])
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
     Predictor.load(trained_on_words, cache=WordCache(tmp_path / "words.jsonl"))
     assert "Only words read before are used." in capsys.readouterr().err
     Predictor.load(trained_on_words)

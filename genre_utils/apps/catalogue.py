@@ -33,9 +33,9 @@ from genre_utils.support import (
 class ResumableLog:
     """The predictions of one command in a file; `done` counts those of a run before, by poster.
 
-    What could not be read then, `failed`, is tried again. What is not asked for any more is left
-    out at the end. A file of another model or other `inputs`, or of the words left out, or a
-    damaged one is begun anew, and a line on standard error says so.
+    What could not be read then is tried again. What is not asked for any more is left out at the
+    end. A file of another model or other `inputs`, or of the words left out, or a damaged one is
+    begun anew, and a line on standard error says so.
     """
 
     def __init__(self, file: Path, predictor: Predictor, inputs: Sequence[str] = ()):
@@ -45,8 +45,8 @@ class ResumableLog:
         self.settings["inputs"] = list(inputs)
         self.genres = len(predictor.genres)
         self.done: Counter[str] = Counter()
-        self.failed: dict[str, list[str]] = {}  # the errors of each poster
-        self.stale: Counter[tuple] = Counter()  # lines that do not count any more
+        self.before = 0  # lines of earlier runs, of which the errors count no more
+        self.left_out: Counter[str] = Counter()  # of the done ones, those not asked for any more
         self._resume()
 
     def fill(
@@ -71,28 +71,21 @@ class ResumableLog:
             open(self.file, "a", encoding="utf-8", buffering=1) as file,
         ):
             for found in predictions:
-                errors = self.failed.get(found.poster, [])
-                if found.error in errors:  # its line stands there already
-                    errors.remove(found.error)
-                else:
-                    scores = None if found.error else found.scores.tolist()
-                    row = [found.poster, scores, found.error]
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                    self._replace_error(found.poster)
+                row = [found.poster, None if found.error else found.scores.tolist(), found.error]
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 yield found
-        self.stale.update((poster, None) for poster in self.done.elements())
-        self.stale.update((poster, e) for poster, errors in self.failed.items() for e in errors)
+        self.left_out = self.done
 
     def read(self) -> Iterator[Prediction]:
         """Yield all that was predicted, in the order in which it was, without the words."""
-        stale = self.stale.copy()
+        left_out = self.left_out.copy()
         with open(self.file, encoding="utf-8") as file:
             next(file)
-            for line in file:
+            for number, line in enumerate(file):
                 poster, scores, error = json.loads(line)
-                if stale[poster, error] > 0:
-                    stale[poster, error] -= 1
-                else:
+                if error is None and left_out[poster] > 0:
+                    left_out[poster] -= 1
+                elif error is None or number >= self.before:
                     yield Prediction(poster, scores and np.array(scores), error=error)
 
     def _take(self, poster: str) -> bool:
@@ -100,11 +93,6 @@ class ResumableLog:
         if known:
             self.done[poster] -= 1
         return known
-
-    def _replace_error(self, poster: str) -> None:
-        """Let a poster's error of before count no more, if it has one."""
-        if self.failed.get(poster):
-            self.stale[poster, self.failed[poster].pop()] += 1
 
     def _resume(self) -> None:
         if self.file.exists():
@@ -114,12 +102,12 @@ class ResumableLog:
                     if json.loads(file.readline() or "null") == self.settings:
                         for line in file:
                             self._understand(line)
-                        before = self.done.total()
-                        print(f"{before} posters were predicted before.", file=sys.stderr)
+                        done = self.done.total()
+                        print(f"{done} posters were predicted before.", file=sys.stderr)
                         return
             except (ValueError, TypeError, RecursionError):  # no line of ours
-                for noted in (self.done, self.failed, self.stale):
-                    noted.clear()
+                self.done.clear()
+                self.before = 0
             what = "of another command, or damaged"
             print(f"{self.file} is {what}: it is begun anew.", file=sys.stderr)
         self.file.write_text(json.dumps(self.settings) + "\n", "utf-8")
@@ -129,11 +117,8 @@ class ResumableLog:
         are_texts = isinstance(poster, str) and isinstance(error, str | None)
         if not are_texts or (error is None) != (len(scores or ()) == self.genres):
             raise ValueError(line)
-        if error is None:
-            self.done[poster] += 1
-            self._replace_error(poster)
-        else:
-            self.failed.setdefault(poster, []).append(error)
+        self.before += 1
+        self.done[poster] += error is None
 
     def _cut_torn_line(self) -> None:
         whole = 0

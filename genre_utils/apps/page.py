@@ -293,27 +293,21 @@ def launch(
     style, script = ((FOLDER / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     if share:
         print(SHARED)
-    try:
-        page.launch(
-            server_name=host,
-            server_port=port,
-            share=share,
-            prevent_thread_lock=True,
-            max_file_size=MAX_UPLOAD,
-            state_session_capacity=KEPT_VISITORS,
-            app_kwargs={"middleware": [Middleware(safe_headers)]},
-            run_history=False,
-            footer_links=[],
-            quiet=True,
-            css=style,
-            js=script,
-            theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-        )
-    except OSError:
-        raise OSError(
-            f"Port {port} of {host} cannot be used, perhaps because a page is open there already: "
-            "close it, or give another --port."
-        ) from None
+    page.launch(
+        server_name=host,
+        server_port=port,
+        share=share,
+        prevent_thread_lock=True,
+        max_file_size=MAX_UPLOAD,
+        state_session_capacity=KEPT_VISITORS,
+        app_kwargs={"middleware": [Middleware(safe_headers)]},
+        run_history=False,
+        footer_links=[],
+        quiet=True,
+        css=style,
+        js=script,
+        theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+    )
     print(f"The page is open at {page.share_url or page.local_url}", flush=True)
     if wait:
         # A service that ends it and a closed terminal do as Ctrl-C does, lest the visitors' posters

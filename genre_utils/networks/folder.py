@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,8 +79,6 @@ def read_config(file: Path) -> tuple[dict[str, Any], dict[str, list[float]]]:
         content = json.loads(file.read_text("utf-8"))
         config, ranges = content["network"], content["ranges"]
         keras_config.check_config(config)
-        if not isinstance(config, Mapping) or "class_name" not in config:
-            raise DataError("it describes no network")
         for low, high in ranges.values():
             if not (math.isfinite(low) and math.isfinite(high) and low <= high):
                 raise DataError("the range of a feature map has no two ends")

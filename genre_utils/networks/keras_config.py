@@ -6,7 +6,6 @@ none that holds code or reads files; nothing else in it is followed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 
 from genre_utils import machine
 from genre_utils.networks.arrays import Array
-from genre_utils.support import DataError
+from genre_utils.support import DataError, short_hash
 
 if TYPE_CHECKING:  # seconds that a command without Keras need not wait
     import keras
@@ -225,7 +224,7 @@ def architecture(network: keras.Model) -> str:
     """Return a hash of a network's layers, 12 hexadecimal digits, whatever weights it has."""
     # Keras numbers the names of layers, and goes on counting when a cell runs again.
     layers = re.sub(r'_\d+"', '"', json.dumps(to_config(network), sort_keys=True))
-    return hashlib.sha256(layers.encode()).hexdigest()[:12]
+    return short_hash(layers)
 
 
 def _check_part(config: dict[str, Any], modules: Collection[str]) -> None:

@@ -1,7 +1,6 @@
 """From pixels to words: RapidOCR, with a bound on what a picture may cost it."""
 
 import importlib.metadata
-import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,8 +14,6 @@ from genre_utils.images import PosterError, resize_poster
 from genre_utils.networks import open_session
 from genre_utils.ocr.cache import round_corners
 from genre_utils.ocr.line import Line
-
-NEEDED = ("rapidocr", "onnxruntime")
 
 # The public posters are about 300 × 440. A poster of 2,000 pixels is read at their size: its
 # small print, which theirs does not show, would be words that no training has seen, and its
@@ -37,11 +34,6 @@ _DETECTOR, _RECOGNIZER = "PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"
 _WIDE = 6_000
 
 
-def missing() -> list[str]:
-    """List the packages that reading lacks here: without them, a poster is its picture only."""
-    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
-
-
 class Reader:
     """Reads the words on posters with RapidOCR and the models in its wheel; never downloads.
 
@@ -51,14 +43,7 @@ class Reader:
     """
 
     def __init__(self, threads: int = 1):
-        if lacking := missing():
-            raise ImportError(
-                f"The words on the posters are not read, because {' and '.join(lacking)} "
-                f"{'is' if len(lacking) == 1 else 'are'} not installed: "
-                f"pip install {' '.join(lacking)}."
-            )
         self.threads = threads
-        self.name = f"rapidocr {importlib.metadata.version('rapidocr')}"
         self._networks: dict[str, Any] = {}
         # RapidOCR does not promise to be safe in threads: each reading borrows an engine of its
         # own, and as many are made as ever read at once. A list's `pop` and `append` are atomic.
@@ -93,7 +78,8 @@ class Reader:
 
     def settings(self, rgb: np.ndarray) -> str:
         """Return with what a poster is read, such as `"rapidocr 3.10.0, detector 416"`."""
-        return f"{self.name}, detector {detector_side(rgb)}"
+        version = importlib.metadata.version("rapidocr")
+        return f"rapidocr {version}, detector {detector_side(rgb)}"
 
     def _engine(self) -> Callable[[np.ndarray, int], Any]:
         """Start RapidOCR; returns what reads a BGR picture with the detector at a size."""
@@ -115,8 +101,8 @@ class Reader:
                 engine.cfg[part] = OmegaConf.create(given, flags={"allow_objects": True})
         except Exception as error:  # an import may fail by the system's libraries, too
             raise ImportError(
-                f"The words on the posters are not read, because {self.name} does not start: "
-                f"{error}; install it anew."
+                f"The words on the posters are not read, because RapidOCR does not start: {error}; "
+                "pip install rapidocr onnxruntime, or install them anew."
             ) from None
 
         def recognise(bgr: np.ndarray, side: int) -> Any:

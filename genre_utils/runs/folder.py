@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import hashlib
 import json
 import os
 import shutil
@@ -27,7 +26,7 @@ from genre_utils.networks import architecture, load_weights, save_weights
 from genre_utils.ocr import WORDS_FILE
 from genre_utils.runs import hosts
 from genre_utils.saved_model import KNOWN_FILES
-from genre_utils.support import DataError, first_of, replacing, sha256_of, write_json
+from genre_utils.support import DataError, first_of, replacing, sha256_of, short_hash, write_json
 from genre_utils.text import NgramModel
 
 # The networks of a training, each with a folder of its own below the run's: the picture's, its
@@ -510,7 +509,7 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) ->
 
 def _check_hosts_agree(run: Run) -> None:
     """Raise `ValueError` unless all hosts do the same: one that does not would wait forever."""
-    settings = hashlib.sha256(json.dumps(run.settings, sort_keys=True).encode()).hexdigest()
+    settings = short_hash(json.dumps(run.settings, sort_keys=True))
     if len(set(hosts.gather(int(settings[:7], 16)))) > 1:
         raise ValueError(
             "The hosts of this training have different parameters or posters: start the same "

@@ -4,6 +4,7 @@ This is done by hand because pooch sets no limit: it writes to the disk whatever
 however long that is, and unpacks an archive without a look at its entries.
 """
 
+import functools
 import http.client
 import os
 import shutil
@@ -44,7 +45,7 @@ _CHUNK = 1 << 20
 def cache_folder() -> Path:
     """Return the folder for downloads, `poster-genres` in the user's cache; create it if need be.
 
-    If it cannot be written, return a new temporary folder, which later runs do not find.
+    If it cannot be written, return a temporary folder, which later runs do not find.
     """
     # The XDG standard asks to ignore a path that is not absolute, which not every version of
     # platformdirs does.
@@ -54,8 +55,13 @@ def cache_folder() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         check_writable(folder, str(folder), "give another folder.")
     except (OSError, RuntimeError):  # the latter from Path.home(), for a user without one
-        return Path(tempfile.mkdtemp(prefix="poster-genres-"))
+        return _temporary_folder()
     return folder
+
+
+@functools.cache
+def _temporary_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="poster-genres-"))
 
 
 def has_internet(timeout: float = 8) -> bool:

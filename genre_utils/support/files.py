@@ -31,10 +31,10 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary file is removed and an older `path` stands untouched. A link's target is what is
     replaced; a pipe or a device, which cannot be, is yielded itself.
     """
-    path = Path(os.path.realpath(path))
-    if _is_device(path):
+    if is_device(path):
         yield path
         return
+    path = Path(os.path.realpath(path))
     temporary = temporary_file(path)
     try:
         with naming_full_disks(path):
@@ -67,7 +67,7 @@ def only_writer(path: str | os.PathLike) -> Iterator[None]:
     lock = FileLock(lock_file(path), timeout=0)
     try:
         # FileLock would create the folder.
-        if lock_file(path).parent.is_dir() and not _is_device(path):
+        if lock_file(path).parent.is_dir() and not is_device(path):
             lock.acquire()
     except Timeout:
         raise BlockingIOError(
@@ -84,7 +84,8 @@ def only_writer(path: str | os.PathLike) -> Iterator[None]:
             lock.release()
 
 
-def _is_device(path: str | os.PathLike) -> bool:
+def is_device(path: str | os.PathLike) -> bool:
+    """Say whether a path is a pipe or a device, which is written as it is."""
     return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 

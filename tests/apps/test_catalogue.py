@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_bad_posters_are_tried_again_and_others_than_asked_for_left_out(
     assert main([*map(str, command), "--json", str(tmp_path / "out.json")]) == 0
     rows = json.loads((tmp_path / "out.json").read_text("utf-8"))
     found = {os.path.basename(row["poster"]): row["error"] for row in rows}
-    assert list(found) == ["0.jpg", "worse.jpg", "bad.jpg", "2.jpg"]
+    assert list(found) == ["0.jpg", "bad.jpg", "worse.jpg", "2.jpg"]
     assert "no such file" in found.pop("worse.jpg") and set(found.values()) == {None}
     printed = capsys.readouterr().err
     assert "2 posters were predicted before" in printed
@@ -243,6 +244,19 @@ def test_a_pipe_is_a_list_and_a_table(posters, model, tmp_path):
         for other in others:
             other.kill()
     assert [row["poster"] for row in csv.DictReader(written.splitlines())][::3] == paths
+
+
+@pytest.mark.parametrize("table", ["-", "/dev/stdout"])
+def test_a_file_is_standard_input_and_a_pipe_standard_output(posters, model, tmp_path, table):
+    listed, paths = tmp_path / "list.txt", [str(posters / name) for name in ("0.jpg", "none.jpg")]
+    listed.write_text("\n".join(paths))
+    command = [sys.executable, "-m", "genre_utils", "predict", "--list", "-", "--csv", table]
+    command += ["--model", model, "--no-text", "--top", "1"]
+    with open(listed) as file:
+        done = subprocess.run(command, stdin=file, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [row["poster"] for row in csv.DictReader(done.stdout.splitlines())] == paths
+    assert not list(Path("/dev").glob("*.partial"))
 
 
 def test_what_a_terminal_would_obey_is_printed_as_codes(model, tmp_path, capsys, monkeypatch):

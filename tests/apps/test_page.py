@@ -257,7 +257,7 @@ def test_it_opens_on_this_machine_only_and_says_when_the_port_is_taken(page, pre
     from genre_utils.apps import page as page_module
 
     assert page.local_url.startswith("http://127.0.0.1:") and page.share_url is None
-    with pytest.raises(OSError, match="give another --port"):
+    with pytest.raises(OSError, match=str(page.server_port)):
         page_module.launch(predictor, port=page.server_port)
 
 

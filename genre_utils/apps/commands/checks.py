@@ -11,7 +11,7 @@ from genre_utils.images import is_picture
 from genre_utils.ocr import WORDS_FILE, WordCache
 from genre_utils.saved_model import KNOWN_FILES, RELEASED
 from genre_utils.sources import is_other_table
-from genre_utils.support import check_writable, is_address
+from genre_utils.support import check_writable, is_address, is_device
 
 DONE, NOTHING_DONE = 0, 1  # exit codes
 
@@ -54,7 +54,7 @@ def check_list(option: str, name: str, advice: str) -> None:
 def encoding_of(source: str | int) -> str:
     """Return the encoding of a list: UTF-16, which PowerShell writes, or UTF-8."""
     start = b""
-    if os.path.isfile(source):
+    if source != 0 and os.path.isfile(source):  # reading the standard input would use it up
         with open(source, "rb") as file:
             start = file.read(2)
     return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
@@ -64,8 +64,10 @@ def check_output(option: str, file: str, inputs: Mapping[str, str]) -> None:
     """Fail before the long work, not after it; the sentence names the option that helps.
 
     `inputs` says of each path that the command reads what it is: nothing is written over them, nor
-    over a picture, nor over a table that is not one of predictions.
+    over a picture, nor over a table that is not one of predictions. A pipe takes anything.
     """
+    if is_device(file):
+        return
     folder, advice = Path(file).absolute().parent, WRITABLE.format(option=option)
     if Path(file).is_dir():
         raise ValueError(f"{option} {file} cannot be written: it is a folder. Name a file.")

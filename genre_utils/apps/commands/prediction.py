@@ -16,7 +16,7 @@ from genre_utils.apps import catalogue
 from genre_utils.apps.commands import checks
 from genre_utils.predictor import Predictor, table_rows
 from genre_utils.saved_model import check_files
-from genre_utils.support import check_writable, only_writer, printable
+from genre_utils.support import check_writable, is_device, only_writer, printable
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -82,7 +82,8 @@ def _write_tables(
 def _log_file(files: Sequence[str]) -> Iterator[Path]:
     """Yield the log's place: beside the first file to write, kept until that is written."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as locks:
-        files = files or [f"{folder}/predictions"]
+        # Beside a device, such as /dev/stdout, not everybody may write.
+        files = [file for file in files if not is_device(file)] or [f"{folder}/predictions"]
         log = catalogue.partial_file(files[0])
         for file in (*files, log):
             locks.enter_context(only_writer(file))
@@ -92,14 +93,12 @@ def _log_file(files: Sequence[str]) -> Iterator[Path]:
 
 def _check_tables(options: argparse.Namespace, tables: Mapping[str, str]) -> None:
     """Refuse, before the long work, tables that would replace what is kept, or each other."""
-    if options.csv and options.csv == options.json:
-        raise ValueError(f"--csv and --json are both {options.csv}: give each a name of its own.")
     inputs = dict.fromkeys(options.paths, "which is read")
     if options.list and options.list != "-":
         inputs[options.list] = "the list that is read"
     for option, file in tables.items():
         checks.check_output(option, file, inputs | checks.model_files(options))
-    own = [catalogue.own_files([file]) for file in tables.values()]
+    own = [catalogue.own_files([file]) for file in (options.csv, options.json) if file]
     if len(own) == 2 and own[0] & own[1]:
         raise ValueError(
             f"--csv {options.csv} and --json {options.json} would be written over each other: "
