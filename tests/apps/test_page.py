@@ -253,9 +253,13 @@ def test_uploads_and_tables_do_not_outlive_the_page(another_page, poster):
     assert not left & {file.name for file in folder.rglob("*")}
 
 
-def test_it_opens_on_this_machine_only_and_says_when_the_port_is_taken(page, predictor):
+def test_it_opens_on_this_machine_only_and_says_when_the_port_is_taken(
+    page, predictor, monkeypatch
+):
     from genre_utils.apps import page as page_module
 
+    # Gradio has one folder for all pages of a process: that of the newest, which is none here.
+    monkeypatch.setenv("GRADIO_TEMP_DIR", os.environ["GRADIO_TEMP_DIR"])
     assert page.local_url.startswith("http://127.0.0.1:") and page.share_url is None
     with pytest.raises(OSError, match=str(page.server_port)):
         page_module.launch(predictor, port=page.server_port)
