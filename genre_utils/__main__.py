@@ -9,7 +9,7 @@ from typing import Any
 from genre_utils import __version__
 from genre_utils.apps import commands
 from genre_utils.ocr import WORDS_FILE
-from genre_utils.support import expand_user, printable
+from genre_utils.support import FULL, expand_user, printable
 
 WRONG_USE, STOPPED = 2, 130
 
@@ -62,7 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         machine.choose_backend()
         return getattr(commands, options.command)(options)
     except (ValueError, OSError, ImportError) as error:  # of a disk, of a missing package
-        lines = map(printable, str(error).splitlines())
+        text = str(error)
+        if isinstance(error, OSError) and error.errno in FULL and not error.filename:
+            text = f"the standard output cannot be written ({error.strerror})."
+        lines = map(printable, text.splitlines())
         print("poster-genres:", "\n".join(lines), file=sys.stderr)
         return WRONG_USE
     except KeyboardInterrupt as stop:

@@ -160,10 +160,11 @@ def save_model(
     """Write a model folder; weights are rounded to half precision, or with `int8` to 8 bits.
 
     `thresholds` are scores from 0 to 1, one a genre. `training`, how it was trained, goes into the
-    card unchanged. `training_pictures` are the training posters' files, or their SHA-256 sums, by
-    which a poster is recognised under another id. `started_from` is the card of a model whose parts
-    this one began with: its training posters count as this one's. With `int8`, `calibration` are
-    pixels of some 60 posters `(n, height, width, 3)`; with them convolutions get 8 bits, too.
+    card, with the number of its posters. `training_pictures` are the training posters' files, or
+    their SHA-256 sums, by which a poster is recognised under another id. `started_from` is the card
+    of a model whose parts this one began with: its training posters count as this one's. With
+    `int8`, `calibration` are pixels of some 60 posters `(n, height, width, 3)`; with them
+    convolutions get 8 bits, too.
     `kept` are entries of the card that stay as they were in an older one.
     Raises `DataError` for layers that are not of Keras itself, `OSError` when the disk is full.
 
@@ -189,6 +190,7 @@ def save_model(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     hashed = {short_hash(poster) for poster in distinct_ids(training_ids)}
+    training = {"posters": len(hashed)} | training
     if started_from:
         hashed |= set(started_from["training_ids"])
         pictures = sorted({*pictures, *started_from[PICTURES]})

@@ -67,7 +67,7 @@ BATCH_SIZE: int = 16  # posters a step and device in fine-tuning, 1 or more
 LIMIT: int = 0  # at most this many posters, drawn at random; 0: all
 SEED: int = 0  # seed of every random choice
 OUTPUT_DIR: str = "outputs/model"  # folder for the model, its figures and caches
-RESTART: bool = False  # True: delete another training in OUTPUT_DIR
+RESTART: bool = False  # True: delete the training in OUTPUT_DIR, this one too, and begin anew
 TENSORBOARD: bool = False  # True: also write TensorBoard logs to OUTPUT_DIR/tensorboard
 
 # %% [markdown]

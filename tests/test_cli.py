@@ -1,6 +1,7 @@
 import hashlib
 import importlib.util
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -140,6 +141,24 @@ def refusal(capsys, *arguments) -> str:
     """What a command says that is refused before a model is loaded."""
     assert main([*map(str, arguments), *(["--model", "no/model"] * (arguments[0] != "read"))]) == 2
     return capsys.readouterr().err
+
+
+def test_a_link_to_where_nothing_can_be_written_is_refused_before_the_work(
+    posters, tmp_path, capsys
+):
+    link = tmp_path / "link.csv"
+    link.symlink_to(tmp_path / "none" / "table.csv")
+    assert "there is no folder" in refusal(capsys, "predict", posters, "--csv", link)
+    (tmp_path / "none").write_text("")
+    assert "cannot be written" in refusal(capsys, "read", "--data", posters, "--words", link)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is full")
+def test_a_full_standard_output_is_named(posters):
+    command = [sys.executable, "-m", "genre_utils", "predict", posters / "Horror.jpg", "--no-text"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert "the standard output cannot be written (No space left" in done.stderr
 
 
 def test_tables_that_would_cost_something_are_refused(posters, tmp_path, capsys):
@@ -304,7 +323,10 @@ def test_threads_share_a_heap_chosen_before_there_are_any(
         raise ValueError("far enough")
 
     monkeypatch.setattr(owner, next_step, stop)
-    assert main([command, str(posters)] if command == "predict" else [command]) == 2
+    with socket.socket() as free:  # pages of other tests may be open at the usual port
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    assert main([command, *(["--port", port] if command == "app" else [str(posters)])]) == 2
     assert called == ["share_heap", next_step]
 
 

@@ -110,7 +110,8 @@ class ResumableLog:
                 self.before = 0
             what = "of another command, or damaged"
             print(f"{self.file} is {what}: it is begun anew.", file=sys.stderr)
-        self.file.write_text(json.dumps(self.settings) + "\n", "utf-8")
+        with naming_full_disks(self.file):
+            self.file.write_text(json.dumps(self.settings) + "\n", "utf-8")
 
     def _understand(self, line: str) -> None:
         poster, scores, error = json.loads(line)

@@ -40,6 +40,10 @@ JOINT = (
     "posters with words, is a fourth part of the sum."
 )
 OWN = "It was trained on posters of its maker's own, of which this is known: {known}."
+STARTED = (
+    " Parts of it began as those of the released model, which had learned from {others:,} other "
+    "posters."
+)
 
 
 def write_model_card(folder: Path) -> Path:
@@ -108,11 +112,17 @@ def _origin(card: Mapping[str, Any]) -> str:
     if training.get("films"):
         joint = JOINT if "joint" in card["sums"] else ""
         return f"{PUBLIC} {FILMS.format(films=training['films'])}{joint}"
-    return PUBLIC if training.get("public") else OWN.format(known=_known(card))
+    others = len(card["training_ids"]) - _learned_from(card)
+    began = STARTED.format(others=others) if training.get("start") == "posters" else ""
+    return (PUBLIC if training.get("public") else OWN.format(known=_known(card))) + began
+
+
+def _learned_from(card: Mapping[str, Any]) -> int:
+    return card["training"].get("posters", len(card["training_ids"]))
 
 
 def _posters(card: Mapping[str, Any]) -> str:
-    posters = [f"{card['training'].get('posters', len(card['training_ids']))} for training"]
+    posters = [f"{_learned_from(card)} for training"]
     for split in ("validation", "test"):
         found = [r["posters"] for name, r in card["metrics"].items() if name.endswith(f", {split}")]
         posters += [f"{found[0]} for {split}"] if found else []

@@ -5,6 +5,7 @@ core never imports this module.
 """
 
 import json
+import logging
 import os
 import re
 import socket
@@ -71,12 +72,21 @@ def predict(
     `images` are paths, folders, or addresses that fsspec knows, such as `s3://bucket/posters`. The
     columns are `poster`, one a genre, and `error`, empty where there is none. `address` is that of
     a Ray cluster; without it, Ray starts on this machine. Returns the numbers of posters that were
-    predicted and that could not be read.
+    predicted and that could not be read. Raises `OSError` where `output` cannot be written.
     """
     start(address)
     items = [{"poster": name, "source": source} for name, source in _list(images)]
     workers = {"fn_constructor_args": (os.path.abspath(model), read_text)}
-    _map(items, PredictBatch, **workers).write_parquet(output, ray_remote_args={"num_cpus": WRITER})
+    predicted = _map(items, PredictBatch, **workers)
+    try:
+        predicted.write_parquet(output, ray_remote_args={"num_cpus": WRITER})
+    except ray.exceptions.RayTaskError as error:
+        if not isinstance(error.cause, OSError):
+            raise
+        raise OSError(
+            f"{output} cannot be written ({error.cause.strerror or error.cause}). Mend that, empty "
+            "it, and run the same again."
+        ) from None
     written = ray.data.read_parquet(output, columns=["error"])
     bad = written.filter(expr="error != ''").count()
     return len(items) - bad, bad
@@ -110,6 +120,7 @@ def start(address: str | None) -> None:
 
     Raises `ValueError` where nothing listens at `address`.
     """
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised, too
     if ray.is_initialized():
         return
     # Ray itself tries for minutes. "auto" and "local" it finds by other means than a port.

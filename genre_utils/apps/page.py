@@ -36,6 +36,7 @@ MAX_FILE = 20 * 1024**2  # bytes; a larger one is refused, and the others of its
 MAX_UPLOAD = 100 * 1024**2  # bytes; with a larger file the server refuses the whole drop
 MAX_POSTERS = 100  # a drop: the answer is one page
 TOO_LARGE = f"the file is larger than {MAX_FILE >> 20} MB"
+TOO_MANY = f"more than {MAX_POSTERS} posters came at once"
 AT_ONCE = 4  # drops that are predicted at the same time; the others queue
 EXPLAINED = 3  # genres a poster that have a Grad-CAM heat map
 SHOWN_HEIGHT = 320  # pixels
@@ -133,7 +134,7 @@ class ExplainedPredictor:
 def status(results: Sequence[PosterResult], total: int) -> str:
     """Write how many of `total` posters are answered as HTML, with a bar until all are."""
     bad = sum(bool(one.found.error) for one in results)
-    told = f"{len(results) - bad} predicted" + (f", {bad} could not be read" if bad else "")
+    told = f"{len(results) - bad} predicted" + (f", {bad} not predicted" if bad else "")
     if len(results) == total:
         return f'<p role="status">Posters: {told}.</p>'
     return (
@@ -198,8 +199,6 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
 
     def answer(paths: list[str] | None, top: float):
         paths, top = paths or [], round(top)  # the field beside the slider takes 2.5
-        if len(paths) > MAX_POSTERS:
-            gr.Warning(f"The first {MAX_POSTERS} of {len(paths)} posters are predicted.")
         kept, results, html = paths[:MAX_POSTERS], [], CARDS
         without_table = gr.DownloadButton(visible=False)
         if kept:  # the bar is there before the first answer
@@ -210,6 +209,8 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
                 html += _card(one, predict.genres, top)
                 if len(results) < len(kept):
                     yield list(results), status(results, len(kept)), html, without_table
+            for path in paths[MAX_POSTERS:]:
+                results.append(PosterResult(Prediction(Path(path).name, error=TOO_MANY)))
             yield results, *show(results, top)
         finally:  # of a visitor who has left, too
             trim_heap()

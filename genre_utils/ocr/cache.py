@@ -66,7 +66,7 @@ class WordCache:
         entry = {"sha256": sha256, "reader": reader, "lines": packed}
         line = f"{json.dumps(entry, ensure_ascii=False, allow_nan=False)}\n"
         line = line.encode("utf-8", "replace")
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.resolve().parent.mkdir(parents=True, exist_ok=True)
         # Unbuffered and at the end, wherever that is by now: should another thread or process write
         # to the same file, its lines and these stand in turn.
         with open(self.file, "a+b", buffering=0) as file:

@@ -42,6 +42,7 @@ KEPT = "kept"  # the folder of arrays that are computed once
 # The setting that names the pictures which could not be read; of names in a sentence, the first.
 UNREADABLE, FEW = "unreadable", 5
 NETWORKS = "networks"  # the setting with the hashes of their layers
+PICTURES = "pictures"  # the setting with a hash of all pictures that could be read
 
 # What a training writes over or deletes. Without `settings.json`, it is somebody else's.
 WRITTEN = ("checkpoints", KEPT, *PARTS, *KNOWN_FILES, "model.json", "metrics.json", "MODEL_CARD.md")
@@ -49,7 +50,7 @@ WRITTEN = ("checkpoints", KEPT, *PARTS, *KNOWN_FILES, "model.json", "metrics.jso
 # The settings by which a training's file is told from another program's.
 MARKS = {"model", "image_size", "data"}
 
-_held: dict[Path, FileLock] = {}
+_held: dict[Path, tuple[FileLock, bool]] = {}
 
 
 def _file(name: str, what: str) -> property:
@@ -335,8 +336,9 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
             f"{run.folder} holds {foreign[0]!r}, which a training would write over, and no "
             "settings.json of one: give another OUTPUT_DIR."
         )
+    made = not run.folder.exists()
     run.folder.mkdir(parents=True, exist_ok=True)
-    _lock(run.folder)
+    _lock(run.folder, made)
     for part in run.all_parts if begun and restart else ():
         for name in ("checkpoints", KEPT):
             shutil.rmtree(part.folder / name, ignore_errors=True)
@@ -346,15 +348,19 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
     if begun and restart:
         write_json(run.settings_file, settings)  # what is left of the older training stays ours
     elif begun:
-        for later in (UNREADABLE, NETWORKS):  # compared when pictures are decoded, networks built
+        # Compared when pictures are decoded and networks built.
+        for later in (UNREADABLE, PICTURES, NETWORKS):
             begun.pop(later, None)
         _check_same(begun, settings, run.folder)
     _check_hosts_agree(run)
     return run
 
 
-def _lock(folder: Path) -> None:
-    """Keep other processes from training into a folder until `finish`, or this one's end."""
+def _lock(folder: Path, made: bool) -> None:
+    """Keep other processes from training into a folder until `finish`, or this one's end.
+
+    A folder that was `made` for this goes with the lock, if nothing was begun in it.
+    """
     file = (folder / LOCK_FILE).resolve()
     if file in _held:
         return
@@ -369,18 +375,19 @@ def _lock(folder: Path) -> None:
     except (OSError, NotImplementedError) as error:  # such as a disk in a network
         print(f"{folder} cannot be locked ({error}): let only one training at a time write to it.")
         return
-    _held[file] = lock
+    _held[file] = lock, made
     atexit.register(_unlock, folder)
 
 
 def _unlock(folder: Path) -> None:
-    """Let a folder go; one in which nothing was begun goes, too."""
     file = (folder / LOCK_FILE).resolve()
     if file in _held:
         file.unlink(missing_ok=True)
-        _held.pop(file).release()
+        lock, made = _held.pop(file)
+        lock.release()
         with suppress(OSError):  # something stands in it
-            file.parent.rmdir()
+            if made:
+                file.parent.rmdir()
 
 
 def check_folders(folder: str | Path, words: str | Path | None = None) -> None:
@@ -400,7 +407,7 @@ def check_folders(folder: str | Path, words: str | Path | None = None) -> None:
         if not str(words) or Path(words).is_dir():
             raise ValueError(f"WORDS is {str(words)!r}: give a file's name, as {WORDS_FILE}.")
         advice = "give a file in a folder in which you may create files."
-        support.check_writable(Path(words).parent, f"WORDS {str(words)!r}", advice)
+        support.check_writable(Path(words).resolve().parent, f"WORDS {str(words)!r}", advice)
 
 
 def check_outside(folder: str | Path, posters: str | Path) -> None:
@@ -446,21 +453,29 @@ def settle_pictures(
     of all pictures that it goes without: where a finished training could not read some that are
     mended by now, these, too, which a line says. Raises `ValueError` where that cannot be: a
     training that was only begun learns from the same pictures to its end, and a finished one is
-    not reported without pictures that it has read.
+    not reported without pictures that it has read, nor beside others of their names.
     """
     names = _names(paths)
     now = {path: names[path] for path in unreadable}
-    settled = Run(run.folder, {**run.settings, UNREADABLE: sorted(now.values())})
-    _check_hosts_agree(settled)
     begun = run.begun
+    before = set(begun.get(UNREADABLE, now.values()))
+    read = sorted(
+        f"{names[path]}: {support.picture_hash(path)}"
+        for path in paths
+        if path not in now and names[path] not in before
+    )
+    pictures = {PICTURES: support.short_hash("\n".join(read))}
+    settled = Run(run.folder, {**run.settings, **pictures, UNREADABLE: sorted(now.values())})
+    _check_hosts_agree(settled)
     if UNREADABLE not in begun:  # nothing was begun, or by a version that did not note it
         return settled, dict(unreadable)
-    before = set(begun[UNREADABLE])
     lost = sorted(set(now.values()) - before)
     mended = {path for path in paths if names[path] in before and path not in now}
-    if lost or (mended and not run.finished):
+    is_other = not lost and begun.get(PICTURES, pictures[PICTURES]) != pictures[PICTURES]
+    if lost or is_other or (mended and not run.finished):
         other = _listed(lost, "cannot be read now and could be then")
         other += _listed((names[path] for path in mended), "can be read now")
+        other += ["files have other contents now"] * is_other
         raise ValueError(
             f"{run.folder} holds a training on other pictures: {'; '.join(other)}. Put the "
             "pictures back as they were, give another OUTPUT_DIR, or RESTART=True to throw that "
@@ -473,7 +488,7 @@ def settle_pictures(
             "left out of this report, too, mended or not; RESTART=True learns from them."
         )
     mending = dict.fromkeys(mended, "it could not be read when this training was made")
-    settled = Run(run.folder, {**run.settings, UNREADABLE: begun[UNREADABLE]})
+    settled = Run(run.folder, {**run.settings, **pictures, UNREADABLE: begun[UNREADABLE]})
     return settled, {**unreadable, **mending}
 
 
@@ -494,7 +509,7 @@ def _listed(names: Iterable[str], what: str) -> list[str]:
 
 def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
     differing = [
-        "the posters, their genres or their splits were others"
+        "the posters, their order, genres or splits were others"
         if name == "data"
         else f"{name} was {old.get(name)!r} and is now {new.get(name)!r}"
         for name in sorted({*old, *new})

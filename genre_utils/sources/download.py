@@ -55,13 +55,14 @@ def cache_folder() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         check_writable(folder, str(folder), "give another folder.")
     except (OSError, RuntimeError):  # the latter from Path.home(), for a user without one
-        return _temporary_folder()
+        return Path(_temporary_folder().name)
     return folder
 
 
 @functools.cache
-def _temporary_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="poster-genres-"))
+def _temporary_folder() -> tempfile.TemporaryDirectory:
+    """Return the folder of this process, which goes with it."""
+    return tempfile.TemporaryDirectory(prefix="poster-genres-")
 
 
 def has_internet(timeout: float = 8) -> bool:

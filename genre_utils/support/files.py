@@ -32,7 +32,8 @@ def replacing(path: Path) -> Iterator[Path]:
     replaced; a pipe or a device, which cannot be, is yielded itself.
     """
     if is_device(path):
-        yield path
+        with naming_full_disks(path):
+            yield path
         return
     path = Path(os.path.realpath(path))
     temporary = temporary_file(path)

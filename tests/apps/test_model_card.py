@@ -93,6 +93,10 @@ def test_a_card_tells_of_the_posters_that_its_model_learned_from(tmp_path):
     text = model_card(tmp_path)
     assert "Drama on 12" in text and "600 × 400" in text and "40 for training" in text
     assert "1980" not in text and "American" not in text
+    started = card | {"training": own | {"start": "posters"}}
+    (tmp_path / "model.json").write_text(json.dumps(started), "utf-8")
+    others = f"{len(card['training_ids']) - 40:,} other posters"
+    assert others in (text := model_card(tmp_path)) and "40 for training" in text
     public = json.dumps(card | {"training": {"public": True}})
     (tmp_path / "model.json").write_text(public, "utf-8")
     assert "1980 to 2015" in model_card(tmp_path) and "titles" not in model_card(tmp_path)

@@ -1,11 +1,13 @@
 """Two thousand posters on Ray's workers, one of which is killed half-way."""
 
+import errno
 import importlib.util
 import json
 import os
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -146,6 +148,24 @@ def test_what_is_no_address_is_named_too(address):
 
     with pytest.raises(ValueError, match="leave it out to work on this machine"):
         on_ray.start(address)
+
+
+def test_a_full_disk_is_one_sentence(sample_folder, tmp_path, monkeypatch, capsys):
+    import ray
+
+    from genre_utils.apps import on_ray
+
+    def full(output, **_):
+        cause = OSError(errno.ENOSPC, "No space left on device")
+        raise ray.exceptions.RayTaskError("Write", "many lines", cause)
+
+    monkeypatch.setattr(on_ray, "start", lambda address: None)
+    monkeypatch.setattr(on_ray, "_map", lambda *_, **__: SimpleNamespace(write_parquet=full))
+    out = str(tmp_path / "out")
+    assert main(["predict", str(sample_folder / "Images"), "--ray", "--parquet", out]) == 2
+    printed = capsys.readouterr().err
+    assert f"{out} cannot be written (No space left on device)" in printed
+    assert "many lines" not in printed
 
 
 @pytest.mark.parametrize("missing", ["ray", "pyarrow"])

@@ -174,7 +174,7 @@ def test_bad_files_among_many_are_refused_alone(predict, poster, tmp_path):
         file.truncate(MAX_FILE + 1)
     bad = [*(tmp_path / name for name in contents), tmp_path / "large.jpg"]
     shown, table = predict(bad[0], poster, *bad[1:], top=1)
-    assert "1 predicted, 4 could not be read" in shown
+    assert "1 predicted, 4 not predicted" in shown
     assert table["error"].isna().tolist() == [False, True, False, False, False]
     assert table["error"].iloc[-1] == "the file is larger than 20 MB"
     assert "<script>" not in shown
@@ -212,8 +212,9 @@ def test_of_too_many_posters_the_first_are_judged(predict, poster, monkeypatch):
     from genre_utils.apps import page as page_module
 
     monkeypatch.setattr(page_module, "MAX_POSTERS", 2)
-    _, table = predict(poster, poster, poster, top=1)
-    assert len(table) == 2
+    shown, table = predict(poster, poster, poster, top=1)
+    assert table["error"].isna().tolist() == [True, True, False]
+    assert "2 predicted, 1 not predicted" in shown and "posters came at once" in shown
 
 
 def test_a_page_does_not_serve_what_was_uploaded_to_another(page, another_page):

@@ -78,7 +78,7 @@ def drop(page, *files):
 def test_several_posters_and_a_bad_file_are_answered(visit, posters, tmp_path):
     page = visit()
     drop(page, *posters)
-    assert "2 predicted, 1 could not be read" in page.get_by_role("status").first.inner_text()
+    assert "2 predicted, 1 not predicted" in page.get_by_role("status").first.inner_text()
     assert "not a picture in a known format" in page.get_by_role("alert").first.inner_text()
     good = page.locator(".posters article:not([role])")
     for article in good.all():

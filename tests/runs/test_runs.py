@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -570,13 +571,50 @@ def test_folder_that_cannot_be_written_is_one_sentence(tmp_path):
         runs.open_run(tmp_path / "file" / "model", {})
 
 
+def pictures_in(folder, *names):
+    """Write files, each with its name as its content; returns their paths."""
+    paths = [folder / "data" / f"{name}.jpg" for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.name)
+    return [*map(str, paths)]
+
+
 def settle(folder, *unreadable):
     """Open a run on three posters, of which some cannot be read; returns what it goes without."""
-    files = [f"/data/{name}.jpg" for name in "abc"]
+    files = pictures_in(folder.parent, *"abc")
     run = runs.open_run(folder, {"seed": 0})
-    bad = {f"/data/{name}.jpg": "damaged" for name in unreadable}
+    bad = {path: "damaged" for path in files if path[-5] in unreadable}
     run, left_out = runs.settle_pictures(run, files, bad)
-    return run, sorted(path[6] for path in left_out)
+    return run, sorted(path[-5] for path in left_out)
+
+
+def test_other_pictures_under_the_names_of_a_training_s_are_refused(tmp_path):
+    files = pictures_in(tmp_path, *"abc")
+
+    def settled(bad: str = "") -> runs.Run:
+        run = runs.open_run(tmp_path / "run", {"seed": 0})
+        return runs.settle_pictures(run, files, {f: "bad" for f in files if f[-5] in bad})[0]
+
+    settled("a").begin()
+    Path(files[0]).write_text("damaged in another way")
+    settled("a")
+    os.utime(files[1])
+    run = settled("a")
+    for _ in range(2):
+        Path(files[1]).write_text("another")
+        with pytest.raises(ValueError, match="other pictures: files have other contents now"):
+            settled("a")
+        Path(files[1]).write_text("b.jpg")
+        run.finish({})
+
+
+def test_only_a_folder_that_was_made_for_it_goes_with_a_training_that_never_began(tmp_path):
+    (tmp_path / "own").mkdir()
+    for name in ("own", "made"):
+        runs.open_run(tmp_path / name, {"seed": 0})
+        folder._unlock(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
 
 
 def test_which_pictures_counted_belongs_to_a_training_that_is_begun(tmp_path):
@@ -604,8 +642,8 @@ def test_a_training_finished_on_damaged_pictures_says_so_and_keeps_to_its_poster
 
 
 def test_of_two_pictures_of_one_name_in_two_folders_only_the_damaged_one_is_left_out(tmp_path):
-    files = [f"/data/{name}.jpg" for name in ("a/1", "b/1", "c")]
-    bad = {"/data/a/1.jpg": "damaged"}
+    files = pictures_in(tmp_path.parent, "a/1", "b/1", "c")
+    bad = {files[0]: "damaged"}
     for _ in range(2):  # begun, then finished
         run = runs.open_run(tmp_path, {"seed": 0})
         run, left_out = runs.settle_pictures(run, files, bad)

@@ -68,7 +68,7 @@ def check_output(option: str, file: str, inputs: Mapping[str, str]) -> None:
     """
     if is_device(file):
         return
-    folder, advice = Path(file).absolute().parent, WRITABLE.format(option=option)
+    folder, advice = Path(os.path.realpath(file)).parent, WRITABLE.format(option=option)
     if Path(file).is_dir():
         raise ValueError(f"{option} {file} cannot be written: it is a folder. Name a file.")
     if not folder.is_dir():

@@ -14,7 +14,7 @@ from genre_utils.predictor import Predictor
 from genre_utils.support import check_writable, first_of, only_writer, printable
 
 LEFT_OUT = {
-    "trained_on": "left out, because the model was trained on them",
+    "trained_on": "left out, because the model was trained on posters of these ids or files",
     "unreadable": "left out, because they cannot be read",
     "genres_not_shared": "genres left out, because only the model or only the data have them",
 }
@@ -118,7 +118,8 @@ def _chosen(data: dataset.Dataset, ids: str | None) -> pd.DataFrame:
 def read(options: argparse.Namespace) -> int:
     """Read the words on the posters of a data set."""
     file = Path(options.words or ocr.WORDS_FILE)
-    check_writable(file.parent, f"--words {file}", checks.WRITABLE.format(option="--words"))
+    advice = checks.WRITABLE.format(option="--words")
+    check_writable(file.resolve().parent, f"--words {file}", advice)
     if options.ray or options.ray_address:
         checks.check_ray()
     if options.readings:
