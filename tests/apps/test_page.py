@@ -37,7 +37,8 @@ def page(trained, predictor):
 
 def visit(page):
     """Come to a page; gives what asks it for the top genres of some files: HTML and the table."""
-    asking = client.Client(page.local_url, verbose=False)
+    # On a busy machine, an answer of the server may take more than httpx' five seconds.
+    asking = client.Client(page.local_url, verbose=False, httpx_kwargs={"timeout": 120})
 
     def predict(*files, top: int = 3) -> tuple[str, pd.DataFrame]:
         handed = [client.handle_file(str(file)) for file in files]
