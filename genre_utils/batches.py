@@ -29,7 +29,8 @@ BLOCK_BYTES = 64 << 20
 class PixelCache:
     """Decoded posters on disk: a NumPy file `(n, height, width, 3)`, uint8, one row a poster.
 
-    `row` maps a poster's path to its row; `unreadable` maps the other paths to the reason.
+    `row` maps each poster's path to its row. `unreadable` maps the paths of those that cannot be
+    read, whose rows are zeros, to the reason.
     """
 
     file: Path
@@ -41,6 +42,12 @@ class PixelCache:
         # The map is opened for each call: pages of a map that stays open count as this
         # process's memory, and one epoch would touch all of them.
         return np.load(self.file, mmap_mode="r")[[self.row[path] for path in paths]]
+
+    def at(self, size: tuple[int, int], paths: Sequence[str]) -> "PixelCache":
+        """Return this cache if its posters have this (height, width), else one of `paths` alone."""
+        if np.load(self.file, mmap_mode="r").shape[1:3] == size:
+            return self
+        return fill_cache(paths, size, self.file.parent)
 
 
 def fill_cache(paths: Sequence[str], size: tuple[int, int], folder: Path) -> PixelCache:

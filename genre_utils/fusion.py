@@ -99,7 +99,7 @@ def fuse(
     usable = next((one for one in of_text if one.weights.keys() <= logits.keys()), None)
     if usable is None:
         return scores, np.zeros_like(scores)
-    text_effect = np.where(has_text[:, None], usable.scores(logits) - scores, 0.0)
+    text_effect = np.where(np.asarray(has_text)[:, None], usable.scores(logits) - scores, 0.0)
     return scores + text_effect, text_effect
 
 

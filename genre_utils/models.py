@@ -77,7 +77,7 @@ def choose_networks(first: str, second: str, image_size: int | tuple[int, int]) 
             f"{did_you_mean(second, PRETRAINED)}"
         )
     if first not in PRETRAINED:
-        print(f"{first} learns alone, from random weights: SECOND_MODEL is left out.")
+        print(f"{first} learns alone: SECOND_MODEL is left out.")
         return {"picture": first}
     return {"picture": first, "second": second}
 

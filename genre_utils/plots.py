@@ -156,7 +156,7 @@ def save_curves(
 def history_curves(history: pd.DataFrame, title: str, subtitle: str = "") -> Figure:
     """Show loss and validation macro mAP by epoch; columns `epoch, loss, val_macro_map`."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), sharex=True, layout="constrained")
-    labels = {"loss": "loss (nats a genre)", "val_macro_map": "validation macro mAP"}
+    labels = {"loss": "loss", "val_macro_map": "validation macro mAP"}
     for ax, (column, label) in zip((left, right), labels.items(), strict=True):
         ax.plot(history["epoch"], history[column], color=BLUE, marker="o", markersize=4)
         ax.set(xlabel="epoch", ylabel=label)
@@ -324,8 +324,12 @@ def recall_by_words(table: pd.DataFrame, subtitle: str = "") -> Figure:
     axes.set_xticks(range(len(ranges)), [f"{words}\n({counts[words]})" for words in ranges])
     axes.set(xlabel="words read on the poster (posters)", ylabel="top-3 recall", ylim=(0, 1.03))
     _legend_above(axes)
-    best = table.loc[table[table["system"] == systems[0]]["recall"].idxmax()]
-    return _titled(figure, f"Posters with {best['words']} words are predicted best", subtitle)
+    rows = table[table["system"] == systems[0]]
+    best, title = rows.loc[rows["recall"].idxmax()], "Does the number of words matter?"
+    others = (rows["recall"] + rows["error"]).drop(best.name)
+    if (best["recall"] - best["error"] > others).all() and len(others):
+        title = f"Posters with {best['words']} words are predicted best"
+    return _titled(figure, title, subtitle)
 
 
 def overlay(rgb: np.ndarray, heat: np.ndarray) -> np.ndarray:

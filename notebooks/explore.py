@@ -60,9 +60,8 @@ WORDS: str = "outputs/words.jsonl"  # file of words read before; new ones are ad
 OUTPUT_DIR: str = "outputs/explore"  # folder for the figures, the audit and the pixels
 
 # %% [markdown]
-# papermill takes any name, and may pass yes and no as text. This cell understands yes and no and
-# replaces `~` by your home folder. It refuses a mistyped name, and any other value, before the long
-# work:
+# papermill does not check names, and passes yes and no as text. This cell understands yes and no,
+# replaces `~` by your home folder and refuses a mistyped name before the long work:
 
 # %%
 from genre_utils.support import as_choice, check_names, expand_user
@@ -117,7 +116,8 @@ print(source.announcement)
 # ## What is wrong with them
 #
 # This cell reads the table and decodes each picture once. What cannot be used is left out, and
-# everything odd is counted. The findings are about the whole table, before `LIMIT` draws from it:
+# everything odd is counted. The findings are about the whole table, before `LIMIT` draws from it;
+# only few posters of a genre and unreadable pictures are counted among those that are drawn:
 
 # %%
 data = dataset.load_dataset(source, LIMIT, SEED)

@@ -61,9 +61,8 @@ PAGE: bool = False  # True: open the web page in the last cell
 SHARE: bool = False  # True: the page gets a public link, for whoever has it
 
 # %% [markdown]
-# papermill takes any name, and may pass yes and no as text. This cell understands yes and no and
-# replaces `~` by your home folder. It refuses a mistyped name, and any other value, before the long
-# work:
+# papermill does not check names, and passes yes and no as text. This cell understands yes and no,
+# replaces `~` by your home folder and refuses a mistyped name before the long work:
 
 # %%
 from genre_utils.support import as_bool, check_names, expand_user
@@ -127,8 +126,9 @@ print(f"{len(bad)} of {len(found)} files could not be read")
 pd.DataFrame(bad, columns=["poster", "error"])
 
 # %% [markdown]
-# The likeliest genres, with a row for each poster and rank. `by words` is by how much the words
-# changed the score. A file that could not be read has a row too:
+# The likeliest genres of the first three posters, with a row for each rank. `by words` is by how
+# much the words changed the score. The file that is written has all posters; one that could not be
+# read has a row, too:
 
 # %%
 table = prediction_table(found, predictor.genres, TOP)
@@ -156,8 +156,8 @@ for number, one in enumerate(good[:SHOWN], start=1):
 # ## Grad-CAM: where the network looked
 #
 # Grad-CAM shows which parts of the picture raise a genre's score: they glow. It explains the
-# picture only; the effect of the words is beside the bars above. ONNX Runtime has computed the
-# scores. Gradients need the network in Keras, which does not round feature maps to 8 bits:
+# picture only; the effect of the words is beside the bars above. Gradients need the network in
+# Keras. The scores came from ONNX Runtime where it has all layers, which is faster:
 
 # %%
 network = saved_model.load_model(MODEL_DIR or saved_model.RELEASED, has_text=False).network
@@ -172,13 +172,14 @@ for number, one in enumerate(good[:SHOWN], start=1):
     plt.show()
 
 # %% [markdown]
-# In words, for the first poster; the last number is by how much its words changed the first score:
+# In words, for the first poster, with by how much the words on it changed its first score:
 
 # %%
 for one in good[:1]:
     best = highest(one.scores, TOP)
     likeliest = [f"{predictor.genres[g]} {one.scores[g]:.2f}" for g in best]
-    print(f"{one.poster}: {', '.join(likeliest)}. By its words: {one.text_effect[best[0]]:+.2f}.")
+    effect = f"Its words changed the first score by {one.text_effect[best[0]]:+.2f}."
+    print(f"{one.poster}: {', '.join(likeliest)}. {effect}")
 
 # %% [markdown]
 # ## Where everything is

@@ -71,7 +71,7 @@ RESTART: bool = False  # True: delete the training in OUTPUT_DIR, this one too, 
 TENSORBOARD: bool = False  # True: also write TensorBoard logs to OUTPUT_DIR/tensorboard
 
 # %% [markdown]
-# papermill takes any name, and may pass yes and no as text. This cell understands yes and no,
+# papermill does not check names, and passes yes and no as text. This cell understands yes and no,
 # replaces `~` by your home folder and refuses a mistyped name:
 
 # %%
@@ -92,7 +92,8 @@ print(machine.connect())
 
 # %% [markdown]
 # This cell imports the package's modules, checks the parameters and derives from them what the
-# notebook needs. Sizes are (height, width) everywhere:
+# notebook needs. Sizes are (height, width) everywhere. A network of your own is registered in a
+# cell above this one; README has an example:
 
 # %%
 from functools import partial
@@ -125,8 +126,8 @@ sigmoid = 1 / (1 + np.exp(-logits))
 pd.DataFrame({"softmax": softmax, "sigmoid": sigmoid}, ["Drama", "Romance", "Horror"]).round(3)
 
 # %% [markdown]
-# Binary cross-entropy is the loss of one yes-or-no question for each genre. Keras trains everything
-# below with it; change it here to use another binary loss of Keras:
+# Binary cross-entropy is the loss of one yes-or-no question for each genre. Keras trains every
+# network below with it; change it here to use another binary loss:
 
 # %%
 loss = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -147,9 +148,10 @@ files, subtitle = data.posters["path"].tolist(), source.subtitle
 print(source.announcement)
 
 # %% [markdown]
-# Each run has a folder. With the same settings it resumes where it stopped. Other settings in the
-# same folder are refused, so that nothing is overwritten by accident. In Colab the folder is on
-# your Drive, which a disconnect does not delete. If several hosts train together, each has its own:
+# Each run has a folder. With the same settings it resumes where it stopped. Without `RESTART`,
+# other settings in the same folder are refused, so that nothing is overwritten by accident. In
+# Colab the folder is on your Drive, which a disconnect does not delete. If several hosts train
+# together, each has its own:
 
 # %%
 settings = {"model": MODEL, "image_size": list(size), "epochs": epochs, "batch_size": batch}
@@ -160,9 +162,8 @@ output = runs.own_folder(machine.persistent_path(OUTPUT_DIR))
 choice = runs.choice_of_run(output, settings, READ_TEXT, RESTART)
 
 # %% [markdown]
-# A poster is a picture *and* words. A reader takes the words from each poster once, on all cores,
-# and keeps them in the file `WORDS`, so that no poster is read twice. `READ_TEXT` decides whether
-# this run uses them; "auto" measures how long the reading will take:
+# A poster is a picture *and* words. Should this run use the words? `READ_TEXT` decides; "auto"
+# measures how long it would take to read those that are not yet in the file `WORDS`:
 
 # %%
 word_cache = ocr.WordCache(machine.persistent_path(WORDS))
@@ -175,14 +176,15 @@ print(why)
 
 # %%
 settings |= {"read_text": read_text, "word_epochs": word_epochs * read_text}
+settings["encoder"] = runs.choose_encoder(START, read_text)
 settings["last_fit"] = LAST_FIT and (read_text or epochs > 0)
 run = runs.open_run(output, settings, RESTART)
 print(run.state)
 
 # %% [markdown]
-# Each poster is decoded and resized once, and kept on this machine as pixels. The table counts the
-# pictures that cannot be read, which are left out, and everything else that is wrong with the data.
-# The run remembers which pictures it uses:
+# Each poster is decoded once for each size, and kept on this machine as pixels. The table counts
+# the pictures that cannot be read, which are left out, and everything else that is wrong with the
+# data. The run remembers which pictures it uses:
 
 # %%
 cache = batches.fill_cache(files, size, runs.own_folder(OUTPUT_DIR) / "cache")
@@ -194,7 +196,7 @@ data.audit.table().query("count > 0")
 # %% [markdown]
 # The split is by poster, not by row: a picture that is in the table twice is in one part only. The
 # network trains on the first part, choices are made on the second, and the test posters are scored
-# once, at the end:
+# at the end, when nothing is left to choose:
 
 # %%
 parts = {split: data.part(split) for split in dataset.SPLITS}
@@ -205,18 +207,20 @@ pd.Series({split: len(rows) for split, rows in parts.items()}, name="posters").t
 # %% [markdown]
 # ## The networks of the picture
 #
-# Each network returns one logit for each genre. A second network makes other mistakes, and the mean
-# of both makes fewer. If ImageNet's weights cannot be downloaded, this cell stops with a message:
+# Each network returns one logit for each genre. A second network makes other mistakes than the
+# first, and the mean of both makes fewer. If ImageNet's weights cannot be downloaded, this cell
+# stops with a message:
 
 # %%
 keras.utils.set_random_seed(SEED)
 pictures = {part: models.build_model(name, size, data.genres) for part, name in names.items()}
+first_weights = {}  # of each network, before it is fine-tuned
 runs.start_from(START, pictures, names)
 run.begin(pictures.values())
 
 # %% [markdown]
-# How long will it take? This cell measures how fast these networks are on this machine. The text
-# network comes on top, and `LAST_FIT` fine-tunes all networks again:
+# How long will it take? This cell measures how fast these networks are on this machine. The time
+# for the text network is not counted, and `LAST_FIT` fine-tunes all networks again:
 
 # %%
 print(runs.forecast(pictures.values(), len(paths["train"]), len(paths["validation"]), epochs))
@@ -248,7 +252,7 @@ for part, network in models.with_backbone(pictures).items():
 # The curves of the heads. The weights of the marked epoch, with the highest macro mAP, are kept:
 
 # %%
-plots.save_curves(run.curves("head.csv"), "head", run.figures, subtitle)
+plots.save_curves(run.curves("head.csv", pictures), "head", run.figures, subtitle)
 
 # %% [markdown]
 # ## Second phase: fine-tuning
@@ -258,13 +262,12 @@ plots.save_curves(run.curves("head.csv"), "head", run.figures, subtitle)
 # pictures for them. Each epoch is one `fit`, and its state is saved: a killed run resumes there.
 # Training stops when two epochs have not improved validation. On a CPU `EPOCHS` is 0 unless you set
 # it, and this phase changes nothing. If you do set it there, set `IMG_SIZE` to 192, too: a CPU
-# trains on twice as many such posters a second (`python benchmarks/fine_tuning.py`). The phase:
+# trains on twice as many such posters a second (`python benchmarks/fine_tuning.py`). A network that
+# starts from random weights has nothing to keep: all its layers learn, at a constant rate, in all
+# epochs (20 unless you set them). The phase:
 
 
 # %%
-first_weights = {}
-
-
 def fine_tune(networks, batches_of, validated, epochs, batch, splits=("train",), prefix=""):
     validation = validated, labels["validation"]
     for part, network in networks.items():
@@ -313,8 +316,8 @@ picture = models.join_networks(pictures, names, shown_size, data.genres)
 # %%
 from genre_utils import evaluation, fusion, networks, text
 
-found = ocr.read_posters(files, word_cache).lines if read_text else {}
-lines = {split: [found.get(path, []) for path in paths[split]] for split in paths}
+lines_of = ocr.read_posters(files, word_cache).lines if read_text else {}
+lines = {split: [lines_of.get(path, []) for path in paths[split]] for split in paths}
 texts = {split: [text.join_lines(read) for read in lines[split]] for split in lines}
 has_text = {split: np.array([bool(text) for text in texts[split]]) for split in texts}
 pd.Series({split: marks.mean() for split, marks in has_text.items()}, name="share with words")
@@ -329,11 +332,11 @@ tokens = {split: networks.tokenize(texts[split]) for split in texts}
 text_networks = {}
 if read_text:
     keras.utils.set_random_seed(SEED + 1)
-    encoder, about = networks.load_encoder(released=START == "posters")
-    print(about)
+    encoder = networks.load_encoder(settings["encoder"])
     text_networks["words"] = models.build_words_model(encoder, data.genres)
     vectors = run.kept("vectors", partial(networks.run_on_splits, encoder, tokens))
     fit_head("words", text_networks["words"].get_layer("head"), vectors)
+plots.save_curves(run.curves("head.csv", text_networks), "head", run.figures, subtitle)
 
 # %% [markdown]
 # Then the whole text network is fine-tuned like those of the picture. In each epoch a fifth of the
@@ -344,7 +347,7 @@ if read_text:
 def texts_of(splits: tuple[str, ...], epoch: int) -> batches.WordBatches:
     files, truth = (np.concatenate([of[split] for split in splits]) for of in (paths, labels))
     keys = [batches.random_key(path, SEED, epoch) + 1 for path in files]
-    kept = [text.drop_lines(found[path], key) for path, key in zip(files, keys, strict=True)]
+    kept = [text.drop_lines(lines_of[path], key) for path, key in zip(files, keys, strict=True)]
     tokens = networks.tokenize([text.join_lines(read) for read in kept])
     return batches.WordBatches(tokens, files, truth, word_batch, SEED, epoch)
 
@@ -386,11 +389,11 @@ plots.save_curves(run.curves("history.csv"), "fine_tuning", run.figures, subtitl
 # 0.6 about 6 in 10 come true. A poster without words gets the calibrated score of its picture:
 
 # %%
-shown = batches.fill_cache([*paths["validation"], *paths["test"]], shown_size, cache.file.parent)
+shown_cache = cache.at(shown_size, [*paths["validation"], *paths["test"]])
 
 
 def logits_of(split: str, picture: keras.Model, words: list[WordsModel]) -> dict[str, np.ndarray]:
-    posters = batches.PosterBatches(shown, paths[split], labels[split])
+    posters = batches.PosterBatches(shown_cache, paths[split], labels[split])
     logits = {"picture": training.predict_logits(picture, posters)}
     for model in words:
         logits |= model.logits(texts[split])
@@ -403,7 +406,7 @@ fusions = fusion.fit_fusions(logits, labels["validation"], has_text["validation"
 # %% [markdown]
 # A threshold for each genre turns a score into yes or no. It is the one with the best F1 on
 # validation; that of a rare genre is averaged with the threshold of all genres. This is the last
-# choice that the validation posters make:
+# choice that is made on the validation posters:
 
 # %%
 scores, _ = fusion.fuse(fusions, logits, has_text["validation"])
@@ -459,8 +462,8 @@ for split in dataset.SPLITS[len(fit_splits) :]:
 
 # %% [markdown]
 # The metrics, beside two baselines that see no poster: a table of zeros, and each genre's
-# frequency. Look at the last column: element-wise accuracy is nearly as high for the zeros as for
-# the network, because most posters lack most genres. So it is not a result. Macro mAP is: there the
+# frequency. Look at element-wise accuracy: it is nearly as high for the zeros as for the network,
+# because most posters lack most genres. So it is not a result. Macro mAP is: there the
 # zeros get no more than chance. It is over the genres with five posters or more, and missing where
 # none has as many. The thresholds of the tuned F1 are those of picture and words together:
 

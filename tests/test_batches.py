@@ -35,6 +35,14 @@ def test_unreadable_poster_is_named_and_moves_no_other_row(cache):
     ]
 
 
+def test_a_cache_serves_its_own_size_and_another_is_filled_for_others(cache):
+    pixels, paths = cache
+    assert pixels.at(SIZE, paths[:2]) is pixels
+    larger = pixels.at((96, 64), paths[:2])
+    assert larger.file.parent == pixels.file.parent and list(larger.row) == paths[:2]
+    assert larger.pixels(paths[1:2]).shape == (1, 96, 64, 3)
+
+
 def test_a_cache_of_nothing_is_not_kept(tmp_path):
     broken = [str(tmp_path / f"{i}.jpg") for i in range(3)]
     for path in broken:

@@ -117,12 +117,18 @@ def test_confusion_names_the_pair():
     assert "No genre is predicted in place of another" in title(nothing)
 
 
-def test_recall_by_words_names_the_best_part():
+def test_recall_by_words_names_the_best_part_where_it_is_clearly_best():
     recalls = evaluation.recall(LABELS, SCORES)
     table = evaluation.recall_by_word_count(
         [0, 3, 9], {"both": recalls, "picture alone": recalls}, parts=2
     )
-    assert "words are predicted best" in title(plots.recall_by_words(table, NOTE))
+    assert "Does the number of words matter?" in title(plots.recall_by_words(table, NOTE))
+    columns = {"words": ["0", "1–5"], "recall": [0.9, 0.5], "error": [0.1, 0.2], "posters": 20}
+    few = pd.DataFrame(columns | {"system": "both"})
+    assert "Posters with 0 words are predicted best" in title(plots.recall_by_words(few, NOTE))
+    few["error"] = 0.3
+    assert "best" not in title(plots.recall_by_words(few, NOTE))
+    assert "best" not in title(plots.recall_by_words(few[:1], NOTE))
 
 
 def test_the_overlay_glows_where_it_is_hot_and_fits_any_poster(picture):

@@ -238,7 +238,7 @@ def layer(kind: str, module: str = "keras.layers", registered: str | None = None
 )
 def test_layers_with_code_or_files_and_foreign_ones_are_refused(stranger, part):
     change_config(stranger, lambda content: content["network"]["config"]["layers"].append(part))
-    refuse(stranger, "is no layer of Keras without code or files")
+    refuse(stranger, "is no layer of Keras, or holds code or files")
 
 
 def test_what_looks_like_a_file_is_refused(stranger):

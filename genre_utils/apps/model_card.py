@@ -98,7 +98,7 @@ def _trained_with(training: dict[str, Any], has_backbone: bool) -> str:
     loss = training.get("loss")
     training = training | {"loss": loss.get("name") if isinstance(loss, dict) else None}
     reads = bool(training.get("read_text"))
-    names = ["start"] * (has_backbone or reads)  # nothing else is pretrained
+    names = ["start"] * has_backbone + ["encoder"] * reads  # nothing else is pretrained
     names += ["loss", "epochs", *["word_epochs"] * reads, "batch_size", "seed"]
     known = {name: training[name] for name in names if training.get(name) is not None}
     settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in known.items())
@@ -107,13 +107,15 @@ def _trained_with(training: dict[str, Any], has_backbone: bool) -> str:
 
 def _origin(card: Mapping[str, Any]) -> str:
     training = card["training"]
+    others = len(card["training_ids"]) - _learned_from(card)
+    is_ours = training.get("start") == "posters"
+    is_ours = is_ours or training.get("encoder") == networks.RELEASED_ENCODER
+    began = STARTED.format(others=others) if is_ours else ""
     if training.get("sample"):
-        return SAMPLE
+        return SAMPLE + began
     if training.get("films"):
         joint = JOINT if "joint" in card["sums"] else ""
         return f"{PUBLIC} {FILMS.format(films=training['films'])}{joint}"
-    others = len(card["training_ids"]) - _learned_from(card)
-    began = STARTED.format(others=others) if training.get("start") == "posters" else ""
     return (PUBLIC if training.get("public") else OWN.format(known=_known(card))) + began
 
 

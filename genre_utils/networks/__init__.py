@@ -5,7 +5,10 @@ from genre_utils.support import lazy_names
 __getattr__ = lazy_names(
     __name__,
     efficientnet_lite="VARIANTS build_efficientnet_lite",
-    minilm="build_encoder set_weights WEIGHTS_FILE load_encoder cached_weights check_weights",
+    minilm=(
+        "RELEASED_ENCODER WEIGHTS_FILE build_encoder cached_weights check_weights choose_encoder "
+        "load_encoder set_weights"
+    ),
     tokenizer="TOKENIZER tokenize check_tokenizer pad_tokens run_on_splits run_on_words",
     onnx="open_session RuntimeNetwork",
     features="averaged_networks with_features",

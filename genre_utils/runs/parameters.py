@@ -64,9 +64,10 @@ def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
     one_by_one = is_own or kind.startswith("Binary")
     if kind not in HINGES and not (one_by_one and config.get("from_logits", is_own)):
         raise ValueError(
-            f"loss is {loss!r}: the networks give logits, so take a binary loss of keras.losses, "
-            "such as keras.losses.BinaryFocalCrossentropy(from_logits=True), or a subclass of "
-            "keras.losses.Loss that takes logits."
+            f"loss is {kind if isinstance(loss, keras.losses.Loss) else repr(loss)}, without "
+            "from_logits=True or not binary: the networks give logits, so take a binary loss of "
+            "keras.losses, such as keras.losses.BinaryFocalCrossentropy(from_logits=True), or a "
+            "subclass of keras.losses.Loss that takes logits."
         )
     if is_own:
         found = {

@@ -43,14 +43,26 @@ def start_from(start: str, pictures: Mapping[str, keras.Model], names: Mapping[s
             print(f"The released model has no {names[part]}, which does not start from it.")
 
 
+def choose_encoder(start: str, read_text: bool) -> str:
+    """Return the name of the sentence encoder of a training, and print a sentence on it.
+
+    The name is empty where no words are read. See `networks.choose_encoder`.
+    """
+    name, about = networks.choose_encoder(start == "posters") if read_text else ("", "")
+    print(about, end="\n" * read_text)
+    return name
+
+
 def start_card(settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the card of the released model, for `save_model`, if a training began with its parts.
 
-    One that reads text has the encoder, others a network of the picture or nothing.
+    These are networks of the picture, or the sentence encoder, which is also taken where the
+    authors' is not to be had.
     """
-    names = {settings["model"], settings["second_model"]}
-    has_part = settings["read_text"] or not names.isdisjoint(_released_names())
-    return networks.read_card(RELEASED) if settings["start"] == "posters" and has_part else None
+    pictures = {settings["model"], settings["second_model"]} & set(_released_names())
+    has_pictures = settings["start"] == "posters" and pictures
+    is_ours = settings["encoder"] == networks.RELEASED_ENCODER
+    return networks.read_card(RELEASED) if has_pictures or is_ours else None
 
 
 def _released_names() -> list[str]:

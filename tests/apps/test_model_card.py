@@ -44,10 +44,10 @@ def test_a_network_without_a_backbone_has_no_start(trained, tmp_path):
     (tmp_path / "picture.json").write_text('{"network": {}}', "utf-8")
     assert "Trained with loss binary_crossentropy" in model_card(tmp_path)
     card = json.loads((tmp_path / "model.json").read_text("utf-8"))
-    card["training"] |= {"read_text": True, "word_epochs": 4}
+    card["training"] |= {"read_text": True, "word_epochs": 4, "encoder": "MiniLM"}
     (tmp_path / "model.json").write_text(json.dumps(card), "utf-8")
     text = model_card(tmp_path)
-    assert "Trained with start imagenet, loss" in text, "the encoder has one"
+    assert "Trained with encoder MiniLM, loss" in text
     assert "word epochs 4" in text
 
 

@@ -16,8 +16,9 @@ WEIGHTS = minilm.cached_weights()
 def test_vectors_are_the_original_s():
     with np.load(ROOT / "tests" / "references" / "minilm.npz", allow_pickle=False) as reference:
         sentences, expected = reference["sentences"].tolist(), reference["vectors"]
-    network, how = minilm.load_encoder()
-    assert minilm.REPOSITORY in how
+    name, how = minilm.choose_encoder()
+    assert name in how
+    network = minilm.load_encoder(name)
     vectors = tokenizer.run_on_words(network, tokenizer.tokenize(sentences))
     cosines = (vectors * expected).sum(axis=1) / np.linalg.norm(vectors, axis=1)
     assert len(sentences) == 12 and cosines.min() > 0.999
@@ -56,12 +57,13 @@ def test_without_internet_the_released_encoder_answers_and_says_so(tmp_path, mon
         raise OSError("it has no such file")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", hub)
-    network, how = minilm.load_encoder()
+    name, how = minilm.choose_encoder()
+    network = minilm.load_encoder(name)
     assert asked == [True]  # what the hub keeps of an earlier download is used
     assert network.output_shape[-1] == minilm.WIDTH and "released model" in how
     monkeypatch.setattr(minilm, "RELEASED_TEXT", tmp_path / "text.json")
     with pytest.raises(minilm.DataError, match="fetch_encoder"):
-        minilm.load_encoder()
+        minilm.choose_encoder()
 
 
 def test_an_epoch_has_whole_batches_of_texts_and_the_widest_first():

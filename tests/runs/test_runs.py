@@ -609,6 +609,14 @@ def test_other_pictures_under_the_names_of_a_training_s_are_refused(tmp_path):
         run.finish({})
 
 
+def test_another_sentence_encoder_is_another_training(tmp_path):
+    runs.open_run(tmp_path, {"seed": 0}).begin()
+    run = runs.open_run(tmp_path, {"seed": 0, "encoder": "one"})  # older ones did not note it
+    run.begin()
+    with pytest.raises(ValueError, match="encoder was 'one' and is now 'another'"):
+        runs.open_run(tmp_path, {"seed": 0, "encoder": "another"})
+
+
 def test_only_a_folder_that_was_made_for_it_goes_with_a_training_that_never_began(tmp_path):
     (tmp_path / "own").mkdir()
     for name in ("own", "made"):

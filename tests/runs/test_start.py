@@ -35,8 +35,9 @@ def test_start_is_checked_against_the_posters(own_posters):
 
 def test_the_released_encoder_is_taken_without_looking_for_the_authors(monkeypatch):
     monkeypatch.setattr(minilm, "_authors_weights", lambda: pytest.fail("looked for"))
-    encoder, about = networks.load_encoder(released=True)
+    name, about = networks.choose_encoder(released=True)
     assert about == "The sentence encoder is the released model's."
+    encoder = networks.load_encoder(name)
     theirs = load_model().words.network.get_layer("encoder").get_weights()
     for ours, weights in zip(encoder.get_weights(), theirs, strict=True):
         np.testing.assert_array_equal(ours, weights)
@@ -67,16 +68,19 @@ def test_a_training_can_start_from_the_released_model(capsys):
 
 def test_only_a_training_with_parts_of_the_release_counts_its_posters():
     has = load_model(has_text=False).card["training"]["model"]
-    settings = {"start": "posters", "model": has, "second_model": "", "read_text": False}
+    settings = {"start": "posters", "model": has, "second_model": "", "encoder": ""}
     assert runs.start_card(settings)["training_ids"]
     assert runs.start_card(settings | {"start": "imagenet"}) is None
     assert runs.start_card(settings | {"model": "seed_cnn"}) is None
-    assert runs.start_card(settings | {"model": "seed_cnn", "read_text": True})["training_ids"]
+    # The encoder is the released model's also where its authors' weights are not to be had.
+    ours = {"start": "imagenet", "model": "seed_cnn", "encoder": networks.RELEASED_ENCODER}
+    assert runs.start_card(settings | ours)["training_ids"]
+    assert runs.start_card(settings | ours | {"encoder": "its authors'"}) is None
 
 
 def test_a_release_of_one_network_shares_nothing_with_a_network_of_another_name(monkeypatch):
     card = {"training": {"model": "efficientnet_lite2", "second_model": ""}}
     monkeypatch.setattr(networks, "read_card", lambda folder: card)
-    settings = {"start": "posters", "second_model": "", "read_text": False}
+    settings = {"start": "posters", "second_model": "", "encoder": ""}
     assert runs.start_card(settings | {"model": "seed_cnn"}) is None
     assert runs.start_card(settings | {"model": "efficientnet_lite2"}) == card
