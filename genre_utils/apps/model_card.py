@@ -42,7 +42,7 @@ JOINT = (
 OWN = "It was trained on posters of its maker's own, of which this is known: {known}."
 STARTED = (
     " Parts of it began as those of the released model, which had learned from {others:,} other "
-    "posters."
+    "posters and films."
 )
 
 
