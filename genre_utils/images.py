@@ -92,10 +92,10 @@ def read_poster(source: Any, name: str | None = None) -> np.ndarray:
             return _to_rgb(source, name)
         except PosterError:
             raise
-        except Exception as error:  # of a mode that nothing is converted from
-            raise PosterError(
-                name, f"a picture of mode {source.mode} cannot be read ({error})"
-            ) from None
+        except Exception as error:  # of a cut file, or of a mode that nothing is converted from
+            reason = str(error) or type(error).__name__
+            what = f"this picture of mode {source.mode} cannot be read ({reason})"
+            raise PosterError(name, what) from None
     if isinstance(source, np.ndarray):
         return _to_rgb(Image.fromarray(_to_uint8(source, name)), name)
     raise PosterError(

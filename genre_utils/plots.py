@@ -22,6 +22,7 @@ from genre_utils.support import replacing
 # Okabe and Ito's blue and orange differ for every kind of colour blindness, and in grey.
 BLUE, ORANGE, DARK = "#0072B2", "#E69F00", "#262626"
 SEQUENTIAL = "cividis"
+ENOUGH = 20  # posters of a group of which a title may claim something
 # With Chinese, Japanese and Korean letters, on Linux, macOS and Windows, and with Arabic ones.
 FONTS = (
     *("Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Apple SD Gothic Neo"),
@@ -327,7 +328,8 @@ def recall_by_words(table: pd.DataFrame, subtitle: str = "") -> Figure:
     rows = table[table["system"] == systems[0]]
     best, title = rows.loc[rows["recall"].idxmax()], "Does the number of words matter?"
     others = (rows["recall"] + rows["error"]).drop(best.name)
-    if (best["recall"] - best["error"] > others).all() and len(others):
+    is_clear = (best["recall"] - best["error"] > others).all() and best["posters"] >= ENOUGH
+    if is_clear and len(others):
         title = f"Posters with {best['words']} words are predicted best"
     return _titled(figure, title, subtitle)
 

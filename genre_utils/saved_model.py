@@ -190,7 +190,8 @@ def save_model(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     hashed = {short_hash(poster) for poster in distinct_ids(training_ids)}
-    training = {"posters": len(hashed)} | training
+    if hashed:
+        training = {"posters": len(hashed)} | training
     if started_from:
         hashed |= set(started_from["training_ids"])
         pictures = sorted({*pictures, *started_from[PICTURES]})

@@ -116,8 +116,8 @@ print(source.announcement)
 # ## What is wrong with them
 #
 # This cell reads the table and decodes each picture once. What cannot be used is left out, and
-# everything odd is counted. The findings are about the whole table, before `LIMIT` draws from it;
-# only few posters of a genre and unreadable pictures are counted among those that are drawn:
+# everything odd is counted. The findings are about the whole table, before `LIMIT` draws from it.
+# Genres with few posters, and pictures that cannot be read, are counted among the drawn ones only:
 
 # %%
 data = dataset.load_dataset(source, LIMIT, SEED)

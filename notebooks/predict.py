@@ -172,7 +172,7 @@ for number, one in enumerate(good[:SHOWN], start=1):
     plt.show()
 
 # %% [markdown]
-# In words, for the first poster, with by how much the words on it changed its first score:
+# In words, for the first poster. The last sentence says how much its words changed the first score:
 
 # %%
 for one in good[:1]:

@@ -176,7 +176,7 @@ print(why)
 
 # %%
 settings |= {"read_text": read_text, "word_epochs": word_epochs * read_text}
-settings["encoder"] = runs.choose_encoder(START, read_text)
+settings["encoder"] = runs.choose_encoder(START, read_text, output, RESTART)
 settings["last_fit"] = LAST_FIT and (read_text or epochs > 0)
 run = runs.open_run(output, settings, RESTART)
 print(run.state)
@@ -238,21 +238,17 @@ print(runs.forecast(pictures.values(), len(paths["train"]), len(paths["validatio
 def fit_head(part: str, head: keras.Model, features: dict[str, np.ndarray]) -> None:
     head.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-3), loss)
     head.fit(**runs.head_fit(run.part(part), head, features, labels))
+    plots.save_curves(run.curves("head.csv", [part]), "head", run.figures, subtitle)
 
 
 # %% [markdown]
-# Each pretrained network of the picture has a backbone and a head, and `fit_head` trains the head:
+# Each pretrained network of the picture has a backbone and a head, and `fit_head` trains the head.
+# Its curves follow; the weights of the marked epoch, with the highest macro mAP, are kept:
 
 # %%
 for part, network in models.with_backbone(pictures).items():
     compute = partial(training.frozen_features, network.get_layer("backbone"), cache, paths)
     fit_head(part, network.get_layer("head"), run.kept(f"{part}_features", compute))
-
-# %% [markdown]
-# The curves of the heads. The weights of the marked epoch, with the highest macro mAP, are kept:
-
-# %%
-plots.save_curves(run.curves("head.csv", pictures), "head", run.figures, subtitle)
 
 # %% [markdown]
 # ## Second phase: fine-tuning
@@ -336,7 +332,6 @@ if read_text:
     text_networks["words"] = models.build_words_model(encoder, data.genres)
     vectors = run.kept("vectors", partial(networks.run_on_splits, encoder, tokens))
     fit_head("words", text_networks["words"].get_layer("head"), vectors)
-plots.save_curves(run.curves("head.csv", text_networks), "head", run.figures, subtitle)
 
 # %% [markdown]
 # Then the whole text network is fine-tuned like those of the picture. In each epoch a fifth of the

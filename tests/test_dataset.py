@@ -190,7 +190,7 @@ def test_sample_labels_agree_with_its_lists(sample_folder):
     [
         ("title,Genre\nA,Drama\n", "no column of ids"),
         ("Id,Year\np0,1999\n", "no 0/1 columns and no column named"),
-        ("Id,Drama\np0,1\np1,0\n", "a 0/1 column of one genre only, 'Drama' and no column named"),
+        ("Id,Drama\np0,1\np1,0\n", "a 0/1 column of one genre only, 'Drama', and no column named"),
         ("Id,Genre\np0,\"['Drama'\"\np1,\"['Drama'\"\n", "cannot be read, such as"),
         ("Id,Genre\np0,Drama\np1,split\n", "is reserved"),
         ("Id,Genre\nq0,Drama\nq1,War\n", "has a picture"),

@@ -143,7 +143,9 @@ def test_a_cut_picture_that_somebody_else_opened_is_named():
     content = odd_pictures.save(odd_pictures.picture(), "JPEG")
     with (
         Image.open(io.BytesIO(content[: len(content) // 2])) as opened,
-        pytest.raises(PosterError, match="cut: a picture of mode RGB cannot be read .*truncated"),
+        pytest.raises(
+            PosterError, match="cut: this picture of mode RGB cannot be read .*truncated"
+        ),
     ):
         read_poster(opened, "cut")
 

@@ -188,7 +188,7 @@ def test_a_cut_jpeg_is_refused_between_scans_and_where_zeros_fill_it_up(picture,
 
 
 def test_an_open_picture_of_a_strange_mode_or_cut_short_is_one_bad_poster(picture, encode):
-    with pytest.raises(PosterError, match="of mode La cannot be read"):
+    with pytest.raises(PosterError, match="this picture of mode La cannot be read"):
         read_poster(Image.new("La", (9, 9)), "premultiplied")
     cut = Image.open(io.BytesIO(encode(picture, "PNG")[:-60]))
     with pytest.raises(PosterError, match="of mode RGB cannot be read .*truncated"):

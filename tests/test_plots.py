@@ -126,7 +126,9 @@ def test_recall_by_words_names_the_best_part_where_it_is_clearly_best():
     columns = {"words": ["0", "1–5"], "recall": [0.9, 0.5], "error": [0.1, 0.2], "posters": 20}
     few = pd.DataFrame(columns | {"system": "both"})
     assert "Posters with 0 words are predicted best" in title(plots.recall_by_words(few, NOTE))
-    few["error"] = 0.3
+    few["posters"] = 1
+    assert "best" not in title(plots.recall_by_words(few, NOTE))
+    few["posters"], few["error"] = 20, 0.3
     assert "best" not in title(plots.recall_by_words(few, NOTE))
     assert "best" not in title(plots.recall_by_words(few[:1], NOTE))
 

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from small_model import GENRES, TEXTS, make_small_model
 
-from genre_utils import networks
+from genre_utils import models, networks
 from genre_utils.fusion import LogisticFusion
 from genre_utils.networks import RuntimeNetwork, int8, read_card
 from genre_utils.networks.keras_config import to_arrays, to_config
@@ -73,6 +73,16 @@ def save(folder: Path, network, **options) -> Path:
     return folder
 
 
+def test_a_card_counts_its_own_posters_and_not_those_of_its_start(tmp_path):
+    network = models.build_model("seed_cnn", (96, 80), GENRES)
+    fusions = {"picture": LogisticFusion({"picture": np.ones(3)}, np.zeros(3))}
+    start = {"training_ids": ["aaaaaaaaaaaa"] * 9, "training_pictures": []}
+    parts = network, None, fusions, GENRES, np.full(3, 0.5)
+    save_model(tmp_path, *parts, ["p1", "p2"], {"seed": 0}, started_from=start)
+    card = read_card(tmp_path)
+    assert card["training"] == {"posters": 2, "seed": 0} and len(card["training_ids"]) == 3
+
+
 def convolutions() -> keras.Model:
     """Build a network of the kinds of layers that those of the release have, all of them drawn."""
     from keras import layers
@@ -116,6 +126,7 @@ def test_eight_bits_are_half_of_the_weights_and_close_to_them(small, tmp_path):
     model = load_model(small)
     parts = model.network, model.words, model.fusions
     save_model(tmp_path, *parts, GENRES, np.full(3, 0.5), [], {}, int8=True)
+    assert read_card(tmp_path)["training"] == {}  # nobody gave the posters' ids
     sizes = [(folder / "text.safetensors").stat().st_size for folder in (small, tmp_path)]
     assert sizes[1] < 0.6 * sizes[0]
     for runtime in (False, True):

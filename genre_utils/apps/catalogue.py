@@ -77,7 +77,10 @@ class ResumableLog:
         self.left_out = self.done
 
     def read(self) -> Iterator[Prediction]:
-        """Yield all that was predicted, in the order in which it was, without the words."""
+        """Yield all that was predicted, in the order in which it was, without the words.
+
+        What could not be read by a run before counts when it was tried again.
+        """
         left_out = self.left_out.copy()
         with open(self.file, encoding="utf-8") as file:
             next(file)

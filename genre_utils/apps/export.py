@@ -33,6 +33,8 @@ def export_model(folder: Path, kind: str = "onnx", int8: bool = False) -> list[P
     LiteRT files have them in half precision, with `int8` those of dense layers and embeddings in 8
     bits. Raises `DataError`.
     """
+    if kind not in SUFFIXES:
+        raise DataError(f"The format {kind!r} is unknown: give one of {', '.join(SUFFIXES)}.")
     if kind == "litert" and keras.backend.backend() != "tensorflow":
         raise DataError(
             f"Keras runs on {keras.backend.backend()} here, and LiteRT is written from "

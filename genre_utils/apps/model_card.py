@@ -110,7 +110,7 @@ def _origin(card: Mapping[str, Any]) -> str:
     others = len(card["training_ids"]) - _learned_from(card)
     is_ours = training.get("start") == "posters"
     is_ours = is_ours or training.get("encoder") == networks.RELEASED_ENCODER
-    began = STARTED.format(others=others) if is_ours else ""
+    began = STARTED.format(others=others) if is_ours and others else ""
     if training.get("sample"):
         return SAMPLE + began
     if training.get("films"):

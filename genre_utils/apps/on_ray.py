@@ -120,7 +120,9 @@ def start(address: str | None) -> None:
 
     Raises `ValueError` where nothing listens at `address`.
     """
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised, too
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):  # what fails is raised, too, in a sentence
+            handler.addFilter(lambda record: record.levelno != logging.ERROR)
     if ray.is_initialized():
         return
     # Ray itself tries for minutes. "auto" and "local" it finds by other means than a port.

@@ -1,7 +1,7 @@
-"""This machine: Keras' backend, its devices and processes, memory, and Colab.
+"""This machine: Keras' backend, its devices and processes, memory, Colab and Kaggle.
 
-Imports nothing but the standard library and `support`: it runs before anything else is sure to be
-there, and before Keras, whose backend cannot be changed once it is imported.
+The modules import nothing but the standard library and `support`. They run before anything else is
+sure to be there, and before Keras, whose backend cannot be changed once it is imported.
 """
 
 from genre_utils.support import lazy_names

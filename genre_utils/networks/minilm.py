@@ -97,7 +97,9 @@ def load_encoder(name: str) -> keras.Model:
     """Build the encoder that `choose_encoder` has named, with its weights."""
     encoder = build_encoder()
     if name == REPOSITORY:
-        set_weights(encoder, _authors_weights())
+        file = _authors_weights() or cached_weights()
+        check_weights(file)
+        set_weights(encoder, file)
     else:
         # Only its weights are taken, so that it computes in the precision of this machine.
         network = load_folder_network(RELEASED_TEXT)

@@ -409,7 +409,8 @@ def check_folders(folder: str | Path, words: str | Path | None = None) -> None:
         if not str(words) or Path(words).is_dir():
             raise ValueError(f"WORDS is {str(words)!r}: give a file's name, as {WORDS_FILE}.")
         advice = "give a file in a folder in which you may create files."
-        support.check_writable(Path(words).resolve().parent, f"WORDS {str(words)!r}", advice)
+        below = Path(os.path.realpath(words)).parent
+        support.check_writable(below, f"WORDS {str(words)!r}", advice)
 
 
 def check_outside(folder: str | Path, posters: str | Path) -> None:
@@ -463,7 +464,7 @@ def settle_pictures(
     begun = run.begun
     before = set(begun.get(UNREADABLE, now.values()))
     read = sorted(
-        f"{names[path]}: {support.picture_hash(path)}"
+        f"{names[path]}: {_hash_of(path)}"
         for path in paths
         if path not in now and names[path] not in before
     )
@@ -493,6 +494,12 @@ def settle_pictures(
     mending = dict.fromkeys(mended, "it could not be read when this training was made")
     settled = Run(run.folder, {**run.settings, **pictures, UNREADABLE: begun[UNREADABLE]})
     return settled, {**unreadable, **mending}
+
+
+def _hash_of(picture: str) -> str:
+    with suppress(OSError):
+        return support.picture_hash(Path(picture))
+    return "gone since it was decoded"
 
 
 def _names(paths: Sequence[str]) -> dict[str, str]:

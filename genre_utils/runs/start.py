@@ -1,11 +1,13 @@
 """Where the networks of a training begin: at ImageNet's weights, or at the released model's."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
 
 from genre_utils import dataset, networks
+from genre_utils.runs.folder import ENCODER, Run
 from genre_utils.saved_model import RELEASED, load_model
 from genre_utils.support import did_you_mean
 
@@ -43,13 +45,18 @@ def start_from(start: str, pictures: Mapping[str, keras.Model], names: Mapping[s
             print(f"The released model has no {names[part]}, which does not start from it.")
 
 
-def choose_encoder(start: str, read_text: bool) -> str:
+def choose_encoder(start: str, read_text: bool, folder: Path, restart: bool) -> str:
     """Return the name of the sentence encoder of a training, and print a sentence on it.
 
-    The name is empty where no words are read. See `networks.choose_encoder`.
+    The name is empty where no words are read. A training that was begun in `folder` with the
+    released encoder keeps to it. See `networks.choose_encoder`.
     """
-    name, about = networks.choose_encoder(start == "posters") if read_text else ("", "")
-    print(about, end="\n" * read_text)
+    if not read_text:
+        return ""
+    begun = None if restart else Run(folder, {}).begun.get(ENCODER)
+    ours = start == "posters" or begun == networks.RELEASED_ENCODER
+    name, about = networks.choose_encoder(ours)
+    print(about)
     return name
 
 

@@ -105,7 +105,7 @@ def read_labels(table: Table, ids: Iterable[str], add: AddFinding) -> Labels:
     by_text = bool(text) and not (vague and len(genre_of) > 1)
     if not by_text and len(genre_of) < 2:
         names = ", ".join((*GENRE_COLUMNS[:2], *TAG_COLUMNS))
-        only = f"a 0/1 column of one genre only, {next(iter(genre_of))!r}" if genre_of else ""
+        only = f"a 0/1 column of one genre only, {next(iter(genre_of))!r}," if genre_of else ""
         raise DataError(
             f"{table.path} has {only or 'no 0/1 columns'} and no column named one of {names}; "
             f"its columns are {table.header}. Name the column of genres {GENRE_COLUMNS[0]!r}, or "

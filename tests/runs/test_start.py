@@ -1,6 +1,7 @@
 """Training from the released model's own parts."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,18 @@ def test_the_released_encoder_is_taken_without_looking_for_the_authors(monkeypat
     theirs = load_model().words.network.get_layer("encoder").get_weights()
     for ours, weights in zip(encoder.get_weights(), theirs, strict=True):
         np.testing.assert_array_equal(ours, weights)
+
+
+def test_a_training_keeps_to_the_encoder_that_it_began_with(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(networks, "choose_encoder", lambda ours: (f"ours: {ours}", "about it"))
+    choose = partial(runs.choose_encoder, "imagenet", True, tmp_path)
+    assert choose(False) == "ours: False" and capsys.readouterr().out == "about it\n"
+    runs.open_run(tmp_path, {"encoder": networks.RELEASED_ENCODER}).begin()
+    assert choose(False) == "ours: True" and choose(True) == "ours: False"
+    assert runs.choose_encoder("posters", True, tmp_path, True) == "ours: True"
+    capsys.readouterr()
+    assert runs.choose_encoder("posters", False, tmp_path, False) == ""
+    assert capsys.readouterr().out == ""
 
 
 def test_a_training_can_start_from_the_released_model(capsys):

@@ -1,6 +1,7 @@
 """The commands that work on a data set: `evaluate`, figures of a model, and `read`, its words."""
 
 import argparse
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -119,7 +120,7 @@ def read(options: argparse.Namespace) -> int:
     """Read the words on the posters of a data set."""
     file = Path(options.words or ocr.WORDS_FILE)
     advice = checks.WRITABLE.format(option="--words")
-    check_writable(file.resolve().parent, f"--words {file}", advice)
+    check_writable(Path(os.path.realpath(file)).parent, f"--words {file}", advice)
     if options.ray or options.ray_address:
         checks.check_ray()
     if options.readings:
