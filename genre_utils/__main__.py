@@ -12,6 +12,7 @@ from genre_utils.ocr import WORDS_FILE
 from genre_utils.support import FULL, expand_user, printable
 
 WRONG_USE, STOPPED = 2, 130
+MORE = "COMMAND --help says more. A model is trained in notebooks/train.ipynb."
 
 EXAMPLES = {
     "predict": """
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="poster-genres",
         description="Predict a film's genres from its poster: its picture and the words on it.",
-        epilog="examples:" + "".join(EXAMPLES.values()) + "\n\nCOMMAND --help says more.",
+        epilog=f"examples:{''.join(EXAMPLES.values())}\n\n{MORE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)

@@ -108,9 +108,7 @@ def _trained_with(training: dict[str, Any], has_backbone: bool) -> str:
 def _origin(card: Mapping[str, Any]) -> str:
     training = card["training"]
     others = len(card["training_ids"]) - _learned_from(card)
-    is_ours = training.get("start") == "posters"
-    is_ours = is_ours or training.get("encoder") == networks.RELEASED_ENCODER
-    began = STARTED.format(others=others) if is_ours and others else ""
+    began = STARTED.format(others=others) if others else ""
     if training.get("sample"):
         return SAMPLE + began
     if training.get("films"):

@@ -122,7 +122,7 @@ def start(address: str | None) -> None:
     """
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):  # what fails is raised, too, in a sentence
-            handler.addFilter(lambda record: record.levelno != logging.ERROR)
+            handler.addFilter(_is_no_error)  # a function of its own is added once only
     if ray.is_initialized():
         return
     # Ray itself tries for minutes. "auto" and "local" it finds by other means than a port.
@@ -136,6 +136,10 @@ def start(address: str | None) -> None:
             ) from None
     here = {} if address else {"include_dashboard": False}
     ray.init(address=address, log_to_driver=False, **here)
+
+
+def _is_no_error(record: logging.LogRecord) -> bool:
+    return record.levelno != logging.ERROR
 
 
 def _map(items: list[dict[str, str]], worker: type, **options: Any) -> ray.data.Dataset:

@@ -14,7 +14,14 @@ import numpy as np
 
 from genre_utils.images import PosterError, picture_size, read_poster
 from genre_utils.ocr.line import WORDS_FILE, Line
-from genre_utils.support import DataError, first_of, naming_full_disks, progress, sha256_of
+from genre_utils.support import (
+    DataError,
+    first_of,
+    folder_of,
+    naming_full_disks,
+    progress,
+    sha256_of,
+)
 
 # What reading JSON and taking it apart may raise, whatever stands in it.
 _MALFORMED = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
@@ -66,7 +73,7 @@ class WordCache:
         entry = {"sha256": sha256, "reader": reader, "lines": packed}
         line = f"{json.dumps(entry, ensure_ascii=False, allow_nan=False)}\n"
         line = line.encode("utf-8", "replace")
-        Path(os.path.realpath(self.file)).parent.mkdir(parents=True, exist_ok=True)
+        folder_of(self.file).mkdir(parents=True, exist_ok=True)
         # Unbuffered and at the end, wherever that is by now: should another thread or process write
         # to the same file, its lines and these stand in turn.
         with naming_full_disks(self.file), open(self.file, "a+b", buffering=0) as file:

@@ -409,8 +409,7 @@ def check_folders(folder: str | Path, words: str | Path | None = None) -> None:
         if not str(words) or Path(words).is_dir():
             raise ValueError(f"WORDS is {str(words)!r}: give a file's name, as {WORDS_FILE}.")
         advice = "give a file in a folder in which you may create files."
-        below = Path(os.path.realpath(words)).parent
-        support.check_writable(below, f"WORDS {str(words)!r}", advice)
+        support.check_writable(support.folder_of(words), f"WORDS {str(words)!r}", advice)
 
 
 def check_outside(folder: str | Path, posters: str | Path) -> None:
@@ -459,23 +458,17 @@ def settle_pictures(
     training that was only begun learns from the same pictures to its end, and a finished one is
     not reported without pictures that it has read, nor beside others of their names.
     """
-    names = _names(paths)
-    now = {path: names[path] for path in unreadable}
-    begun = run.begun
-    before = set(begun.get(UNREADABLE, now.values()))
-    read = sorted(
-        f"{names[path]}: {_hash_of(path)}"
-        for path in paths
-        if path not in now and names[path] not in before
-    )
-    pictures = {PICTURES: support.short_hash("\n".join(read))}
-    settled = Run(run.folder, {**run.settings, **pictures, UNREADABLE: sorted(now.values())})
-    _check_hosts_agree(settled)
-    if UNREADABLE not in begun:  # nothing was begun, or by a version that did not note it
-        return settled, dict(unreadable)
-    lost = sorted(set(now.values()) - before)
-    mended = {path for path in paths if names[path] in before and path not in now}
-    is_other = not lost and begun.get(PICTURES, pictures[PICTURES]) != pictures[PICTURES]
+    names, begun = _names(paths), run.begun
+    now = {names[path] for path in unreadable}
+    # Where nothing was begun, or by a version that did not note it, nothing has changed.
+    before = set(begun.get(UNREADABLE, now))
+    learned_from = [path for path in paths if names[path] not in now | before]
+    hashes = sorted(f"{names[path]}: {_hash_of(path)}" for path in learned_from)
+    pictures = short_hash("\n".join(hashes))
+    settings = run.settings | {PICTURES: pictures, UNREADABLE: sorted(now)}
+    _check_hosts_agree(Run(run.folder, settings))
+    lost, mended = now - before, [path for path in paths if names[path] in before - now]
+    is_other = not lost and begun.get(PICTURES, pictures) != pictures
     if lost or is_other or (mended and not run.finished):
         other = _listed(lost, "cannot be read now and could be then")
         other += _listed((names[path] for path in mended), "can be read now")
@@ -485,14 +478,14 @@ def settle_pictures(
             "pictures back as they were, give another OUTPUT_DIR, or RESTART=True to throw that "
             "training away."
         )
-    if run.finished and before:
+    if run.finished and begun.get(UNREADABLE):
         (which,) = _listed(before, "could not be read")
         print(
             f"This training was finished on damaged pictures: {which} and did not count. They are "
             "left out of this report, too, mended or not; RESTART=True learns from them."
         )
     mending = dict.fromkeys(mended, "it could not be read when this training was made")
-    settled = Run(run.folder, {**run.settings, **pictures, UNREADABLE: begun[UNREADABLE]})
+    settled = Run(run.folder, settings | {UNREADABLE: sorted(before)})
     return settled, {**unreadable, **mending}
 
 

@@ -59,15 +59,17 @@ def loss_settings(loss: keras.losses.Loss) -> dict[str, Any]:
     Of Keras' own losses it takes those that ask of each genre by itself, with logits. What JSON can
     hold of the attributes of another class is part of its config, whatever that returns.
     """
-    config = loss.get_config() if isinstance(loss, keras.losses.Loss) else {"from_logits": False}
+    is_loss = isinstance(loss, keras.losses.Loss)
+    config = loss.get_config() if is_loss else {"from_logits": False}
     kind, is_own = type(loss).__name__, not type(loss).__module__.startswith("keras.")
     one_by_one = is_own or kind.startswith("Binary")
     if kind not in HINGES and not (one_by_one and config.get("from_logits", is_own)):
+        why = "without from_logits=True" if one_by_one else "which is not binary"
+        given = f"{kind}, {why}" if is_loss else f"{loss!r}, which is no keras.losses.Loss"
         raise ValueError(
-            f"loss is {kind if isinstance(loss, keras.losses.Loss) else repr(loss)}, without "
-            "from_logits=True or not binary: the networks give logits, so take a binary loss of "
-            "keras.losses, such as keras.losses.BinaryFocalCrossentropy(from_logits=True), or a "
-            "subclass of keras.losses.Loss that takes logits."
+            f"loss is {given}: the networks give logits, so take a binary loss of keras.losses, "
+            "such as keras.losses.BinaryFocalCrossentropy(from_logits=True), or a subclass of "
+            "keras.losses.Loss that takes logits."
         )
     if is_own:
         found = {

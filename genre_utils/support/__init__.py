@@ -24,7 +24,7 @@ def lazy_names(package: str, **names: str) -> Callable[[str], Any]:
 __getattr__ = lazy_names(
     __name__,
     files=(
-        "FULL replacing temporary_file lock_file only_writer is_device naming_full_disks "
+        "FULL replacing folder_of temporary_file lock_file only_writer is_device naming_full_disks "
         "check_writable walk sha256_of short_hash picture_hash write_json write_csv first_of "
         "printable harmless"
     ),

@@ -45,6 +45,11 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def folder_of(file: str | os.PathLike) -> Path:
+    """Return the folder in which a file will stand: that of a link's target."""
+    return Path(os.path.realpath(file)).parent
+
+
 def temporary_file(path: Path) -> Path:
     """Return where a file stands until it is whole."""
     return path.with_name(f".{path.stem}.partial{path.suffix}")

@@ -11,7 +11,7 @@ from genre_utils.images import is_picture
 from genre_utils.ocr import WORDS_FILE, WordCache
 from genre_utils.saved_model import KNOWN_FILES, RELEASED
 from genre_utils.sources import is_other_table
-from genre_utils.support import check_writable, is_address, is_device
+from genre_utils.support import check_writable, folder_of, is_address, is_device
 
 DONE, NOTHING_DONE = 0, 1  # exit codes
 
@@ -68,7 +68,7 @@ def check_output(option: str, file: str, inputs: Mapping[str, str]) -> None:
     """
     if is_device(file):
         return
-    folder, advice = Path(os.path.realpath(file)).parent, WRITABLE.format(option=option)
+    folder, advice = folder_of(file), WRITABLE.format(option=option)
     if Path(file).is_dir():
         raise ValueError(f"{option} {file} cannot be written: it is a folder. Name a file.")
     if not folder.is_dir():

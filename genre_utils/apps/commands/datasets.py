@@ -1,7 +1,6 @@
 """The commands that work on a data set: `evaluate`, figures of a model, and `read`, its words."""
 
 import argparse
-import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,7 +11,7 @@ from genre_utils import apps, dataset, evaluation, ocr, sources
 from genre_utils.apps import catalogue
 from genre_utils.apps.commands import checks
 from genre_utils.predictor import Predictor
-from genre_utils.support import check_writable, first_of, only_writer, printable
+from genre_utils.support import check_writable, first_of, folder_of, only_writer, printable
 
 LEFT_OUT = {
     "trained_on": "left out, because the model was trained on posters of these ids or files",
@@ -120,7 +119,7 @@ def read(options: argparse.Namespace) -> int:
     """Read the words on the posters of a data set."""
     file = Path(options.words or ocr.WORDS_FILE)
     advice = checks.WRITABLE.format(option="--words")
-    check_writable(Path(os.path.realpath(file)).parent, f"--words {file}", advice)
+    check_writable(folder_of(file), f"--words {file}", advice)
     if options.ray or options.ray_address:
         checks.check_ray()
     if options.readings:
