@@ -19,15 +19,12 @@ from typing import Any
 from genre_utils import dataset, sources
 
 
-def options_parser(description: str, posters: int = 0) -> argparse.ArgumentParser:
-    """Return a parser with `--posters`, the number of posters to use; 0 means all."""
+def options_parser(description: str, posters: int | None = None) -> argparse.ArgumentParser:
+    """Return a parser; with `posters`, it has `--posters`, the number to use, and 0 means all."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument(
-        "--posters",
-        type=int,
-        default=posters,
-        help=f"posters to use, 0 for all (default: {posters or 'all'})",
-    )
+    if posters is not None:
+        what = f"posters to use, 0 for all (default: {posters})"
+        parser.add_argument("--posters", type=int, default=posters, help=what)
     return parser
 
 

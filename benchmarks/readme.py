@@ -22,7 +22,7 @@ BOTH = " and words, test"  # the end of the released model's name among its resu
 FROZEN = "efficientnet_lite2 + efficientnet_lite0"
 # name in the table, result file, system in it
 OTHERS = (
-    ("published CNN, 250 × 250", "seed_cnn.json", "seed_cnn"),
+    ("seed CNN, 250 × 250", "seed_cnn.json", "seed_cnn"),
     ("picture alone, frozen networks", "frozen.json", FROZEN),
 )
 COLUMNS = (
@@ -81,7 +81,7 @@ def short_path() -> str:
 
 
 def figures() -> str:
-    """Return the table of figures: baselines, the published network, the parts, the whole."""
+    """Return the table of figures: baselines, the seed CNN, the parts, the whole."""
     released = read_results(ROOT / "genre_utils/released/metrics.json")
     rows = {name: released[f"{name}, test"] for name in ("all zeros", "genre prior")}
     for name, file, system in OTHERS:

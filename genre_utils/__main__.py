@@ -87,21 +87,21 @@ def _parser() -> argparse.ArgumentParser:
 
     predict = _command(verbs, "predict", "the top genres of posters")
     _path(predict, "paths", "picture, or folder of pictures", "PATH", nargs="*")
-    _path(predict, "--list", "file with a path a line; - reads them")
+    _path(predict, "--list", "file with a path a line; - reads standard input")
     predict.add_argument("--top", type=int, default=3, help="genres a poster (default: 3)")
     _flag(predict, "--all-genres", "one row a poster, a column for every genre")
     _path(predict, "--csv", "write the table as CSV; - prints it")
-    _path(predict, "--parquet", "with --ray: where the result goes", "DIR")
+    _path(predict, "--parquet", "folder for the result; needed with --ray", "DIR")
 
     evaluate = _command(verbs, "evaluate", "score the model on posters with known genres")
     _path(evaluate, "--data", "folder of posters, or CSV", "DIR", required=True)
-    _path(evaluate, "--ids", "ids to score (default: the test set)")
+    _path(evaluate, "--ids", "file with an id a line, to score (default: the test set)")
     _path(evaluate, "--words", f"words read before (default: {WORDS_FILE})")
 
     read = _command(verbs, "read", "read the words on the posters of a data set")
     _path(read, "--data", "folder of posters, or CSV", "DIR", required=True)
     _path(read, "--words", f"where they are kept (default: {WORDS_FILE})")
-    _path(read, "--import", "take readings made elsewhere first", dest="readings")
+    _path(read, "--import", "take readings made elsewhere, from this file, first", dest="readings")
     _flag(read, "--anew", "read again what was read with other settings")
 
     app = _command(verbs, "app", "open a web page to drop posters on")
@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     card = _command(verbs, "card", what)
 
     export = _command(verbs, "export", "write the model's networks as ONNX or LiteRT")
-    export.add_argument("--format", choices=("onnx", "litert"))
+    export.add_argument("--format", choices=("onnx", "litert"), help="(default: onnx)")
     _flag(
         export, "--int8", "8 bits: the model itself, or LiteRT files; with --data convolutions, too"
     )
@@ -125,7 +125,8 @@ def _parser() -> argparse.ArgumentParser:
 
     for command in (predict, read):
         _flag(command, "--ray", "work on Ray, on all its machines")
-        command.add_argument("--ray-address", metavar="ADDRESS", help="a cluster's (default: here)")
+        where = "address of a Ray cluster (default: start Ray here)"
+        command.add_argument("--ray-address", metavar="ADDRESS", help=where)
     for command in (predict, evaluate, app, card, export):
         _path(command, "--model", "model folder (default: the released)", "DIR")
     for command in (predict, evaluate, app):

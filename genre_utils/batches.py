@@ -54,14 +54,16 @@ def fill_cache(paths: Sequence[str], size: tuple[int, int], folder: Path) -> Pix
     """Decode and resize posters to (height, width) on all cores, once, into `folder`.
 
     A cache made before is used again if the files' names, sizes and times are the same. Posters
-    that cannot be read are named in `unreadable`. Raises `OSError` when the disk lacks room.
+    that cannot be read are named in `unreadable`; they are tried again. Raises `OSError` when the
+    disk lacks room.
     """
     height, width = size
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"pixels-{height}x{width}-{_fingerprint(paths)}.npy"
     index = file.with_suffix(".json")
     unreadable = _known_unreadable(file, index, (len(paths), *size, 3))
-    if unreadable is None:
+    # What kept a picture from being read, such as a drive that was gone, need not change its file.
+    if unreadable is None or any(map(_can_be_read, unreadable)):
         with replacing(file) as temporary:
             unreadable = _decode_all(paths, size, temporary)
             write_json(index, unreadable)
@@ -80,6 +82,13 @@ def _known_unreadable(file: Path, index: Path, shape: tuple[int, ...]) -> dict[s
         if isinstance(unreadable, dict) and np.load(file, mmap_mode="r").shape == shape:
             return unreadable
     return None
+
+
+def _can_be_read(path: str) -> bool:
+    with suppress(PosterError):
+        read_poster(path)
+        return True
+    return False
 
 
 class Batches(keras.utils.PyDataset):

@@ -230,7 +230,7 @@ def stratify_rare(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     frequency = np.where(labels, labels.sum(axis=0), np.inf)
     rarest = np.where(labels.any(axis=1), frequency.argmin(axis=1), -1)
     # scikit-learn requires two rows a stratum, and no more strata than chosen rows.
-    chosen = max(1, round(share * len(labels)))
+    chosen = min(max(1, round(share * len(labels))), len(labels) - 1)
     sizes = Counter(rarest.tolist())
     common = [g for g, n in sizes.most_common(max(1, min(chosen, len(labels) - chosen) - 1))]
     strata = np.where(np.isin(rarest, [g for g in common if sizes[g] > 1]), rarest, -2)

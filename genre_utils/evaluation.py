@@ -221,11 +221,11 @@ def tune_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return weight * own + (1 - weight) * shared
 
 
-def macro_average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
+def macro_average_precision(labels: np.ndarray, scores: np.ndarray) -> float | None:
     """Return the mean average precision, 0 to 1, over the genres with at least 5 positives.
 
-    Where none has as many, over those with the most. `labels` and `scores` are `(n, genres)`;
-    scores may be logits, since only their order counts.
+    Where none has as many, over those with the most; `None` if there is no positive. `labels` and
+    `scores` are `(n, genres)`; scores may be logits, since only their order counts.
     """
     check_tables(labels, scores)
     support = labels.sum(axis=0)

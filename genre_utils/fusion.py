@@ -66,6 +66,7 @@ def fit_fusions(
     `logits` has the model `"picture"` and may have models of the text, `(n, genres)` each. Without
     these there is the first fusion only, and without a `"joint"` head there is no fourth. `labels`
     are multi-hot `(n, genres)`. Picture and text are added on posters with `has_text`, bool `(n,)`.
+    Raises `ValueError` if none of these has a genre, and as `fit_fusion` does.
     """
     of_text = {name: logits[name] for name in logits if name not in ("picture", "joint")}
     has_text = np.asarray(has_text, bool)

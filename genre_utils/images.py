@@ -175,7 +175,8 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
             image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
         values, transparent = np.asarray(image), image.info.get("transparency")
-        if values.dtype == np.int32 and values.min() >= 0:  # 16-bit grey, as Pillow may hold it
+        # 16-bit grey, as Pillow may hold it; 8-bit grey can be converted to this mode, too.
+        if values.dtype == np.int32 and values.min() >= 0 and values.max() > 255:
             values = np.minimum(values, 65535).astype(np.uint16)
         grey = _to_uint8(values, name)
         if isinstance(transparent, int):
@@ -199,7 +200,7 @@ def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
         return array
     if array.dtype.kind not in "iuf" or not np.isfinite(array).all() or array.min() < 0:
         raise PosterError(name, "array values must be numbers from 0 to 255")
-    if array.dtype == np.uint16 and array.ndim == 2:
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2 and array.ndim == 2:
         return (array // 257).astype(np.uint8)  # 65535 is white, and 65535 / 257 is 255
     if array.max() > 255 or (array.dtype.kind == "f" and 0 < array.max() <= 1):
         raise PosterError(

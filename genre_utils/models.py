@@ -109,7 +109,10 @@ def with_backbone(networks: Mapping[str, keras.Model]) -> dict[str, keras.Model]
 
 def is_pretrained(network: keras.Model) -> bool:
     """Return whether a network, of pictures or words, has a pretrained part."""
-    return has_backbone(network) or "encoder" in {layer.name for layer in network.layers}
+    named = {layer.name: layer for layer in network.layers}
+    # A network of one's own may have a layer of this name, too.
+    in_encoder = {layer.name for layer in getattr(named.get("encoder"), "layers", ())}
+    return has_backbone(network) or "word" in in_encoder
 
 
 def build_model(name: str, image_size: int | tuple[int, int], genres: Sequence[str]) -> keras.Model:

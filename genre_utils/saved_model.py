@@ -108,9 +108,10 @@ class SavedModel:
 
     `network` maps RGB `(n, *image_size, 3)`, 0–255, to logits `(n, len(genres))`; `image_size` is
     (height, width) in pixels. `words` is `None` in a model of the picture alone. `fusions` turn
-    logits into scores: `"picture"` the picture's alone, `"both"` those of picture and text, and
-    `"joint"` those of the joint head as well. `thresholds`, float `(len(genres),)`, are the scores,
-    0 to 1, from which a genre is assigned. `card` is the content of `model.json`, as a dict.
+    logits into scores: `"picture"` the picture's alone, `"words"` the text's alone, `"both"` those
+    of picture and text, and `"joint"` those of the joint head as well. `thresholds`, float
+    `(len(genres),)`, are the scores, 0 to 1, from which a genre is assigned. `card` is the content
+    of `model.json`, as a dict.
     """
 
     network: keras.Model | networks.RuntimeNetwork

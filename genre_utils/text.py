@@ -219,7 +219,7 @@ class NgramModel:
 
     @classmethod
     def load(cls, file: Path) -> NgramModel:
-        """Read what `save` wrote; another file raises an exception of NumPy, zip or zlib."""
+        """Read what `save` wrote; for another file NumPy, zip, zlib or this raise many kinds."""
         with zipfile.ZipFile(file) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > LARGEST:
                 raise ValueError("its tables would unpack to more than any of this project")

@@ -137,7 +137,7 @@ print(f"All names are in {folder / 'audit.csv'}; {len(data.posters)} posters can
 
 # %% [markdown]
 # The posters are split before anyone sees them. Below, labels are counted over all posters, but
-# only training posters are shown: who has seen the test posters would design the model for them.
+# only training posters are shown: whoever looks at the test posters fits the model to them.
 # The number of posters in each part:
 
 # %%

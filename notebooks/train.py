@@ -58,7 +58,7 @@ IMG_SIZE: int = 272  # width of the network's input, pixels, 64 to 1024
 IMG_SHAPE: str = "portrait"  # "portrait": 1.47 times as high as wide; "square": squeezed
 SECOND_MODEL: str = "efficientnet_lite0"  # second network, averaged with the first; empty: none
 START: str = "imagenet"  # weights to start from; "posters": the released model's
-EPOCHS: int = -1  # epochs of fine-tuning; 0: heads; -1: 8, on a CPU 0, without ImageNet weights 20
+EPOCHS: int = -1  # epochs of fine-tuning; 0: heads; -1: 8, on a CPU 0; from random weights 20
 READ_TEXT: str = "auto"  # read words: "yes"; "no"; "auto": if it takes 10 minutes at most
 WORDS: str = "outputs/words.jsonl"  # file of words read before; new ones are added
 WORD_EPOCHS: int = -1  # epochs of fine-tuning the words' network; -1: 0 on a CPU, else 4
@@ -342,7 +342,8 @@ if read_text:
 def texts_of(splits: tuple[str, ...], epoch: int) -> batches.WordBatches:
     files, truth = (np.concatenate([of[split] for split in splits]) for of in (paths, labels))
     keys = [batches.random_key(path, SEED, epoch) + 1 for path in files]
-    kept = [text.drop_lines(lines_of[path], key) for path, key in zip(files, keys, strict=True)]
+    read = [lines_of.get(path, []) for path in files]
+    kept = [text.drop_lines(lines, key) for lines, key in zip(read, keys, strict=True)]
     tokens = networks.tokenize([text.join_lines(read) for read in kept])
     return batches.WordBatches(tokens, files, truth, word_batch, SEED, epoch)
 
@@ -399,9 +400,9 @@ logits = run.kept("logits", partial(logits_of, "validation", picture, words))
 fusions = fusion.fit_fusions(logits, labels["validation"], has_text["validation"])
 
 # %% [markdown]
-# A threshold for each genre turns a score into yes or no. It is the one with the best F1 on
-# validation; that of a rare genre is averaged with the threshold of all genres. This is the last
-# choice that is made on the validation posters:
+# A threshold for each genre turns a score into yes or no. It is a weighted mean of two, each with
+# the best F1 on validation: of this genre alone, and of all genres. The fewer posters a genre has,
+# the more the second weighs. This is the last choice that is made on the validation posters:
 
 # %%
 scores, _ = fusion.fuse(fusions, logits, has_text["validation"])

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from genre_utils.batches import PosterBatches, WordBatches, augment, fill_cache
-from genre_utils.images import read_poster, resize_poster
+from genre_utils.images import PosterError, read_poster, resize_poster
 
 SIZE = (48, 32)
 
@@ -33,6 +34,25 @@ def test_unreadable_poster_is_named_and_moves_no_other_row(cache):
     assert [reason for reason in pixels.unreadable.values()] == [
         "not a picture in a known format (JPEG, PNG, WEBP, GIF, BMP)"
     ]
+
+
+def test_what_can_be_read_by_now_is_decoded_though_its_file_is_the_same(tmp_path, monkeypatch):
+    files = [tmp_path / f"{i}.png" for i in range(3)]
+    for i, file in enumerate(files):
+        Image.new("RGB", (40, 60), (90 * i, 0, 0)).save(file)
+    paths = [*map(str, files)]
+
+    def gone(path):
+        if path == paths[1]:
+            raise PosterError("1.png", "the file cannot be read (Host is down)")
+        return read_poster(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("genre_utils.batches.read_poster", gone)
+        for _ in range(2):
+            assert list(fill_cache(paths, SIZE, tmp_path / "cache").unreadable) == [paths[1]]
+    again = fill_cache(paths, SIZE, tmp_path / "cache")
+    assert not again.unreadable and (again.pixels(paths[1:2])[..., 0] == 90).all()
 
 
 def test_a_cache_serves_its_own_size_and_another_is_filled_for_others(cache):

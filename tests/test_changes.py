@@ -155,6 +155,24 @@ def test_the_published_network_learns_alone_and_says_so(tmp_path):
     assert {"seed_cnn, validation", "seed_cnn, test"} <= set(metrics["results"])
 
 
+def test_layers_may_have_the_names_of_the_project_s_own_parts(monkeypatch):
+    monkeypatch.setattr(models, "_registered", {})
+
+    def builder(image_size, n_genres):
+        inputs = keras.Input((*image_size, 3))
+        x = keras.layers.Conv2D(4, 3, strides=4, name="first")(inputs)
+        x = keras.layers.Conv2D(4, 3, strides=4, name="second")(x)
+        encoder = keras.Sequential([keras.layers.GlobalMaxPooling2D()], name="encoder")
+        return keras.Model(inputs, keras.layers.Dense(n_genres)(encoder(x)))
+
+    models.register_network("mine", builder)
+    network = models.build_model("mine", 64, ("a", "b"))
+    assert not models.is_pretrained(network)
+    models.freeze_for_fine_tuning(network)
+    assert all(layer.trainable for layer in network.layers)
+    assert networks.averaged_networks(network) == [network]
+
+
 def test_a_second_network_is_left_out_beside_one_without_a_backbone(monkeypatch, capsys):
     monkeypatch.setattr(models, "_registered", {})
     for name in ("seed_cnn", "mine"):

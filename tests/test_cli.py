@@ -303,7 +303,7 @@ def test_the_page_names_what_it_needs(monkeypatch, capsys):
         importlib.util, "find_spec", lambda name: None if name == "gradio" else found(name)
     )
     assert main(["app"]) == 2
-    assert "poster-genres[app]" in capsys.readouterr().err
+    assert "pip install '.[app]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

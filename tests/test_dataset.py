@@ -215,6 +215,13 @@ def test_shipped_validation_ids_are_the_seeded_tenth(tmp_path):
     assert set(rest["id"].to_numpy()[chosen]) == expected
 
 
+@pytest.mark.parametrize("rows", [3, 4, 20])
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.95])
+def test_of_few_rows_any_share_is_chosen_and_some_are_left(rows, share):
+    labels = np.eye(2, dtype=int)[np.arange(rows) % 2]
+    assert 0 < len(stratify_rare(labels, share, seed=0)) < rows
+
+
 def test_blank_cells_are_zero_where_nobody_writes_zero(make):
     data = make("Id,Drama,Comedy\np0,1,\np1,,1\n", {"p0.jpg": 1, "p1.jpg": 2})
     np.testing.assert_array_equal(data.labels(data.posters), [[0, 1], [1, 0]])

@@ -77,6 +77,17 @@ def test_grey_cmyk_and_sixteen_bit_become_rgb(picture, encode):
     assert near(read_poster(encode(cmyk, "JPEG")), picture) < 6
 
 
+def test_sixteen_bits_of_any_byte_order_and_eight_in_a_wide_mode_are_grey(picture):
+    grey = picture[..., 0]
+    expected = np.repeat(grey[..., None], 3, axis=2)
+    deep = grey.astype(np.uint16) * 257
+    np.testing.assert_array_equal(read_poster(deep.astype(">u2")), expected)
+    size = grey.shape[::-1]
+    swapped = Image.frombytes("I;16B", size, deep.astype(">u2").tobytes())
+    np.testing.assert_array_equal(read_poster(swapped), expected)
+    np.testing.assert_array_equal(read_poster(Image.fromarray(grey).convert("I")), expected)
+
+
 def test_float_array_up_to_one_is_refused_not_taken_for_black(picture):
     with pytest.raises(PosterError, match="multiply by 255"):
         read_poster(picture / 255)

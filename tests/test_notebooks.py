@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import jupytext
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, run_notebook
@@ -390,3 +391,20 @@ def test_an_error_is_the_last_thing_that_a_headless_run_says(tmp_path):
     with pytest.raises(PapermillExecutionError, match="IMG_SIZE is 0"):
         run_notebook("train", tmp_path, DATA="sample", IMG_SIZE=0, OUTPUT_DIR=str(output))
     assert not output.exists()
+
+
+def test_a_poster_whose_words_could_not_be_read_is_trained_on_without_any():
+    from genre_utils import batches, networks, text
+    from genre_utils.ocr import Line
+
+    corners = ((0, 0), (9, 0), (9, 9), (0, 9))
+    names = {"np": np, "batches": batches, "networks": networks, "text": text}
+    names |= {"paths": {"train": np.array(["a.jpg", "b.jpg"])}, "SEED": 0, "word_batch": 2}
+    names |= {"labels": {"train": np.eye(2)}, "lines_of": {"b.jpg": [Line("War", 0.9, corners)]}}
+    cells = jupytext.read(ROOT / "notebooks" / "train.py").cells
+    (cell,) = (cell.source for cell in cells if "def texts_of" in cell.source)
+    exec(cell, names)
+    tokens, _ = names["texts_of"](("train",), 0)[0]
+    assert sorted((row > 0).sum() for row in tokens) == sorted(
+        (row > 0).sum() for row in networks.tokenize(["", "War"])
+    )

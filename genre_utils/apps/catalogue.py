@@ -33,9 +33,9 @@ from genre_utils.support import (
 class ResumableLog:
     """The predictions of one command in a file; `done` counts those of a run before, by poster.
 
-    What could not be read then is tried again. What is not asked for any more is left out at the
-    end. A file of another model or other `inputs`, or of the words left out, or a damaged one is
-    begun anew, and a line on standard error says so.
+    What could not be read then is tried again; a picture that has changed since is not. What is not
+    asked for any more is left out at the end. A file of another model or other `inputs`, or of the
+    words left out, or a damaged one is begun anew, and a line on standard error says so.
     """
 
     def __init__(self, file: Path, predictor: Predictor, inputs: Sequence[str] = ()):
@@ -106,7 +106,8 @@ class ResumableLog:
                         for line in file:
                             self._understand(line)
                         done = self.done.total()
-                        print(f"{done} posters were predicted before.", file=sys.stderr)
+                        again = f"to predict them again, delete {self.file}"
+                        print(f"{done} posters were predicted before; {again}.", file=sys.stderr)
                         return
             except (ValueError, TypeError, RecursionError):  # no line of ours
                 self.done.clear()

@@ -137,7 +137,10 @@ def compare(
 
 
 def load_exported(folder: Path, kind: str) -> SavedModel:
-    """Load a model with the networks that `export_model` wrote as `kind`."""
+    """Load a model to compare with: with the `.tflite` files, or as ONNX Runtime computes it.
+
+    The `.onnx` files are the graphs that ONNX Runtime is given then.
+    """
     if kind == "onnx":
         return load_model(folder, runtime=True)
     model = load_model(folder)
@@ -151,13 +154,14 @@ def load_exported(folder: Path, kind: str) -> SavedModel:
 def calibration_pixels(paths: Sequence[str], image_size: tuple[int, int]) -> np.ndarray:
     """Return posters, uint8 `(n, height, width, 3)`, that show how large feature maps become.
 
-    They are `CALIBRATION` at even distances among `paths`; what cannot be read is left out.
+    They are `CALIBRATION` at even distances among `paths`; what cannot be read is left out. Raises
+    `DataError` where nothing is left.
     """
     pixels = []
     paths = list(paths)
-    for path in paths[:: max(1, len(paths) // CALIBRATION)][:CALIBRATION]:
+    for i in np.linspace(0, len(paths) - 1, min(len(paths), CALIBRATION)).astype(int):
         try:
-            pixels.append(resize_poster(read_poster(path), image_size))
+            pixels.append(resize_poster(read_poster(paths[i]), image_size))
         except PosterError:
             continue
     if not pixels:

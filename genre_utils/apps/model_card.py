@@ -28,16 +28,18 @@ PUBLIC = (
     "series from about 1980 to 2015, most of them American."
 )
 FILMS = (
-    "Of the picture model one network was fine-tuned on all its posters. The other's backbone and "
-    "first head were fine-tuned on the public training posters alone. The text models learned from "
-    "the words on posters and from the titles, names and genres of {films:,} entries about films: "
-    "`README.md` and `NOTICE` name the tables. No film of the public test posters, nor of the "
-    "validation posters, was among them."
+    "The picture model is the mean of two networks: one was fine-tuned on all training posters, "
+    "the other on the public ones alone. The text models learned from the words on posters and "
+    "from the titles, names and genres of {films:,} entries about films: `README.md` and `NOTICE` "
+    "name the tables. No film of the public test posters was among them, nor of the 591 fixed "
+    "validation posters. A few decisions were made when test figures were known: `README.md`, "
+    '"How good is it?", lists them.'
 )
 JOINT = (
-    " Each network of the picture has a second head, trained on the features of all posters. A "
-    "head on the features of picture and words together, trained with the text model on the "
-    "posters with words, is a fourth part of the sum."
+    " Each network of the picture has a second head, trained on the features of all training "
+    "posters. A joint head, on the features of picture and words, was trained with the text model. "
+    "The score is a logistic regression on the logits of picture, text model, n-grams and joint "
+    "head."
 )
 OWN = "It was trained on posters of its maker's own, of which this is known: {known}."
 STARTED = (
@@ -142,9 +144,9 @@ def _last_fit(training: Mapping[str, Any]) -> str:
     if not training.get("last_fit"):
         return ""
     parts = ["the picture's networks"] if training.get("epochs") else []
-    parts += ["the words' parts"] if training.get("read_text") else []
+    parts += ["the text models"] if training.get("read_text") else []
     return (
-        f" After that, {' and '.join(parts)} learned anew from the training and the validation "
+        f" After that, {' and '.join(parts)} were trained again on the training and the validation "
         "posters, which are counted together above."
     )
 

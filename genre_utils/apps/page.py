@@ -111,11 +111,13 @@ class ExplainedPredictor:
         at_once = workers()
         groups = [paths[:1], *(paths[i : i + at_once] for i in range(1, len(paths), at_once))]
         for group in groups:
-            small = [path for path in group if os.path.getsize(path) <= MAX_FILE]
+            # Uploads are deleted after a while; who reads one that is gone says so.
+            large = {p for p in group if os.path.exists(p) and os.path.getsize(p) > MAX_FILE}
+            small = [path for path in group if path not in large]
             answers = self.predictor.stream(small)
             for path in group:
-                large = Prediction(path, error=TOO_LARGE)
-                found = next(answers) if path in small else large
+                refused = Prediction(path, error=TOO_LARGE)
+                found = refused if path in large else next(answers)
                 found = found._replace(poster=Path(path).name)
                 yield PosterResult(found, () if found.error else self._pictures(path, found))
 
@@ -227,7 +229,7 @@ def build_page(predictor: Predictor, folder: Path, network: keras.Model | None =
         known = gr.State([])
         with gr.Row():
             files = gr.File(
-                label=f"Posters (JPG, PNG, WebP; {MAX_FILE >> 20} MB at most)",
+                label=f"Posters ({MAX_POSTERS} at most, of {MAX_FILE >> 20} MB)",
                 file_count="multiple",  # of any type: Gradio refuses all for one of another
             )
             with gr.Column():

@@ -32,4 +32,5 @@ def with_features(network: Any) -> Any:
 
 def averaged_networks(network: Any) -> list[Any]:
     """Return the networks that one of `models.average_models` consists of; else itself."""
-    return [one for one in getattr(network, "layers", ()) if one.name in PARTS] or [network]
+    layers = getattr(network, "layers", ())
+    return [one for one in layers if one.name in PARTS and hasattr(one, "layers")] or [network]

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
+
 from genre_utils.images import PosterError, read_poster
 from genre_utils.ocr.cache import WordCache, hash_file
 from genre_utils.ocr.line import Line
@@ -100,7 +102,8 @@ def estimate_seconds(paths: Sequence[str], cache: WordCache, reader: Reader | No
         return 0.0
     reader = reader or _reader_for(new.values())
     # Spread over all: a folder's first posters may be its smallest.
-    probe = [*new.items()][:: max(1, len(new) // (PROBE * workers()))][: PROBE * workers()]
+    items, count = [*new.items()], min(len(new), PROBE * workers())
+    probe = [items[i] for i in np.linspace(0, len(new) - 1, count).astype(int)]
     # The first posters load the models; they do not count.
     warm, timed = dict(probe[: workers()]), dict(probe[workers() :])
     _read_all(warm, cache, reader)

@@ -227,7 +227,8 @@ class Run:
         """List the checkpoints, the newest first; the number is that of epochs done."""
         found = (self.folder / "checkpoints").glob("epoch-*.keras")
         # What somebody copied there under another name is no epoch.
-        return sorted((f for f in found if f.stem[len("epoch-") :].isdecimal()), reverse=True)
+        numbered = (file for file in found if file.stem[len("epoch-") :].isdecimal())
+        return sorted(numbered, key=_epochs_of, reverse=True)
 
     def forget_torn(self) -> None:
         """Forget the epochs of a network whose history or best epoch is missing or damaged.
@@ -341,7 +342,7 @@ def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False
     run.folder.mkdir(parents=True, exist_ok=True)
     _lock(run.folder, made)
     for part in run.all_parts if begun and restart else ():
-        for name in ("checkpoints", KEPT):
+        for name in ("checkpoints", KEPT, "figures", "tensorboard"):
             shutil.rmtree(part.folder / name, ignore_errors=True)
         written = part.head_file, part.network_file, part.history_file, part.metrics_file
         for file in (*written, part.sums_file, part.folder / HEAD_CSV):
@@ -415,7 +416,8 @@ def check_folders(folder: str | Path, words: str | Path | None = None) -> None:
 def check_outside(folder: str | Path, posters: str | Path) -> None:
     """Raise `ValueError` for posters that are not there, and for an output folder inside theirs.
 
-    Its figures would be posters. `posters` is a picture, or a folder of pictures.
+    An empty folder of posters is refused, too. The output's figures would be posters. `posters` is
+    a picture, or a folder of pictures.
     """
     if not os.path.exists(posters):
         raise ValueError(

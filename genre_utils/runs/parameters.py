@@ -19,6 +19,7 @@ RANGES = {"BATCH_SIZE": (1, 100_000), "LIMIT": (0, LARGEST), "SEED": (0, 2**32 -
 RANGES |= {"TOP": (1, LARGEST), "SHOWN": (0, LARGEST)}
 HINGES = ("Hinge", "SquaredHinge")  # losses of Keras that take logits and do not say so
 OF_KERAS = ("_dtype", "_dtype_policy")  # attributes that every loss has
+TIMED = 32  # posters that tell how long a training will take
 WHOLE_EPOCHS = 20  # of a network that learns from its first weight, as the published one does
 
 
@@ -119,9 +120,9 @@ def forecast(networks: Iterable[keras.Model], fit: int, held_out: int, epochs: i
     )
 
 
-def seconds_a_poster(network: keras.Model, posters: int = 32) -> float:
+def seconds_a_poster(network: keras.Model) -> float:
     """Measure what one poster costs the network in prediction, on this machine, in seconds."""
-    rows, batch = even_rows(posters, machine.posters_at_once())
+    rows, batch = even_rows(TIMED, machine.posters_at_once())
     pixels = np.zeros((len(rows), *network.input_shape[1:]), np.uint8)
     network.predict(pixels, batch_size=batch, verbose=0)  # the first call compiles
     start = time.perf_counter()

@@ -124,7 +124,7 @@ def test_what_cannot_be_scored_is_told_before_a_model_is_rewritten(plain, tmp_pa
     for options, why in (
         (["--data", str(other)], "has a genre of the model, whose genres are Horror, Romance"),
         (["--data", str(ours), "--words", words], "--words is .*nowhere.jsonl: there is no such"),
-        (["--words", words], "--words is of the posters of --data: give both"),
+        (["--words", words], "--words holds the words on the posters of --data"),
         (["--convert", str(model)], "--convert rewrites a folder and does nothing else"),
     ):
         assert main(["export", "--int8", "--model", str(model), *options]) == 2
@@ -178,3 +178,16 @@ def test_litert_s_own_interpreter_gives_the_scores_of_keras(plain, tmp_path, opt
     assert main(["export", "--format", "litert", *options, "--model", str(tmp_path / "model")]) == 0
     found = scores(load_exported(tmp_path / "model", "litert"))
     np.testing.assert_allclose(found, scores(load_model(plain)), atol=1e-2)
+
+
+@pytest.mark.parametrize("count", [1, 59, 60, 119, 179, 1000])
+def test_posters_that_calibrate_are_spread_over_all(monkeypatch, count):
+    from genre_utils.apps import export
+
+    read = []
+    monkeypatch.setattr(export, "read_poster", read.append)
+    monkeypatch.setattr(export, "resize_poster", lambda *_: np.zeros((2, 2, 3)))
+    pixels = export.calibration_pixels([*range(count)], (2, 2))
+    assert len(pixels) == len(set(read)) == min(count, export.CALIBRATION)
+    assert read[0] == 0 and read[-1] == count - 1
+    assert max(np.diff(read), default=0) <= count / (export.CALIBRATION - 1) + 1

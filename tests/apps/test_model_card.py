@@ -58,13 +58,13 @@ def test_without_metrics_the_genres_own_figures_are_left_out(tmp_path):
 
 
 def test_a_last_fit_names_what_learned_from_validation(trained, trained_on_words, tmp_path):
-    assert "learned anew" not in model_card(trained)
-    assert "After that, the words' parts learned anew" in model_card(trained_on_words)
+    assert "trained again" not in model_card(trained)
+    assert "After that, the text models were trained again" in model_card(trained_on_words)
     shutil.copy(trained_on_words / "model.json", tmp_path)
     card = json.loads((tmp_path / "model.json").read_text("utf-8"))
     card["training"]["epochs"] = 1
     (tmp_path / "model.json").write_text(json.dumps(card), "utf-8")
-    assert "the picture's networks and the words' parts learned anew" in model_card(tmp_path)
+    assert "the picture's networks and the text models were trained again" in model_card(tmp_path)
 
 
 def test_a_genre_of_any_name_is_text_in_a_card(tmp_path):

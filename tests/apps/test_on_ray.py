@@ -17,7 +17,7 @@ from small_model import GENRES, make_small_model
 
 from genre_utils.__main__ import main
 
-pytest.importorskip("ray", reason="pip install 'poster-genres[ray]'")
+pytest.importorskip("ray", reason="pip install '.[ray]'")
 POSTERS = 2000
 
 
@@ -175,4 +175,4 @@ def test_the_core_does_not_know_ray(missing, tmp_path, monkeypatch, capsys):
         "importlib.util.find_spec", lambda name: None if name == missing else known(name)
     )
     assert main(["predict", str(tmp_path), "--ray", "--parquet", str(tmp_path / "out")]) == 2
-    assert "poster-genres[ray]" in capsys.readouterr().err
+    assert "pip install '.[ray]'" in capsys.readouterr().err

@@ -181,6 +181,17 @@ def test_bad_files_among_many_are_refused_alone(predict, poster, tmp_path):
     assert "<script>" not in shown
 
 
+def test_an_upload_that_was_deleted_is_named_and_the_others_are_answered(
+    trained, predictor, poster, tmp_path
+):
+    from genre_utils.apps.page import ExplainedPredictor
+
+    explained = ExplainedPredictor(predictor)
+    found = [result.found for result in explained([str(tmp_path / "gone.jpg"), str(poster)])]
+    assert [one.poster for one in found] == ["gone.jpg", poster.name]
+    assert [one.error for one in found] == ["there is no such file", None]
+
+
 def test_answers_are_shown_as_they_are_done_with_a_bar(page, predictor, poster, monkeypatch):
     asked = []
     stream = type(predictor).stream

@@ -739,6 +739,28 @@ def test_weights_that_are_others_than_those_saved_are_refused(tmp_path):
     run.load(network, run.head_file)
 
 
+def test_the_newest_of_more_than_999_checkpoints_comes_first(tmp_path):
+    run = runs.Run(tmp_path, {})
+    run.best_file.parent.mkdir()
+    for epoch in (998, 1000, 999):
+        run.best_file.with_name(f"epoch-{epoch:03d}.keras").touch()
+    found = [file.stem for file in run.checkpoints()]
+    assert found == ["epoch-1000", "epoch-999", "epoch-998"]
+
+
+def test_restart_deletes_the_figures_and_logs_of_the_training_before(tmp_path):
+    before = runs.open_run(tmp_path, {"model": "a"})
+    before.begin()
+    left = [tmp_path / "tensorboard" / "picture" / "events", before.figures / "words.png"]
+    for file in left:
+        file.parent.mkdir(parents=True)
+        file.touch()
+    runs.open_run(tmp_path, {"model": "a"})
+    assert all(file.exists() for file in left)
+    runs.open_run(tmp_path, {"model": "a"}, restart=True)
+    assert not any(file.exists() for file in left)
+
+
 def test_restart_deletes_nothing_where_no_training_was_begun(tmp_path):
     own = [tmp_path / name for name in ("history.csv", "head.csv", "network.safetensors")]
     for file in own:

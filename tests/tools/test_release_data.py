@@ -48,6 +48,7 @@ def load(tmp_path, monkeypatch):
         ",Nobody's Film,1999,Drama,A B|C D",
         ",The Validated,1999,Drama,A B",
         ",Too Old,1920,Drama,A B",
+        ",Forbidden,1999,Drama,C D",
     )
     write_table(
         films / "imdb_titles.csv.gz",

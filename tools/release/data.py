@@ -82,8 +82,8 @@ def read_ids(file: Path) -> set[str]:
 def load(options: argparse.Namespace) -> ReleaseData:
     """Read all tables; what is off limits, tested or validated on is in no training part.
 
-    Films of validation posters are left out by id and by title, so that validation scores what
-    the model makes of films that it does not know.
+    Their films are left out by id and by title, so that test and validation score what the model
+    makes of films that it does not know.
     """
     test, validation = (read_ids(SPLITS / f"imdb_{s}_ids.txt") for s in ("test", "validation"))
     off_limits = read_ids(options.off_limits) | test
@@ -108,7 +108,7 @@ def load(options: argparse.Namespace) -> ReleaseData:
     train = [poster for poster in labels if poster not in validation]
     films = []
     if options.films:
-        films = read_films(options.films, off_limits | validation, validation)
+        films = read_films(options.films, off_limits | validation)
     kept = {poster: found for poster, found in lines.items() if poster in labels}
     return ReleaseData(labels, pictures, kept, films, train, sorted(validation & set(labels)))
 
@@ -125,15 +125,15 @@ def read_lines(file: Path) -> dict[str, list[Line]]:
         }
 
 
-def read_films(folder: Path, left_out: set[str], titles_of: set[str]) -> list[Film]:
+def read_films(folder: Path, left_out: set[str]) -> list[Film]:
     """Read the films of `FILM_TABLES` since `FIRST_YEAR` that have a title and a genre.
 
-    Films whose id is in `left_out`, or whose title is that of a film in `titles_of`, are left out.
+    Films whose id is in `left_out`, or whose title is that of such a film, are left out.
     A table that is missing, or has other columns, ends the program with a sentence.
     """
     tables = {n: _rows(folder / f"{n}.csv.gz", columns) for n, columns in FILM_TABLES.items()}
     everything = [row for table in tables.values() for row in table]
-    titles = {_plain(row["title"]) for row in everything if row["Id"] in titles_of}
+    titles = {_plain(row["title"]) for row in everything if row["Id"] in left_out}
 
     def usable(row: dict[str, str]) -> bool:
         title = _plain(row["title"])

@@ -88,4 +88,4 @@ def check_output(option: str, file: str, inputs: Mapping[str, str]) -> None:
 def check_ray() -> None:
     """Raise `ValueError` where Ray is not installed."""
     if not all(map(importlib.util.find_spec, ("ray", "pyarrow"))):
-        raise ValueError("--ray needs Ray: pip install 'poster-genres[ray]'.")
+        raise ValueError("--ray needs Ray: pip install '.[ray]' in the repository.")

@@ -24,7 +24,7 @@ NAMED = 100  # unknown ids in a message
 # Which training posters are not recognised, by whether the card lists the training pictures.
 UNKNOWN = {
     True: "training posters are recognised by their ids and by their files' bytes; a picture saved "
-    "anew under another id, or a film learned by its title alone, is not recognised and is scored.",
+    "anew under another id, or a film of which only the title was learned, is scored.",
     False: "this model's card lists no training pictures: training posters are recognised by their "
     "ids only, and under another id they are scored.",
 }

@@ -17,7 +17,7 @@ from genre_utils.support import check_writable, only_writer
 def app(options: argparse.Namespace) -> int:
     """Open a web page to drop posters on."""
     if importlib.util.find_spec("gradio") is None:
-        raise ValueError("The page needs Gradio: pip install 'poster-genres[app]'.")
+        raise ValueError("The page needs Gradio: pip install '.[app]' in the repository.")
     networks.read_card(checks.model_folder(options))
     _check_place(options.host, options.port)
     machine.import_keras()
@@ -80,7 +80,10 @@ def export(options: argparse.Namespace) -> int:
         after = export.load_exported(folder, kind)
         print(export.compare(before, after, posters["path"].tolist(), labels, cache))
     elif options.int8:
-        print("What 8 bits cost is said where --data names posters with genres.", file=sys.stderr)
+        print(
+            "Give --data DIR, posters with genres, to see how much the 8 bits cost.",
+            file=sys.stderr,
+        )
     return checks.DONE
 
 
@@ -103,7 +106,7 @@ def _scored_posters(options: argparse.Namespace, genres: Sequence[str]) -> datas
     """Return the posters that say what the export costs, before it begins; `None` if none are."""
     if not options.data:
         if options.words:
-            raise ValueError("--words is of the posters of --data: give both, or neither.")
+            raise ValueError("--words holds the words on the posters of --data: give --data, too.")
         return None
     data = dataset.load_dataset(sources.find_data(options.data))
     data.check_parts(("train", "validation"))

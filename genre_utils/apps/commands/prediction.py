@@ -55,7 +55,7 @@ def predict(options: argparse.Namespace) -> int:
             _write_tables(options, log, predictor.genres)
             done = sum(1 for _ in log.read())
             kept = not all(map(is_device, tables.values()))
-            again = "; the same command goes on behind them" if kept else ""
+            again = ". Run the same command again to continue" if kept else ""
             raise KeyboardInterrupt(f"stopped; {done} posters are predicted{again}.") from None
         if options.list and not any(True for _ in log.read()):
             print(f"--list {options.list} names no poster: write a path a line.", file=sys.stderr)
