@@ -341,9 +341,8 @@ if read_text:
 # %%
 def texts_of(splits: tuple[str, ...], epoch: int) -> batches.WordBatches:
     files, truth = (np.concatenate([of[split] for split in splits]) for of in (paths, labels))
-    keys = [batches.random_key(path, SEED, epoch) + 1 for path in files]
-    read = [lines_of.get(path, []) for path in files]
-    kept = [text.drop_lines(lines, key) for lines, key in zip(read, keys, strict=True)]
+    key_of = {path: batches.random_key(path, SEED, epoch) + 1 for path in files}
+    kept = [text.drop_lines(lines_of.get(path, []), key_of[path]) for path in files]
     tokens = networks.tokenize([text.join_lines(read) for read in kept])
     return batches.WordBatches(tokens, files, truth, word_batch, SEED, epoch)
 
