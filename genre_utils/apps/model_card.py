@@ -124,10 +124,10 @@ def _learned_from(card: Mapping[str, Any]) -> int:
 
 
 def _posters(card: Mapping[str, Any]) -> str:
-    posters = [f"{_learned_from(card)} for training"]
+    posters = [f"{_learned_from(card):,} for training"]
     for split in ("validation", "test"):
         found = [r["posters"] for name, r in card["metrics"].items() if name.endswith(f", {split}")]
-        posters += [f"{found[0]} for {split}"] if found else []
+        posters += [f"{found[0]:,} for {split}"] if found else []
     return ", ".join(posters)
 
 
