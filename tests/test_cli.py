@@ -283,7 +283,7 @@ def test_ctrl_c_keeps_the_rows_that_are_done(posters, trained, tmp_path, capsys,
     arguments = ["predict", str(posters), "--model", str(trained), "--csv", str(file)]
     assert main(arguments) == 130
     assert pd.read_csv(file)["poster"].tolist() == ["Horror.jpg"] * 3
-    assert "stopped; 1 posters are predicted; the same command goes on" in capsys.readouterr().err
+    assert "stopped; 1 posters are predicted. Run the same command again" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_any_command_with_one_line(monkeypatch, capsys):
