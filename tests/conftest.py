@@ -16,6 +16,8 @@ from genre_utils import machine
 # Before a test imports Keras: the tests run on whatever backend the machine has.
 machine.choose_backend()
 
+import keras  # noqa: E402
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -42,6 +44,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return "trained_on_words" not in item.fixturenames, "trained" in item.fixturenames
 
     items.sort(key=place)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Begin each test with the same random numbers: none depends on those that ran before it."""
+    keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")

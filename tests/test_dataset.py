@@ -2,6 +2,7 @@ import ast
 import os
 import struct
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from conftest import ROOT
 from PIL import Image, ImageFile
 
 from genre_utils.dataset import (
+    SPLIT_SEED,
     fingerprint,
     is_public,
     load_dataset,
@@ -20,6 +22,7 @@ from genre_utils.dataset import (
 )
 from genre_utils.images import read_poster
 from genre_utils.sources import find_data, is_other_table, normal_id
+from genre_utils.sources.pictures import Pictures
 from genre_utils.support import DataError
 
 
@@ -210,7 +213,7 @@ def test_shipped_validation_ids_are_the_seeded_tenth(tmp_path):
         pytest.skip("POSTER_GENRES_DATA is not set: no real posters here")
     data = load_dataset(find_data(folder))
     rest = data.posters[(data.posters["split"] != "test") & ~data.posters["unlabelled"]]
-    chosen = stratify_rare(data.labels(rest), 0.1, seed=0)
+    chosen = stratify_rare(data.labels(rest), 0.1, SPLIT_SEED)
     expected = set(data.part("validation")["id"])
     assert set(rest["id"].to_numpy()[chosen]) == expected
 
@@ -436,3 +439,37 @@ def test_an_accent_is_one_character_or_two(make):
     csv = "Id,Genre\n" + "\n".join(f"\xe9{i},{'Drama' if i % 2 else 'War'}" for i in range(40))
     assert len(make(csv, {f"{name}.jpg": i for i, name in enumerate(names)}).posters) == 40
     assert normal_id("E\u0301cran.JPG") == normal_id("\xe9cran")
+
+
+def test_unlabelled_posters_are_in_no_training_part(make):
+    labels = ["N/A" if i % 4 == 0 else "Drama" if i % 2 else "Comedy" for i in range(40)]
+    data = make("Id,Genre\n" + "\n".join(f"p{i},{label}" for i, label in enumerate(labels)))
+    assert data.posters["unlabelled"].sum() == 10
+    for split in ("train", "validation"):
+        assert len(data.part(split)) and not data.part(split)["unlabelled"].any()
+
+
+@pytest.mark.parametrize(("column", "value"), [("split", "test"), ("Drama", 1), ("id", "x")])
+def test_the_fingerprint_knows_ids_splits_and_labels(make, column, value):
+    data = make("Id,Genre\n" + "\n".join(ROWS))
+    changed = replace(data, posters=data.posters.assign(**{column: value}))
+    assert fingerprint(changed) != fingerprint(data)
+
+
+def test_a_folder_whose_name_begins_alike_is_outside(tmp_path):
+    for name in ("Images", "Images2"):
+        (tmp_path / name).mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "Images2" / "p0.jpg")
+    (tmp_path / "Images" / "link.jpg").symlink_to("../Images2/p0.jpg")
+    found = Pictures(tmp_path / "Images")
+    assert found.outside == ["link.jpg"] and not found.files
+
+
+def test_a_row_over_a_million_letters_is_refused(make):
+    with pytest.raises(DataError, match="a line has over"):
+        make("Id,Genre\n" + "\n".join([*ROWS, "p0," + "Drama|" * 200_000 + "Drama"]))
+
+
+def test_a_table_of_zeros_is_no_text(make):
+    with pytest.raises(DataError, match="it is no text"):
+        make("Id,Genre\n" + "\n".join(ROWS), encoding="utf-16-le")

@@ -180,3 +180,46 @@ def test_tables_that_do_not_fit_each_other_are_refused(table):
     ):
         with pytest.raises(ValueError, match="have 4 columns: give a name of its own"):
             evaluate(labels, scores, genres, thresholds)
+
+
+def test_the_prior_comes_from_training_and_zeros_have_no_three_highest():
+    found = baselines(np.array([[1, 0], [1, 0], [0, 1]]), np.array([[0, 1]] * 6), ["A", "B"])
+    assert found["genre prior"]["calibration_error"] == pytest.approx(2 / 3)
+    for key in ("top3_recall", "top1_hit", "calibration_error_top3"):
+        assert found["all zeros"][key] is None
+
+
+def test_the_missing_column_is_predicted_zero():
+    table = np.array([[1, 0]] * 3 + [[0, 0]])
+    assert evaluation.element_accuracy(table, table, True) == pytest.approx(11 / 12)
+
+
+def test_five_positives_count_and_a_score_at_its_threshold_is_assigned():
+    labels = np.repeat([[1], [0]], 5, axis=0)
+    found = evaluate(labels, labels.astype(float), ["A"], [1.0], resamples=0)
+    assert found["genres_counted"] == found["macro_f1_tuned"] == 1
+
+
+def test_the_threshold_with_the_best_f1_is_found():
+    labels = np.repeat([0, 1], 50)[:, None]
+    assert tune_thresholds(labels, np.where(labels, 0.6, 0.2))[0] == pytest.approx(0.6)
+
+
+def test_bins_count_by_their_size():
+    scores = np.arange(16)[:, None] / 16  # one bin has two of the sixteen
+    error = calibration_error(np.zeros((16, 1), int), scores)
+    assert error == pytest.approx(scores.mean())
+
+
+def test_intervals_hold_95_of_100_draws(table):
+    labels, scores = (one[:, :3] for one in table)
+    other = scores[::-1]
+    draws = evaluation._bootstrap(labels, [scores, other], 50, 0).mean(axis=2)
+
+    def ends(figures):
+        return pytest.approx(np.percentile(figures, [2.5, 97.5]))
+
+    found = evaluate(labels, scores, GENRES[:3], resamples=50)
+    assert found["macro_map_interval"] == ends(draws[:, 0])
+    paired = paired_bootstrap(labels, scores, other, 50)
+    assert paired["interval"] == ends(draws[:, 0] - draws[:, 1])

@@ -117,3 +117,16 @@ def test_marks_of_text_may_be_whole_numbers_and_must_not_all_be_zero(world):
         fit_fusions(logits, labels[:400], np.zeros(400, bool))
     with pytest.raises(ValueError, match="give tables of one shape"):
         fit_fusion({"picture": picture[:399]}, labels[:400])
+
+
+def test_both_is_fitted_on_posters_with_text_and_words_on_all(world):
+    parts, labels = ({k: v[:400] for k, v in world[0].items()}, world[1][:400])
+    has_text = np.arange(400) % 2 == 0
+    parts["words"] = np.where(has_text[:, None], parts["words"], 0)
+    fitted = fit_fusions(parts | {"joint": parts["picture"] + 1}, labels, has_text)
+    beside = {name: logits[has_text] for name, logits in parts.items()}
+    both = fit_fusion(beside, labels[has_text])
+    joint = fit_fusion(beside | {"joint": beside["picture"] + 1}, labels[has_text])
+    words = fit_fusion({"words": parts["words"]}, labels)
+    for name, expected in {"both": both, "joint": joint, "words": words}.items():
+        np.testing.assert_allclose(fitted[name].bias, expected.bias)

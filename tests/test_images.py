@@ -6,9 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from genre_utils.images import PosterError, enlarged, poster_size, read_poster, resize_poster
+from genre_utils.images import (
+    PosterError,
+    enlarged,
+    picture_size,
+    poster_size,
+    read_poster,
+    resize_poster,
+)
 from genre_utils.sources.sample import SAMPLE_GENRES, draw_poster
 from genre_utils.support import limits
 
@@ -315,3 +322,25 @@ def test_a_picture_opened_as_text_says_how_to_open_it(picture, encode, tmp_path)
     refused = pytest.raises(PosterError, match="opened as text: open it with 'rb'")
     with open(tmp_path / "poster.jpg", encoding="utf-8") as file, refused:
         read_poster(file)
+
+
+def test_a_jpeg_of_too_many_pixels_is_not_made_smaller_first(encode):
+    with pytest.raises(PosterError, match="over the limit"):
+        read_poster(encode(Image.new("L", (8000, 6400)), "JPEG"))
+
+
+def test_a_stream_without_end_is_refused(monkeypatch):
+    class Endless:
+        def read(self, amount: int = -1) -> bytes:
+            assert 0 <= amount <= 101
+            return bytes(amount)
+
+    monkeypatch.setattr(limits, "LARGEST_STREAM", 100)
+    with pytest.raises(PosterError, match="are no poster"):
+        read_poster(Endless())
+
+
+def test_the_size_of_other_formats_is_not_read(tmp_path):
+    Image.new("RGB", (9, 8)).save(tmp_path / "a.jpg", "TIFF")
+    with pytest.raises(UnidentifiedImageError):
+        picture_size(tmp_path / "a.jpg")

@@ -11,7 +11,7 @@ from small_model import GENRES, TEXTS, make_small_model
 from genre_utils import models
 from genre_utils.apps.export import to_int8
 from genre_utils.fusion import LogisticFusion
-from genre_utils.networks import RuntimeNetwork, with_features
+from genre_utils.networks import RuntimeNetwork, read_card, with_features
 from genre_utils.ocr import Line
 from genre_utils.predictor import Predictor
 from genre_utils.saved_model import JOINT_FILES, load_model, save_model
@@ -150,3 +150,14 @@ def test_a_joint_head_that_is_missing_or_another_is_refused(small, tmp_path):
     (tmp_path / "model.json").write_text(json.dumps(card), "utf-8")
     with pytest.raises(DataError, match="contradict each other"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["picture", "both", "joint"])
+def test_sums_of_other_parts_are_refused(small, tmp_path, name):
+    save(tmp_path, small)
+    card = read_card(tmp_path)
+    weights = card["sums"][name]["weights"]
+    weights["other"] = weights.pop("picture")
+    (tmp_path / "model.json").write_text(json.dumps(card), "utf-8")
+    with pytest.raises(DataError, match="contradict each other"):
+        load_model(tmp_path, runtime=True)

@@ -545,3 +545,35 @@ def test_tables_of_n_grams_must_be_plain_and_fit(tmp_path):
         np.savez(tmp_path / "b.npz", **good | wrong)
         with pytest.raises(ValueError):
             NgramModel.load(tmp_path / "b.npz")
+
+
+def test_a_genre_named_as_a_column_of_the_results_is_refused(stranger):
+    change_card(stranger, genres=["Drama", "War", "score"])
+    with pytest.raises(DataError, match="contradicts itself"):
+        load_model(stranger, has_text=False)
+
+
+@pytest.mark.parametrize("ends", [[0, float("inf")], [2, 1]])
+def test_ranges_without_two_ends_are_refused(stranger, ends):
+    change_config(stranger, lambda content: content["ranges"].update(a=ends))
+    refuse(stranger, "has no two ends")
+
+
+def test_a_path_of_windows_is_refused(stranger):
+    change_config(stranger, lambda content: content["network"]["config"].update(name="C:\\file"))
+    refuse(stranger, "may be a file")
+
+
+def test_empty_arrays_and_scales_in_steps_are_refused(stranger):
+    name = name_of(stranger, "bias")
+    change_arrays(stranger, **{name: np.ones(16, np.int8), f"{name}.scale": np.ones(2, np.int8)})
+    refuse(stranger, "do not fit each other")
+    change_arrays(stranger, **{name: np.ones((0, 3), np.float16), f"{name}.scale": None})
+    refuse(stranger, "is empty")
+
+
+def test_pictures_of_the_start_are_known_by_their_bytes(tmp_path):
+    network = models.build_model("seed_cnn", (96, 80), GENRES)
+    start = {"training_ids": [], "training_pictures": ["a" * 12]}
+    save(tmp_path, network, started_from=start, training_pictures=["b" * 64])
+    assert read_card(tmp_path)["training_pictures"] == ["a" * 12, "b" * 12]

@@ -1,6 +1,7 @@
 """The table of more posters: what may not be seen is left out, and everything left out is named."""
 
 import csv
+import importlib
 import json
 import subprocess
 import sys
@@ -77,3 +78,24 @@ def test_another_table_and_missing_clones_get_a_sentence(clones):
     (clones / "clones").rename(clones / "elsewhere")
     done = run(clones, [row(1)])
     assert done.returncode == 1 and "clones does not exist" in done.stderr
+
+
+def test_twins_in_the_clones_and_other_spellings_are_left_out(clones):
+    folder = clones / "clones" / "spoon" / "posters"
+    noise(7).save(folder / f"{TEST_ID}.png")
+    noise(7).resize((40, 60)).resize((182, 268)).save(folder / "7.jpg", quality=5)
+    done = run(clones, [*map(row, range(2, 10)), ("1", "somebody/spoon:posters/1.jpg", "Drama")])
+    assert done.returncode == 0, done.stderr
+    names = json.loads((clones / "out" / "report.json").read_text())["names"]
+    assert names["twins of a poster that is off limits"] == ["tt0000007"]
+    assert names["off limits, by id"] == ["1"]
+
+
+def test_other_posters_differ_in_twice_the_bits_of_a_twin(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    tool = importlib.import_module("more_posters")
+    for n in range(30):
+        noise(n).save(tmp_path / f"{n}.png")
+    prints = [tool.fingerprint(file).astype(int) for file in tmp_path.glob("*.png")]
+    pairs = ((a, b) for i, a in enumerate(prints) for b in prints[:i])
+    assert min(np.abs(a - b).sum() for a, b in pairs) > 2 * tool.NEAR

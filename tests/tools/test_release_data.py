@@ -49,6 +49,7 @@ def load(tmp_path, monkeypatch):
         ",The Validated,1999,Drama,A B",
         ",Too Old,1920,Drama,A B",
         ",Forbidden,1999,Drama,C D",
+        ",FORBIDDEN!,1999,Drama,C D",
     )
     write_table(
         films / "imdb_titles.csv.gz",
