@@ -62,8 +62,7 @@ def fill_cache(paths: Sequence[str], size: tuple[int, int], folder: Path) -> Pix
     file = folder / f"pixels-{height}x{width}-{_fingerprint(paths)}.npy"
     index = file.with_suffix(".json")
     unreadable = _known_unreadable(file, index, (len(paths), *size, 3))
-    # What kept a picture from being read, such as a drive that was gone, need not change its file.
-    if unreadable is None or any(map(_can_be_read, unreadable)):
+    if unreadable is None:
         with replacing(file) as temporary:
             unreadable = _decode_all(paths, size, temporary)
             write_json(index, unreadable)
@@ -76,19 +75,16 @@ def fill_cache(paths: Sequence[str], size: tuple[int, int], folder: Path) -> Pix
 
 
 def _known_unreadable(file: Path, index: Path, shape: tuple[int, ...]) -> dict[str, str] | None:
-    """Return what the index of a cache says; `None` where there is none, or a damaged one."""
+    """Return what the index of a cache says; `None` where it must be filled anew."""
     with suppress(Exception):  # JSON's and NumPy's, and those of the header that NumPy parses
         unreadable = json.loads(index.read_text("utf-8"))
+        for path in unreadable:  # a drive that was gone does not change the file
+            with suppress(PosterError):
+                read_poster(path)
+                return None
         if isinstance(unreadable, dict) and np.load(file, mmap_mode="r").shape == shape:
             return unreadable
     return None
-
-
-def _can_be_read(path: str) -> bool:
-    with suppress(PosterError):
-        read_poster(path)
-        return True
-    return False
 
 
 class Batches(keras.utils.PyDataset):

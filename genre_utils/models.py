@@ -109,9 +109,8 @@ def with_backbone(networks: Mapping[str, keras.Model]) -> dict[str, keras.Model]
 
 def is_pretrained(network: keras.Model) -> bool:
     """Return whether a network, of pictures or words, has a pretrained part."""
-    named = {layer.name: layer for layer in network.layers}
-    # A network of one's own may have a layer of this name, too.
-    in_encoder = {layer.name for layer in getattr(named.get("encoder"), "layers", ())}
+    encoder = {layer.name: layer for layer in network.layers}.get("encoder")  # or one's own layer
+    in_encoder = {layer.name for layer in getattr(encoder, "layers", ())}
     return has_backbone(network) or "word" in in_encoder
 
 

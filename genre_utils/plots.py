@@ -294,8 +294,7 @@ def confusion(
 ) -> Figure:
     """Show which genre is predicted instead of another; `instead` is from `evaluation.confusion`.
 
-    `support` is the number of posters of each genre. Rows are those with at least five,
-    or, where none has as many, those with the most.
+    `support` is the number of posters of each genre. Rows have at least five, or the most.
     """
     rows = np.flatnonzero(np.asarray(support) >= min(FEW_POSITIVES, max(support)))
     share = instead[rows]
