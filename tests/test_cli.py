@@ -1,11 +1,14 @@
+import errno
 import hashlib
 import importlib.util
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,10 +17,14 @@ import pytest
 from PIL import Image
 
 from genre_utils import __main__ as command_line
-from genre_utils import machine, saved_model
+from genre_utils import machine, saved_model, sources
 from genre_utils.__main__ import main
 from genre_utils.predictor import Predictor
 from genre_utils.sources.sample import draw_poster
+from genre_utils.support import only_writer
+
+# A container may set it; then Python writes at once what it otherwise writes as it exits.
+BUFFERED = {"PYTHONUNBUFFERED": ""}
 
 
 @pytest.fixture
@@ -55,12 +62,13 @@ def test_all_genres_go_to_standard_output(posters, trained, predictor, capsys):
 def test_without_a_file_the_top_is_printed(posters, trained, capsys):
     arguments = ["predict", str(posters / "Horror.jpg"), "--model", str(trained), "--top", "1"]
     assert main(arguments) == 0
-    assert "Horror" in capsys.readouterr().out
+    assert re.search(r"Horror.jpg +1 Horror 0\.\d{3}\n", capsys.readouterr().out)
 
 
 def test_exit_codes(posters, trained, tmp_path, capsys):
     model = ["--model", str(trained)]
     assert main(["predict", str(posters / "notes.txt"), *model]) == 1
+    assert capsys.readouterr().out == "no poster was predicted\n"
     assert main(["predict", str(posters / "none.jpg"), *model]) == 1
     assert main(["predict", str(posters), "--model", str(tmp_path)]) == 2
     assert main(["predict", str(posters), *model, "--top", "0"]) == 2
@@ -157,7 +165,8 @@ def test_a_link_to_where_nothing_can_be_written_is_refused_before_the_work(
 def test_a_full_standard_output_is_named(posters):
     command = [sys.executable, "-m", "genre_utils", "predict", posters / "Horror.jpg", "--no-text"]
     with open("/dev/full", "w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        pipes = {"stdout": full, "stderr": subprocess.PIPE}
+        done = subprocess.run(command, **pipes, text=True, env=os.environ | BUFFERED)
     assert "the standard output cannot be written (No space left" in done.stderr
 
 
@@ -177,6 +186,8 @@ def test_tables_that_would_cost_something_are_refused(posters, tmp_path, capsys)
         assert f"{option} would write over {horror}, which is read" in printed
         printed = refusal(capsys, "predict", posters, option, horror)
         assert f"{option} would write over {horror}, which is a picture" in printed
+        printed = refusal(capsys, "predict", horror, option, tmp_path)
+        assert f"{option} {tmp_path} cannot be written: it is a folder" in printed
         printed = refusal(capsys, "predict", "--list", names, option, names)
         assert f"{option} would write over {names}, the list that is read" in printed
     printed = refusal(capsys, "evaluate", "--data", posters, "--json", horror)
@@ -284,6 +295,9 @@ def test_ctrl_c_keeps_the_rows_that_are_done(posters, trained, tmp_path, capsys,
     assert main(arguments) == 130
     assert pd.read_csv(file)["poster"].tolist() == ["Horror.jpg"] * 3
     assert "stopped; 1 posters are predicted. Run the same command again" in capsys.readouterr().err
+    assert main(arguments[:-2]) == 130
+    told = capsys.readouterr().err
+    assert told.endswith("stopped; 1 posters are predicted.\n"), "what is printed is not resumed"
 
 
 def test_ctrl_c_ends_any_command_with_one_line(monkeypatch, capsys):
@@ -445,6 +459,60 @@ def test_of_genres_that_are_not_shared_no_poster_counts_as_one_without(films, mo
     assert found["all zeros"]["element_accuracy"] == 1 - 15 / 40
 
 
+UNKNOWN = {"training_ids": [], "training_pictures": []}  # a card that lists nothing
+
+
+def results_of(films) -> dict:
+    return json.loads((films / "metrics.json").read_text("utf-8"))["results"]
+
+
+def test_evaluate_leaves_out_what_cannot_be_read(films, monkeypatch, capsys):
+    whole = FakePredictor.predict_all
+
+    def first_is_bad(self, paths):
+        bad = {"Comedy": np.nan, "Drama": np.nan, "error": "too dark"}
+        return pd.concat([pd.DataFrame([bad]), whole(self, paths[1:])], ignore_index=True)
+
+    monkeypatch.setattr(FakePredictor, "predict_all", first_is_bad)
+    assert evaluate_films(films, UNKNOWN, monkeypatch)["unreadable"] == ["86001"]
+    assert results_of(films)["model"]["posters"] == 19
+    printed = capsys.readouterr().err
+    assert "cannot be read: 86001\n" in printed and "19 of 20 posters" in printed
+
+
+def test_evaluate_takes_the_thresholds_of_the_genres_it_scores(films, monkeypatch):
+    monkeypatch.setattr(FakePredictor, "genres", ("Foo", "Comedy", "Drama"))
+    monkeypatch.setattr(FakePredictor, "thresholds", (0.9, 0.3, 0.3))
+    evaluate_films(films, UNKNOWN, monkeypatch)
+    # Of 20 posters with both genres predicted, ten are of each: precision a half, recall 1.
+    assert results_of(films)["model"]["macro_f1_tuned"] == pytest.approx(2 / 3)
+
+
+def test_evaluate_takes_its_prior_from_training_posters(films, monkeypatch):
+    dramas = (films / "ids.txt").read_text().splitlines()[1::2]
+    (films / "ids.txt").write_text("\n".join(dramas))
+    evaluate_films(films, UNKNOWN, monkeypatch)
+    # All ten that are scored are dramas, but only a half of those for training: no genre leads.
+    assert results_of(films)["genre prior"]["micro_map"] == 0.5
+
+
+def test_evaluate_prints_json_alone_or_a_table(films, monkeypatch, capsys):
+    found = sources.find_data
+    monkeypatch.setattr(sources, "find_data", lambda data: replace(found(data), is_sample=True))
+    monkeypatch.setattr(Predictor, "load", lambda *_: FakePredictor(UNKNOWN))
+    given = ["evaluate", "--data", films, "--ids", films / "ids.txt", "--no-text", "--json"]
+    assert main([*map(str, given), "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["sample"] is True
+    assert main([*map(str, given), str(films / "metrics.json")]) == 0
+    assert capsys.readouterr().out.split()[:3] == ["model", "all", "zeros"]
+
+
+def test_evaluate_writes_no_file_that_another_command_writes(films, capsys):
+    with only_writer(films / "metrics.json"):
+        printed = refusal(capsys, "evaluate", "--data", films, "--json", films / "metrics.json")
+    assert "Another command is writing" in printed
+
+
 def test_evaluate_says_what_it_cannot_know(films, monkeypatch, capsys):
     known = evaluate_films(
         films, {"training_ids": [short(b"tt0086001")], "training_pictures": []}, monkeypatch
@@ -454,10 +522,14 @@ def test_evaluate_says_what_it_cannot_know(films, monkeypatch, capsys):
 
 
 def test_read_says_what_is_wrong_with_the_table(films, monkeypatch, capsys):
-    done = SimpleNamespace(unreadable={}, new=0, lines={"a": []})
-    monkeypatch.setattr("genre_utils.ocr.read_posters", lambda *_, **__: done)
+    done, given = SimpleNamespace(unreadable={}, new=0, lines={"a": []}), []
+    monkeypatch.setattr(
+        "genre_utils.ocr.read_posters", lambda *_, **named: given.append(named) or done
+    )
     words = str(films / "words.jsonl.gz")
-    assert main(["read", "--data", str(films), "--words", words]) == 0
+    for anew in ([], ["--anew"]):
+        assert main(["read", "--data", str(films), "--words", words, *anew]) == 0
+        assert given.pop() == {"anew": bool(anew)}
     assert "2 rows without a picture (left out)" in capsys.readouterr().err
 
 
@@ -468,7 +540,7 @@ def test_what_a_command_reads_is_not_written_over(posters, tmp_path, capsys, mon
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text("{}")
     (posters / "train.csv").write_text("Id,Genre\nHorror,Horror\nWestern,Western\n")
-    for file in ("model.json", "metrics.json"):
+    for file in ("model.json", "metrics.json", "settings.json", "picture.safetensors"):
         given = ["predict", horror, "--json", model / file, "--model", model]
         assert main([*map(str, given)]) == 2
         assert "a file of the model: give another name" in capsys.readouterr().err
@@ -484,6 +556,22 @@ def test_what_a_command_reads_is_not_written_over(posters, tmp_path, capsys, mon
     assert "train.csv, the table that is read: give another name" in printed
 
 
+def test_a_file_that_does_not_fit_on_the_disk_is_named(monkeypatch, capsys):
+    def full(options):
+        raise OSError(errno.ENOSPC, "No space left on device", "table.csv")
+
+    monkeypatch.setattr(command_line.commands, "card", full, raising=False)
+    assert main(["card"]) == 2
+    assert "No space left on device: 'table.csv'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "7860.5"])
+def test_what_is_no_port_is_refused(port, capsys):
+    with pytest.raises(SystemExit):
+        main(["app", "--port", port])
+    assert f"argument --port: '{port}' is no number from 1 to 65535" in capsys.readouterr().err
+
+
 def test_an_empty_path_is_refused(capsys):
     for option in ("--model", "--csv", "--list"):
         with pytest.raises(SystemExit):
@@ -496,7 +584,8 @@ def test_a_reader_that_has_enough_costs_no_table_and_no_word(posters, trained, t
     file = tmp_path / "table.json"
     command = [sys.executable, "-m", "genre_utils", "predict", posters, "--model", trained]
     command += [*tables, file] if tables else []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, **pipes, env=os.environ | BUFFERED) as process:
         process.stdout.close()
         told = process.stderr.read().decode()
     assert process.returncode == 0 and "not predicted: notes.txt" in told
@@ -538,6 +627,32 @@ def test_evaluate_says_that_model_and_data_share_no_genre(films, monkeypatch, ca
     assert main(["evaluate", "--data", str(films), "--no-text"]) == 1
     printed = capsys.readouterr().err
     assert "0 of " in printed and "the model and the data have no genre in common" in printed
+
+
+@pytest.mark.parametrize("defaults", [True, False])
+def test_a_page_is_opened_as_the_options_say(monkeypatch, defaults):
+    pytest.importorskip("gradio")
+    from genre_utils.apps import page
+
+    called = []
+
+    def noted(answer):
+        return lambda *given, **named: called.append((given, named)) or answer
+
+    network = SimpleNamespace(network="network")
+    monkeypatch.setattr(Predictor, "load", noted("predictor"))
+    monkeypatch.setattr(saved_model, "load_model", noted(network))
+    monkeypatch.setattr(page, "launch", noted(None))
+    monkeypatch.setattr(socket, "create_server", noted(socket.socket()))
+    options = [] if defaults else ["--port", "9", "--host", "::1", "--share", "--no-text"]
+    assert main(["app", *options]) == 0
+    tried, load, _, launch = called
+    place = ("127.0.0.1", 7860) if defaults else ("::1", 9)
+    family = socket.AF_INET if defaults else socket.AF_INET6
+    assert tried == ((place,), {"family": family})
+    assert load == ((saved_model.RELEASED, defaults), {})
+    where = ("predictor", place[1], not defaults, place[0])
+    assert launch == (where, {"wait": True, "network": "network"})
 
 
 def test_a_page_that_cannot_be_opened_is_told_before_the_model_is_loaded(monkeypatch, capsys):

@@ -71,6 +71,8 @@ def test_fusions_exist_for_what_there_is(world):
     }
     systems = ablations(fusions, parts, has_text, "both")
     assert set(systems) == {"both", "picture alone", "words alone"}
+    for some, name in ((has_text, "both"), (~has_text, "picture")):
+        np.testing.assert_allclose(systems["both"][some], fusions[name].scores(parts)[some])
     figures = {name: macro_average_precision(labels, scores) for name, scores in systems.items()}
     assert figures["both"] > figures["picture alone"] and figures["words alone"] > 0.5
     assert set(ablations(fusions, {"picture": parts["picture"]}, has_text, "all")) == {"all"}

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +19,7 @@ from genre_utils.ocr import Line, WordCache, hash_file
 from genre_utils.predictor import Prediction, Predictor, list_posters, prediction_table
 from genre_utils.saved_model import load_model
 from genre_utils.sources.sample import MUSIC_MARK, draw_poster
-from genre_utils.support import DataError
+from genre_utils.support import DataError, progress
 from genre_utils.text import NgramModel
 
 
@@ -63,6 +65,7 @@ def test_any_mix_of_sources_gives_the_same_scores(predictor, poster, tmp_path):
     scores = predictor.predict_all(sources)[list(predictor.genres)].to_numpy()
     np.testing.assert_allclose(scores, np.repeat(scores[:1], len(sources), axis=0), atol=1e-5)
     assert predictor.predict_all(sources)["poster"][0] == str(path)
+    assert len(predictor.predict_all(iter(sources))) == len(sources)
 
 
 def test_an_open_file_or_stream_is_one_poster(poster, tmp_path):
@@ -81,10 +84,39 @@ def test_batches_do_not_change_scores(predictor, poster):
     np.testing.assert_allclose(many[-1], alone[0], atol=1e-5)
 
 
+def test_rows_that_a_network_adds_to_a_batch_are_no_posters(predictor):
+    rows = np.arange(8.0)[:, None]  # as of two devices, each of which computes all four
+    network = SimpleNamespace(predict_on_batch=lambda pixels: rows)
+    padded = Predictor(replace(predictor.model, network=network))
+    outputs = padded.picture_outputs(np.zeros((3, 4, 4, 3), np.uint8))
+    np.testing.assert_array_equal(outputs, rows[:3])
+
+
 def test_empty_folder_and_wrong_top_are_said(predictor, tmp_path):
     assert predictor.predict(tmp_path)["error"].notna().all()
-    with pytest.raises(ValueError, match="1 or more"):
-        predictor.predict(tmp_path, top=0)
+    assert (predictor.predict_all(tmp_path)[[*predictor.genres]].dtypes == "float64").all()
+    for top in (0, 2.5):
+        with pytest.raises(ValueError, match="1 or more"):
+            predictor.predict(tmp_path, top=top)
+
+
+def test_ctrl_c_waits_for_no_poster_that_is_not_begun(predictor, poster, monkeypatch):
+    begun, stopped = [], threading.Event()
+
+    def interrupted(source, name):
+        begun.append(name)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        if len(begun) > 2:
+            stopped.wait(60)
+        return np.asarray(source)
+
+    monkeypatch.setattr("genre_utils.predictor.read_poster", interrupted)
+    monkeypatch.setattr(progress, "bar", lambda **_: SimpleNamespace(close=stopped.set))
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    with pytest.raises(KeyboardInterrupt):
+        list(predictor.stream([poster] * 30))
+    assert len(begun) < 10
 
 
 def test_what_should_not_matter_leaves_the_answer(predictor, poster, tmp_path):
@@ -147,6 +179,7 @@ def copy(trained, tmp_path):
 
 def test_a_folder_needs_nothing_else(copy, predictor, poster):
     moved = Predictor.load(copy)
+    assert not moved.reader, "words that no part of the model takes are not read"
     pd.testing.assert_frame_equal(moved.predict(poster), predictor.predict(poster))
 
 
@@ -246,12 +279,16 @@ def test_other_words_on_the_same_picture_change_the_answer(reading_predictor, po
     assert scores[0, romance] < scores[1, romance]
 
 
-def test_a_poster_without_words_gets_the_picture_s_answer(reading_predictor, trained_on_words):
+def test_a_poster_without_words_gets_the_picture_s_answer(
+    reading_predictor, trained_on_words, poster
+):
     blank = np.full((300, 200, 3), 128, np.uint8)
     (found,) = reading_predictor.stream(blank)
     (alone,) = Predictor.load(trained_on_words, read_text=False).stream(blank)
     assert not found.lines
     np.testing.assert_allclose(found.scores, alone.scores, atol=1e-6)
+    beside, _ = reading_predictor.stream([blank, poster])
+    assert not beside.text_effect.any(), "the words of another poster are not its own"
 
 
 def test_without_a_reader_the_picture_answers_and_a_line_says_so(
@@ -273,28 +310,38 @@ def test_without_a_reader_known_words_are_used_and_a_line_says_so(
     assert "The picture alone is used." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", [PosterError, lambda name, why: ImportError(f"{name}: {why}")])
 def test_a_reading_that_fails_is_named_and_the_picture_answers(
-    trained_on_words, poster, tmp_path, monkeypatch, capsys
+    trained_on_words, poster, tmp_path, capsys, kind
 ):
     class Failing:
         def read(self, rgb, name):
-            raise PosterError(name, "its words cannot be read (too dark)")
+            raise kind(name, "its words cannot be read (too dark).")
 
-    poster.save(tmp_path / "dark.png")
+    poster.save(tmp_path / "dark\x1b[2J.png")
     predictor = Predictor(load_model(trained_on_words, runtime=True), Failing())
     (found,) = predictor.stream(tmp_path)
     assert found.error is None and not found.lines
-    printed = "dark.png: its words cannot be read (too dark); the picture alone is used."
+    printed = "dark\\x1b[2J.png: its words cannot be read (too dark); the picture alone is used."
     assert printed in capsys.readouterr().err
 
 
-def test_known_words_are_taken_from_the_cache(trained_on_words, poster, tmp_path):
+def test_words_that_no_part_of_the_model_takes_are_not_read(predictor, poster):
+    reader = SimpleNamespace(read=lambda *_: pytest.fail("they are read"))
+    (found,) = Predictor(predictor.model, reader).stream(poster)
+    assert found.error is None and not found.lines
+
+
+@pytest.mark.parametrize(
+    "told", [[], [Line("SADDLE UP", 1.0, ((0, 0), (1, 0), (1, 0.1), (0, 0.1)))]]
+)
+def test_known_words_are_taken_from_the_cache(trained_on_words, poster, tmp_path, told):
     poster.save(tmp_path / "a.png")
     cache = WordCache(tmp_path / "words.jsonl")
-    told = [Line("SADDLE UP", 1.0, ((0, 0), (1, 0), (1, 0.1), (0, 0.1)))]
     cache.put(hash_file(tmp_path / "a.png"), told, "a test")
-    (found,) = Predictor.load(trained_on_words, cache=cache).stream(tmp_path / "a.png")
-    assert found.lines == told
+    predictor = Predictor.load(trained_on_words, cache=cache)
+    found, no_file = predictor.stream([tmp_path / "a.png", poster])
+    assert found.lines == told and no_file.lines not in ([], told)
 
 
 @pytest.mark.parametrize("name", ["text.json", "text.safetensors", "ngrams.npz", "tokenizer.json"])
@@ -307,6 +354,7 @@ def test_damaged_or_missing_word_files_are_refused(trained_on_words, tmp_path, n
     (folder / name).unlink()
     with pytest.raises(DataError, match="missing"):
         load_model(folder)
+    assert Predictor.load(folder, read_text=False), "the picture alone needs none of them"
 
 
 def text_for_numbers(tables: dict) -> None:

@@ -399,7 +399,7 @@ def test_weights_larger_than_any_of_ours_are_refused(stranger, monkeypatch):
 # Folders
 
 
-def test_a_folder_of_the_format_before_is_converted(small, tmp_path):
+def test_a_folder_of_the_format_before_is_converted(small, tmp_path, capsys):
     model, folder = load_model(small), tmp_path / "old"
     folder.mkdir()
     model.network.save(folder / "model.keras")
@@ -408,15 +408,22 @@ def test_a_folder_of_the_format_before_is_converted(small, tmp_path):
         shutil.copy(small / name, folder / name)
     files = {file.name: sha256_of(file) for file in folder.iterdir()}
     card = {**read_card(small), "format": 2, "sha256": files}
-    (folder / "model.json").write_text(json.dumps(card))
-    refuse(folder, f"poster-genres export --convert {folder}")
+    del card["training_pictures"]  # which older cards did not list
     from genre_utils.__main__ import main
 
+    another = files | {"tokenizer.json": "0" * 64}
+    for sums, why in ((None, "names no files"), (another, "tokenizer.json is not the file")):
+        (folder / "model.json").write_text(json.dumps({**card, "sha256": sums}))
+        assert main(["export", "--convert", str(folder)]) == 2
+        assert why in capsys.readouterr().err
+    (folder / "model.json").write_text(json.dumps(card))
+    refuse(folder, f"poster-genres export --convert {folder}")
     assert main(["export", "--convert", str(folder)]) == 0
     files = {file.name for file in folder.iterdir()}
     assert files == {*KNOWN_FILES, "model.json"} - {*JOINT_FILES}
     np.testing.assert_allclose(scores(load_model(folder)), scores(model), atol=1e-6)
-    assert main(["export", "--convert", str(folder)]) == 2  # there is nothing left to convert
+    assert main(["export", "--convert", str(folder)]) == 2
+    assert "holds no model of format 2: nothing to convert" in capsys.readouterr().err
 
 
 def change_card(folder: Path, **changes) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -16,7 +17,13 @@ from small_model import make_small_model
 from genre_utils import images
 from genre_utils import predictor as predictor_module
 from genre_utils.__main__ import main
-from genre_utils.apps.catalogue import ResumableLog, partial_file, write_csv_rows, write_json_rows
+from genre_utils.apps.catalogue import (
+    ResumableLog,
+    partial_file,
+    print_table,
+    write_csv_rows,
+    write_json_rows,
+)
 from genre_utils.images import PosterError
 from genre_utils.predictor import Predictor, list_posters
 from genre_utils.sources.sample import draw_poster
@@ -62,6 +69,8 @@ def test_an_interrupted_command_goes_on_and_ends_the_same(
     predictions = log.fill(predictor, [posters])
     for _ in range(35):
         next(predictions)
+    kept = log.file.read_text("utf-8").splitlines()
+    assert len(kept) == 1 + 35, "a command that is killed loses nothing that it has predicted"
     predictions.close()
     with open(log.file, "a") as file:
         file.write('["torn.jpg", [0.')
@@ -69,6 +78,7 @@ def test_an_interrupted_command_goes_on_and_ends_the_same(
     stream = Predictor.stream_named
 
     def watched(self, items, count):
+        assert count == COUNT - 35, "the bar counts what is left"
         for found in stream(self, items, count):
             seen.append(found.poster)
             yield found
@@ -146,15 +156,21 @@ def test_short_work_prints_its_lines_and_no_bar(posters, model, capsys):
     assert capsys.readouterr().err.endswith(lines)
 
 
-def test_a_log_with_an_error_that_is_no_text_begins_anew(posters, predictor, tmp_path):
+@pytest.mark.parametrize(
+    "damaged", ['null, ["damaged"]', "[0.5], null", '[0.1, 0.2, 0.3], "bad"', "[" * 99_999]
+)
+def test_a_log_with_a_line_of_something_else_begins_anew(posters, predictor, tmp_path, damaged):
     file = tmp_path / "cut.csv.partial"
     next(ResumableLog(file, predictor).fill(predictor, [posters]))
     with open(file, "a") as log:
-        log.write('["1.jpg", null, ["damaged"]]\n')
-    assert ResumableLog(file, predictor).done.total() == 0
+        log.write(f'["1.jpg", {damaged}]\n')
+    log = ResumableLog(file, predictor)
+    assert log.done.total() == 0
+    list(log.fill(predictor, ["none.jpg"]))
+    assert [one.poster for one in log.read()] == ["none.jpg"], "errors of this run are its own"
 
 
-def test_another_model_begins_anew(posters, predictor, tmp_path, capsys):
+def test_another_model_or_a_reader_begins_anew(posters, predictor, tmp_path, capsys):
     file = tmp_path / "cut.csv.partial"
     predictions = ResumableLog(file, predictor).fill(predictor, [posters])
     next(predictions)
@@ -164,6 +180,8 @@ def test_another_model_begins_anew(posters, predictor, tmp_path, capsys):
     other = Predictor(type(predictor.model)(**{**vars(predictor.model), "card": {"sha256": {}}}))
     assert card["sha256"] and ResumableLog(file, other).done.total() == 0
     assert "begun anew" in capsys.readouterr().err
+    list(ResumableLog(file, predictor).fill(predictor, [posters / "0.jpg"]))
+    assert ResumableLog(file, Predictor(predictor.model, reader=object())).done.total() == 0
 
 
 def test_a_log_of_other_posters_or_a_damaged_one_begins_anew(posters, predictor, tmp_path):
@@ -195,22 +213,34 @@ def test_a_list_of_paths_keeps_its_order_and_doubles(posters, model, tmp_path):
 
 
 def test_a_list_of_powershell_is_read_and_an_empty_one_is_said(posters, model, tmp_path, capsys):
-    (tmp_path / "list.txt").write_text(f"{posters / '0.jpg'}\r\n", "utf-16")
     arguments = ["predict", "--no-text", "--model", str(model), "--list"]
-    assert main([*arguments, str(tmp_path / "list.txt")]) == 0
+    for encoding in ("utf-16-le", "utf-16-be", "utf-8"):
+        (tmp_path / "list.txt").write_text(f"\ufeff{posters / '0.jpg'}\r\n", encoding)
+        assert main([*arguments, str(tmp_path / "list.txt")]) == 0
     (tmp_path / "empty.txt").write_text("\n")
-    assert main([*arguments, str(tmp_path / "empty.txt")]) == 1
+    json_file = tmp_path / "none.json"
+    assert main([*arguments, str(tmp_path / "empty.txt"), "--json", str(json_file)]) == 1
     assert "empty.txt names no poster: write a path a line" in capsys.readouterr().err
+    assert json.loads(json_file.read_text("utf-8")) == []
 
 
-def test_a_list_is_resumed_only_in_the_folder_that_its_paths_are_in(
-    posters, model, tmp_path, capsys, monkeypatch
+def test_a_list_names_files_by_their_bytes(posters, model, tmp_path):
+    name = os.fsencode(posters / "caf") + b"\xe9.jpg "
+    os.link(posters / "0.jpg", name)
+    (tmp_path / "list.txt").write_bytes(name + b"\r\n")
+    command = ["predict", "--no-text", "--model", str(model), "--list", str(tmp_path / "list.txt")]
+    assert main(command) == 0
+
+
+@pytest.mark.parametrize("given", [["--list", "../list.txt"], ["0.jpg", "1.jpg"]])
+def test_work_is_resumed_only_in_the_folder_that_its_paths_are_in(
+    posters, model, tmp_path, capsys, monkeypatch, given
 ):
     (tmp_path / "list.txt").write_text("0.jpg\n1.jpg\n")
     (tmp_path / "elsewhere").mkdir()
     for name in ("0.jpg", "1.jpg"):
         os.link(posters / "2.jpg", tmp_path / "elsewhere" / name)
-    command = ["predict", "--no-text", "--model", str(model), "--list", str(tmp_path / "list.txt")]
+    command = ["predict", "--no-text", "--model", str(model), *given]
     command += ["--csv", str(tmp_path / "a.csv")]
     stream = Predictor.stream_named
 
@@ -293,6 +323,9 @@ def test_json_to_an_output_that_is_not_utf_8_is_json(posters, model):
         done = subprocess.run(command, env=environment, capture_output=True, check=True)
         rows = json.loads(done.stdout.decode("utf-8"))
         assert rows[0]["poster"].endswith("é\N{CLAPPER BOARD}.jpg")
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    printed = subprocess.run(command[:-2], env=environment, capture_output=True, check=True).stdout
+    assert rb"\xe9\U0001f3ac.jpg" in printed, "without --json a table, in a terminal of few letters"
 
 
 def test_json_goes_into_an_output_without_an_encoding():
@@ -306,6 +339,11 @@ def test_a_genre_is_no_formula_in_the_header_of_a_table(tmp_path):
         iter([{"poster": "a", "=1+1": 0.5}]), ("poster", "=1+1"), str(tmp_path / "a.csv")
     )
     assert rows_of(tmp_path / "a.csv") == [{"poster": "a", "'=1+1": "0.5"}]
+
+
+def test_a_genre_moves_no_cursor_in_the_header_of_a_printed_table(capsys):
+    print_table([{"poster": "a", "\x1b[2J": 0.5}])
+    assert capsys.readouterr().out == "poster \\x1b[2J\n     a   0.500\n"
 
 
 def predict(posters, model, *more) -> int:
@@ -323,9 +361,11 @@ def test_what_the_command_writes_is_no_poster_finished_or_not(posters, model):
             assert not (posters / left).exists(), left
             (posters / left).write_text("")
     lines.unlink()
-    (posters / "other.csv").write_text("somebody else's")
+    others = ["below/genres.csv", "other.csv"]
+    for other in others:
+        (posters / other).write_text("somebody else's")
     assert predict(posters, model, "--csv", csv) == 0
-    assert [row["poster"] for row in rows_of(csv) if row["error"]] == ["other.csv", "z.txt"]
+    assert [row["poster"] for row in rows_of(csv) if row["error"]] == [*others, "z.txt"]
 
 
 def test_a_second_command_that_writes_the_same_file_is_refused(posters, model, tmp_path, capsys):
@@ -344,8 +384,12 @@ def test_a_second_command_that_writes_the_same_file_is_refused(posters, model, t
     assert predict(posters, model, "--csv", csv) == 0
 
 
-def test_a_pattern_in_quotes_stands_for_its_pictures(posters, model, tmp_path):
+def test_a_pattern_in_quotes_stands_for_its_pictures(posters, model, tmp_path, capsys):
     csv = tmp_path / "genres.csv"
+    assert predict(posters / "**" / "*.jpg", model, "--csv", csv) == 0
+    assert len(rows_of(csv)) == COUNT - 1
+    assert predict(posters / "none*.jpg", model) == 1
+    assert "none*.jpg: there is no such file" in capsys.readouterr().err
     assert predict(posters / "[01].jpg", model, "--csv", csv) == 0
     assert [row["poster"] for row in rows_of(csv)] == [str(posters / f"{i}.jpg") for i in (0, 1)]
     os.rename(posters / "0.jpg", posters / "[01].jpg")  # a file of that name is that file
@@ -363,6 +407,17 @@ def test_a_jpeg_without_its_end_marker_is_predicted_and_that_is_said(
     assert "end.jpg: the end marker of this JPEG is missing" in capsys.readouterr().err
     assert predict(tmp_path / "cut.jpg", model) == 1
     assert "the file ends before the picture does" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_is_named_with_the_log(posters, model, tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for owner, name in ((Path, "write_text"), (Predictor, "picture_outputs")):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, full)
+            assert predict(posters, model, "--csv", tmp_path / "a.csv") == 2
+        assert "a.csv.partial cannot be written: the disk is full" in capsys.readouterr().err
 
 
 def test_no_posters_at_all_is_wrong_use(capsys):

@@ -73,6 +73,16 @@ def test_what_does_not_speak_for_a_genre_stays_dark():
     assert not red[1].any(), "nothing speaks for the second genre"
 
 
+def test_the_hottest_place_of_each_genre_is_one():
+    both = network(seen=0)
+    weights = both.layers[-1].get_weights()
+    weights[2][0, 1] = 1  # the second genre grows with red, too, and less than the first
+    both.layers[-1].set_weights(weights)
+    strong, weak = grad_cam.GradCam(both).heat(poster(), [0, 1])
+    assert weak.max() == pytest.approx(1)
+    np.testing.assert_allclose(weak, strong, atol=1e-5)
+
+
 def test_an_averaged_model_shows_what_both_networks_saw():
     both = models.average_models(network(seen=0), network(seen=1))
     heat = grad_cam.GradCam(both).heat(poster(), [0])[0]

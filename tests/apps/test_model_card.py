@@ -120,3 +120,65 @@ def test_damaged_metrics_are_named(tmp_path, content):
     (tmp_path / "metrics.json").write_text(content, "utf-8")
     with pytest.raises(DataError, match="cannot be read|no card can be written"):
         write_model_card(str(tmp_path))
+
+
+@pytest.fixture
+def card_of(tmp_path):
+    """Return the card of the released model with other entries, and with metrics beside it."""
+
+    def card_of(results=None, **entries) -> str:
+        card = json.loads((RELEASED / "model.json").read_text("utf-8")) | entries
+        (tmp_path / "model.json").write_text(json.dumps(card), "utf-8")
+        if results:
+            (tmp_path / "metrics.json").write_text(json.dumps({"results": results}), "utf-8")
+        return model_card(tmp_path)
+
+    return card_of
+
+
+def test_a_model_without_words_says_nothing_of_words(card_of):
+    text = card_of(training={"public": True, "epochs": 2, "last_fit": True})
+    assert "does not read its words" in text and "Latin letters" not in text
+    assert "the picture's networks were trained again" in text
+    assert "\n\n\n" not in text, "a title or a paragraph that is empty leaves no gap"
+
+
+def test_a_model_without_a_joint_head_has_none_in_its_card(card_of):
+    films = {"films": 12_000}
+    assert "A joint head" in card_of(training=films)
+    assert "12,000 entries" in (text := card_of(training=films, sums={})) and "joint" not in text
+
+
+@pytest.mark.parametrize("kind", [{"sample": True, "public": True}, {"public": True}, {}])
+def test_a_model_that_began_as_another_says_so_whatever_its_posters_are(card_of, kind):
+    text = card_of(training=kind | {"posters": 40})
+    assert "Parts of it began as those of the released model" in text
+    assert ("scores mean nothing" in text) == ("sample" in kind)
+    assert ("1980 to 2015" in text) == (kind == {"public": True})
+
+
+def test_posters_of_a_split_are_counted_by_the_end_of_a_system_s_name(card_of):
+    systems = {"test net, validation": {"posters": 1234}, "test net, test": {"posters": 9}}
+    assert "for training, 1,234 for validation, 9 for test." in card_of(metrics=systems)
+    assert "Not measured." in card_of(metrics={})
+
+
+def test_a_genre_whose_posters_nobody_counted_has_no_number(card_of):
+    text = card_of(genres=["Drama", "War"], training={"posters_of": {"Drama": 12}})
+    assert "(Drama on 12, War)" in text
+
+
+def test_genres_are_rare_by_the_whole_model_s_test_posters(card_of):
+    def figures(war: int) -> dict:
+        counts = {"Drama": 20, "War": war}
+        return {
+            "per_genre": {
+                genre: {"support": count, "average_precision": 0.5}
+                for genre, count in counts.items()
+            }
+        }
+
+    systems = {"both, validation": figures(0), "both, test": figures(19), "alone, test": figures(1)}
+    text = card_of(systems)
+    assert "hardly measured: War." in text and "| War | 19 | 0.500 |  |" in text
+    assert "| War |" not in card_of({"both, validation": figures(0)})

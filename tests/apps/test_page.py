@@ -1,5 +1,7 @@
 """The page's answers, asked for as its own front end does, without a browser."""
 
+import base64
+import io
 import os
 import re
 import signal
@@ -13,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from genre_utils import models
 from genre_utils.ocr import Line
@@ -135,6 +138,60 @@ def test_names_and_words_are_text_and_no_markup():
     html = page_module.cards(results, ["<A>", "B"], 2)
     assert "&lt;script&gt;x&lt;/script&gt;" in html and "Not predicted: &lt;s&gt;" in html
     assert not re.search("<(b|i|u|s|A|script)>", html)
+
+
+def test_a_card_has_a_map_a_genre_and_what_the_words_read_did():
+    from genre_utils.apps import page as page_module
+
+    scores, effect = np.array([0.2, 0.9, 0.5]), np.array([0.0, 0.25, -0.1])
+    pictures = [(name, name, "data:,") for name in ("poster", "B", "C", "A")]
+    line = Line("words", 0.9, ((0, 0), (1, 0), (1, 1), (0, 1)))
+    row = r'"row">(\w)<.*?value="(.*?)".*?number">(.*?)<.*?number">(.*?)<'
+    for lines, effects in (([line], ["+0.25", "-0.10"]), ([], ["", ""])):
+        found = Prediction("a.jpg", scores, lines, effect if lines else np.zeros(3))
+        html = page_module.cards([page_module.PosterResult(found, pictures)], "ABC", 2)
+        rows = [("B", "0.900", "0.90", effects[0]), ("C", "0.500", "0.50", effects[1])]
+        assert re.findall(row, html) == rows
+        assert re.findall("<figcaption>(.*?)<", html) == ["poster", "B", "C"]
+        told = "Words read: words" if lines else "No words were read."
+        assert html.endswith(f"<p>{told}</p></article>")
+
+
+@pytest.mark.parametrize(("size", "shown"), [((40, 60), (40, 60)), ((1, 900), (1, 320))])
+def test_a_poster_is_shown_no_larger_than_it_is(predictor, tmp_path, size, shown):
+    from genre_utils.apps.page import ExplainedPredictor
+
+    Image.new("RGB", size).save(tmp_path / "a.png")
+    (result,) = ExplainedPredictor(predictor)([str(tmp_path / "a.png")])
+    for _, _, address in result.pictures:
+        picture = base64.b64decode(address.partition(",")[2])
+        assert Image.open(io.BytesIO(picture)).size == shown
+
+
+def test_the_drawn_examples_last_as_long_as_the_page(page):
+    (examples,) = (block for block in page.blocks.values() if isinstance(block, gr.Dataset))
+    assert all(Path(picture["path"]).is_file() for (picture,) in examples.samples)
+
+
+def test_each_heat_map_stands_with_its_genre(predictor, poster, monkeypatch):
+    from genre_utils.apps import page as page_module
+
+    explained = page_module.ExplainedPredictor(predictor)
+    explained.cam = SimpleNamespace(heat=lambda pixels, genres: genres)
+    grey = {g: np.full((8, 8, 3), 10 * g, np.uint8) for g in range(len(predictor.genres))}
+    monkeypatch.setattr(page_module.plots, "overlay", lambda small, of_genre: grey[of_genre])
+    (result,) = explained([str(poster)])
+    assert len(result.pictures) == 4
+    for genre, about, address in result.pictures[1:]:
+        picture = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+        assert round(picture.getpixel((0, 0))[0] / 10) == predictor.genres.index(genre)
+        assert genre in about
+
+
+def test_a_page_without_posters_shows_nothing(page):
+    answer = next(block.fn for block in page.fns.values() if block.name == "answer")
+    ((results, told, shown, download),) = answer(None, 3)
+    assert results == [] and told == shown == "" and not download.visible
 
 
 def test_no_file_outside_its_own_folder_is_read_or_served(page, predict, poster, tmp_path):
@@ -299,22 +356,40 @@ def test_a_page_fits_two_genres_and_says_whether_words_count(tmp_path, monkeypat
     blocks = page_module.build_page(few, tmp_path).blocks.values()
     (slider,) = (block for block in blocks if isinstance(block, gr.Slider))
     assert slider.value == slider.maximum == 2
+    (examples,) = (block for block in blocks if isinstance(block, gr.Dataset))
+    assert len(examples.samples) == 6
     (told,) = (block.value for block in blocks if isinstance(block, gr.Markdown))
     assert f"predicts from the {said}" in told
 
 
-def test_a_signal_that_is_ignored_stays_so(tmp_path, monkeypatch):
+@pytest.mark.parametrize("share", [True, False])
+def test_a_public_link_is_made_only_when_asked_for_and_said(monkeypatch, capsys, share):
+    from genre_utils.apps import page as page_module
+
+    given = {}
+    link = "https://public.link" if share else None
+    opened = SimpleNamespace(launch=given.update, share_url=link, local_url="http://here")
+    monkeypatch.setattr(page_module, "build_page", lambda *_: opened)
+    page_module.launch(None, share=share)
+    printed = capsys.readouterr().out
+    assert f"The page is open at {link or 'http://here'}" in printed
+    assert (page_module.SHARED in printed) == given["share"] == share
+    assert given["server_name"] == "127.0.0.1"
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path, monkeypatch, capsys):
     from genre_utils.apps import page as page_module
 
     handlers = {}
     nohup = {signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_IGN}
     opened = SimpleNamespace(launch=lambda **_: None, share_url="", local_url="here")
-    opened.block_thread = lambda: None
+    opened.block_thread = lambda: print("it waits")
     monkeypatch.setattr(page_module, "build_page", lambda *_: opened)
     monkeypatch.setattr(signal, "getsignal", nohup.get)
     monkeypatch.setattr(signal, "signal", handlers.__setitem__)
     page_module.launch(None, wait=True)
     assert handlers == {signal.SIGTERM: signal.default_int_handler}
+    assert capsys.readouterr().out.endswith("Ctrl-C closes it.\nit waits\n")
 
 
 @pytest.mark.slow
