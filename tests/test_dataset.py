@@ -1,4 +1,5 @@
 import ast
+import csv
 import os
 import struct
 import tracemalloc
@@ -192,6 +193,7 @@ def test_sample_labels_agree_with_its_lists(sample_folder):
     ("csv", "sentence"),
     [
         ("title,Genre\nA,Drama\n", "no column of ids"),
+        ("title,Genre\np0,Drama\nA,War\nB,War\n", "no column of ids"),
         ("Id,Year\np0,1999\n", "no 0/1 columns and no column named"),
         ("Id,Drama\np0,1\np1,0\n", "a 0/1 column of one genre only, 'Drama', and no column named"),
         ("Id,Genre\np0,\"['Drama'\"\np1,\"['Drama'\"\n", "cannot be read, such as"),
@@ -430,6 +432,13 @@ def test_two_columns_of_genres_that_contradict_each_other_are_refused(make):
     rows = "\n".join(f"{line},{'War' if i > 30 else 'Drama'}" for i, line in enumerate(ROWS))
     with pytest.raises(DataError, match="'Genre' .* and 'MovieGenre' .* contradict each other"):
         make(f"Id,Genre,MovieGenre\n{rows}\n")
+    rows = "\n".join(
+        f"{line},{'War' if i < 3 else line.split(',')[1]}" for i, line in enumerate(ROWS)
+    )
+    with pytest.raises(DataError, match="contradict each other, here and in 2 other rows"):
+        make(f"Id,Genre,MovieGenre\n{rows}\n")
+    rows = "\n".join(f"p{i},Sci-Fi,Science Fiction\np{i + 20},War,war" for i in range(20))
+    assert make(f"Id,Genre,MovieGenre\n{rows}\n").genres == ("Sci-Fi", "War")
     rows = "\n".join(f"{line},{line.split(',')[1]}|War" for line in ROWS)
     assert make(f"Id,Genre,MovieGenre\n{rows}\n").genres == ("Comedy", "Drama", "War")
 
@@ -468,6 +477,12 @@ def test_a_folder_whose_name_begins_alike_is_outside(tmp_path):
 def test_a_row_over_a_million_letters_is_refused(make):
     with pytest.raises(DataError, match="a line has over"):
         make("Id,Genre\n" + "\n".join([*ROWS, "p0," + "Drama|" * 200_000 + "Drama"]))
+
+
+def test_the_limit_of_python_s_own_reader_is_as_it_was(make):
+    before = csv.field_size_limit(100_000)
+    make("Id,Genre\n" + "\n".join(ROWS))
+    assert csv.field_size_limit(before) == 100_000
 
 
 def test_a_table_of_zeros_is_no_text(make):

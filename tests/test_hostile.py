@@ -190,8 +190,17 @@ def test_a_photograph_is_decoded_at_a_part_of_its_size(monkeypatch):
         images.JpegImageFile, "draft", lambda self, mode, size: asked.append(size), raising=True
     )
     monkeypatch.setattr(limits, "KEPT_PIXELS", 600)
-    read_poster(odd_pictures.save(odd_pictures.picture(), "JPEG"))
+    content = odd_pictures.save(odd_pictures.picture(), "JPEG")
+    read_poster(content)
     assert asked == [(20, 30)]
+    read_poster(content[:-2])  # without its end marker
+    assert set(asked) == {(20, 30)} and len(asked) > 2
+
+
+def test_a_long_jpeg_loses_none_of_its_width(monkeypatch):
+    monkeypatch.setattr(limits, "LONGEST_SIDE", 100)
+    content = odd_pictures.save(odd_pictures.picture(20, 250), "JPEG")
+    assert read_poster(content).shape == (84, 20, 3)
 
 
 def test_one_large_picture_is_decoded_at_a_time(monkeypatch):

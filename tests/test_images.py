@@ -1,8 +1,11 @@
 import contextlib
 import gzip
 import io
+import pickle
+import re
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -168,6 +171,11 @@ def test_a_jpeg_that_lacks_its_end_marker_alone_is_read_and_that_is_said(
     assert capsys.readouterr().err.startswith("a.jpg: the end marker of this JPEG is missing")
 
 
+def test_a_jpeg_of_the_extended_kind_may_lack_its_end_marker_too(picture, encode):
+    content = encode(picture, "JPEG").replace(b"\xff\xc0", b"\xff\xc1", 1)
+    np.testing.assert_array_equal(read_poster(content[:-2]), read_poster(content))
+
+
 @pytest.mark.parametrize("options", KINDS)
 def test_a_jpeg_cut_in_its_data_is_refused_wherever_that_changes_a_pixel(encode, options):
     # Flat at its end, where data repeat and a decoder's zeros come close to them.
@@ -200,9 +208,29 @@ def test_a_cut_jpeg_is_refused_between_scans_and_where_zeros_fill_it_up(picture,
     for cut in scans[1:]:
         with pytest.raises(PosterError, match="damaged"):
             read_poster(content[:cut])
+    # All bits of each component's mean, and nothing else of it.
+    parts = [content[a:b] for a, b in zip(scans, [*scans[1:], -2], strict=True)]
+    means = [part for part in parts if part[5 + 2 * part[4] :][:2] == bytes(2)]
+    assert len(means) == 2
+    with pytest.raises(PosterError, match="damaged"):
+        read_poster(content[: scans[1]] + means[1])
     for size in (100, 100_000):
         with pytest.raises(PosterError, match="damaged"):
             read_poster(encode(picture, "JPEG")[:-20] + bytes(size))
+
+
+def test_a_jpeg_cut_before_a_restart_marker_is_refused(picture, encode):
+    content = encode(picture, "JPEG", restart_marker_blocks=1)
+    cuts = [marker.start() for marker in re.finditer(rb"\xff[\xd0-\xd7]", content)]
+    assert len(cuts) == 11, "each of the eight markers, and some once more"
+    for cut in cuts:
+        with pytest.raises(PosterError, match="damaged"):
+            read_poster(content[:cut])
+
+
+def test_a_jpeg_without_its_end_marker_may_have_room_behind_it(picture, encode):
+    content = encode(picture, "JPEG")
+    np.testing.assert_array_equal(read_poster(content[:-2] + bytes(100)), read_poster(content))
 
 
 def test_an_open_picture_of_a_strange_mode_or_cut_short_is_one_bad_poster(picture, encode):
@@ -219,6 +247,8 @@ def test_an_open_file_and_a_stream_are_read(picture, encode, tmp_path):
     with open(tmp_path / "a.png", "rb") as file:
         np.testing.assert_array_equal(read_poster(file), picture)
     np.testing.assert_array_equal(read_poster(io.BytesIO(content)), picture)
+    other = SimpleNamespace(read=lambda amount: bytearray(content))  # as some streams answer
+    np.testing.assert_array_equal(read_poster(other), picture)
     text = io.StringIO("a.png")
     with pytest.raises(PosterError, match="open it with 'rb'"):
         read_poster(text)
@@ -250,6 +280,21 @@ def test_an_empty_folder_and_an_address_get_the_sentence_that_fits(tmp_path):
     for address in (*several, Path("http://example.org/a.jpg")):
         with pytest.raises(PosterError, match="internet address: download"):
             read_poster(address)
+    for path in ("file:/nowhere.jpg", "C:/nowhere.jpg"):
+        with pytest.raises(PosterError, match="no such file"):
+            read_poster(path)
+
+
+def test_a_folder_may_be_named_as_an_address_begins(picture, encode, tmp_path, monkeypatch):
+    (tmp_path / "films:").mkdir()
+    (tmp_path / "films:" / "a.png").write_bytes(encode(picture, "PNG"))
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(read_poster("films:/a.png"), picture)
+
+
+def test_a_bad_poster_keeps_its_name_and_reason_on_the_way_between_processes():
+    error = pickle.loads(pickle.dumps(PosterError("a.jpg", "too dark")))
+    assert (error.name, error.reason, str(error)) == ("a.jpg", "too dark", "a.jpg: too dark")
 
 
 def test_missing_file_and_folder_are_named(tmp_path):

@@ -121,6 +121,7 @@ def test_numbered_columns_are_one(load):
     for names in (
         ["genre_1", "genre_2", "Genre 3"],
         ["primary_genre", "Secondary Genre", "tertiary_genre"],
+        ["genre[0]", "genre[1]", "genre[2]"],
     ):
         table = pd.DataFrame(rows, FILMS, names).to_csv(index_label="Id")
         assert labels_of(load(table)) == TRUTH
@@ -134,10 +135,12 @@ def test_of_a_main_genre_and_all_genres_all_count(load):
 
 def test_one_genre_in_several_spellings_is_one_and_said_once(load):
     spellings = ["Drama", "drama", " DRAMA", "Drama.", "Film Noir", "film-noir", "Sci Fi", "Gialli"]
-    data = load(names_table(spellings * 4 + ["Science Fiction", "gialli", "sport", "Sports"]))
-    assert data.genres == ("Drama", "Sci-Fi", "Sport", "Film-Noir", "Gialli")
+    more = ["Science Fiction", "gialli", "sport", "Sports", "Kitsch", "kitsch", "kitsch"]
+    data = load(names_table([*more, *spellings * 4]))
+    assert data.genres == ("Drama", "Sci-Fi", "Sport", "Film-Noir", "Gialli", "kitsch")
     joined = finding(data, "spellings of genres")
     assert {"drama = Drama", "gialli = Gialli", "Science Fiction = Sci-Fi"} <= {*joined}
+    assert "Kitsch = kitsch" in joined, "the commoner one counts"
     assert len(joined) == len({*joined})
 
 
@@ -208,6 +211,11 @@ def test_what_is_no_list_of_genres_is_refused_and_shown(load, cells, sentence):
         load(names_table(cells))
 
 
+def test_many_genres_that_nobody_knows_are_genres_where_each_has_several_posters(load):
+    data = load(names_table([f"Kult{letter}" for letter in "abcdefghijkl" for _ in range(3)]))
+    assert len(data.genres) == 12
+
+
 def test_one_cell_that_cannot_be_read_leaves_its_poster_out_and_no_other(load):
     data = load(names_table(["['Drama'", *["|".join(g) for g in GENRES[1:]]]))
     assert labels_of(data) == {film: g for film, g in TRUTH.items() if film != FILMS[0]}
@@ -226,6 +234,18 @@ def test_an_odd_cell_leaves_out_its_poster_and_keeps_the_genre(load, odd):
     assert finding(data, "0/1 cells that are neither") == [f"line 5: Drama {odd!r}"]
 
 
+def test_an_odd_cell_of_a_strange_genre_leaves_out_its_poster_alone(load):
+    cells = [*ONE_HOT[:3], "1,?,1,0", *ONE_HOT[4:]]
+    data = load(marks_table(cells, "Id,Comedy,Heist,Sci-Fi,War"))
+    assert "Heist" in data.genres and FILMS[3] not in labels_of(data) and len(data.posters) == 39
+
+
+def test_scores_under_the_name_of_a_genre_are_refused_beside_its_names_too(load):
+    rows = "".join(f"{film},0.7,{'|'.join(g)}\n" for film, g in TRUTH.items())
+    with pytest.raises(DataError, match="line 2: the column 'War' holds '0.7', neither 0 nor 1"):
+        load(f"Id,War,Genre\n{rows}")
+
+
 def test_a_column_of_odd_cells_is_refused(load):
     with pytest.raises(DataError, match="line 2: the column 'Comedy' holds '0.9', neither 0"):
         load(
@@ -242,6 +262,19 @@ def test_a_column_of_odd_cells_is_refused(load):
 def test_other_ways_to_say_yes_and_no(load, on, off):
     cells = [",".join(on if mark == "1" else off for mark in c.split(",")) for c in ONE_HOT]
     assert labels_of(load(marks_table(cells))) == TRUTH
+
+
+def test_crosses_mark_genres_that_nobody_knows_too(load):
+    cells = [c.replace("1", "x").replace("0", "") for c in ONE_HOT]
+    data = load(marks_table(cells, "Id,Comedy,Heist,Sci-Fi,War"))
+    assert data.genres == ("Comedy", "Sci-Fi", "War", "Heist")
+    assert data.posters["Heist"].sum() == 16
+
+
+def test_a_column_of_zeros_and_blanks_is_no_genre(load):
+    rows = [f"{c},{'0' if i % 3 else ''}" for i, c in enumerate(ONE_HOT)]
+    data = load(marks_table(rows, "Id,Comedy,Drama,Sci-Fi,War,Awards"))
+    assert data.genres == ALL and labels_of(data) == TRUTH
 
 
 def test_many_rows_with_blanks_beside_zeros_are_refused(load):
@@ -269,11 +302,11 @@ def test_columns_named_for_a_genre_are_that_genre(load, name):
 
 
 def test_flags_are_left_out_and_strange_genres_are_named(load):
-    rows = [f"{c},1,{i % 2},{i % 3 % 2}" for i, c in enumerate(ONE_HOT)]
-    header = "Id,comedy,genre_Drama,SciFi,War,Is_Test,adult,heist"
+    rows = [f"{c},1,{i % 2},{i % 5 % 2},{i % 3 % 2}" for i, c in enumerate(ONE_HOT)]
+    header = "Id,comedy,genre_Drama,SciFi,War,Is_Test,adult,Label,heist"
     data = load(marks_table(rows, header))
     assert data.genres == (*ALL[:3], "War", "heist")
-    assert finding(data, "0/1 columns that are no genres") == ["Is_Test", "adult"]
+    assert finding(data, "0/1 columns that are no genres") == ["Is_Test", "Label", "adult"]
     assert finding(data, "0/1 columns taken as genres that IMDb") == ["heist"]
     assert "SciFi = Sci-Fi" in finding(data, "spellings of genres")
 
@@ -311,12 +344,38 @@ def test_columns_of_known_genres_win_over_tags(load):
         assert labels_of(data) == TRUTH and finding(data, "columns not used") == [f"'{column}'"]
 
 
+def test_tags_that_are_others_than_the_genres_are_no_contradiction(load):
+    rows = "".join(f"{film},{'|'.join(g)},heist|based on a novel\n" for film, g in TRUTH.items())
+    data = load(f"Id,Genre,tags\n{rows}")
+    assert labels_of(data) == TRUTH and finding(data, "columns not used") == ["'tags'"]
+
+
 def test_a_main_genre_beside_the_columns_is_said(load):
     rows = [f"{c},{g[0]}" for c, g in zip(ONE_HOT, GENRES, strict=True)]
     data = load(marks_table(rows, f"Id,{','.join(ALL)},Genre"))
     assert labels_of(data) == TRUTH
     printed = finding(data, "rows whose 'Genre' names fewer")
     assert len(printed) == 16 and printed[0] == "line 4: Drama / Drama, War"
+
+
+def test_where_the_names_are_always_some_of_the_columns_the_columns_count(load):
+    all_of = [["Comedy", "Drama", "War"] if len(g) == 2 else g for g in GENRES]
+    cells = [",".join(str(int(name in g)) for name in ALL) for g in all_of]
+    rows = [f"{c},{'|'.join(g[:2])}" for c, g in zip(cells, all_of, strict=True)]
+    data = load(marks_table(rows, f"Id,{','.join(ALL)},Genre"))
+    assert labels_of(data) == dict(zip(FILMS, all_of, strict=True))
+    assert len(finding(data, "rows whose 'Genre' names fewer")) == 16
+
+
+def test_a_genre_without_a_column_and_a_column_without_a_poster_are_genres(load):
+    listed = [["Comedy", "Heist"] if g == ["Comedy"] else g for g in GENRES]
+    listed[2] = ["Drama"]  # and its columns say War, too
+    rows = [f"{c},0,{'|'.join(g)}" for c, g in zip(ONE_HOT, listed, strict=True)]
+    data = load(marks_table(rows, f"Id,{','.join(ALL)},Western,Genre"))
+    assert data.genres == ("Comedy", "Drama", "Sci-Fi", "War", "Western", "Heist")
+    truth = dict(zip(FILMS, listed, strict=True))
+    assert labels_of(data) == {film: g for film, g in truth.items() if film != FILMS[2]}
+    assert finding(data, "rows whose 'Genre' contradicts") == ["line 4: Drama / Drama, War"]
 
 
 def test_a_name_that_contradicts_the_columns_is_left_out_with_both(load):
@@ -353,7 +412,10 @@ def test_commas_at_the_end_of_rows_move_no_label(load, end):
         ('Id,Genre\ntt1,"Drama\ntt2,War\ntt3,War\n', "line 2: a quote is opened and not closed"),
         ('Id,Genre\ntt1,"Drama\ntt2,"War"\ntt3,War\n', "line 2: a quote is opened and not closed"),
         (b"PK\x03\x04 rest of a workbook", "is an Excel workbook or a zip file, whatever its name"),
+        (b"\xd0\xcf\x11\xe0 rest of an older one", "is an Excel workbook, whatever its name"),
+        (b"PAR1 rest of the columns", "is a Parquet file, whatever its name"),
         (b"<!DOCTYPE html><html>sign in</html>", "is a web page, whatever its name"),
+        (b"\xef\xbb\xbf<html>sign in</html>", "is a web page, whatever its name"),
         ("tt0086001,Drama\ntt0086008,War\n", "has no header: its first line is a poster's"),
         ("p1.jpg,Drama|War\np2.jpg,War\n", "has no header"),
     ],
@@ -411,6 +473,12 @@ def test_one_row_a_genre_is_merged(load):
     assert len(finding(data, "posters of several rows")) == 16
 
 
+def test_a_few_rows_of_other_genres_are_no_join(load):
+    data = load(names_table([g[0] for g in GENRES]) + f"{FILMS[1]},War\n")
+    assert finding(data, "posters whose rows contradict") == [f"{FILMS[1]}: Drama / War"]
+    assert FILMS[1] not in labels_of(data) and not finding(data, "posters of several rows")
+
+
 def test_rows_that_contradict_each_other_are_named_with_both(load):
     good = names_table(["|".join(g) for g in GENRES])
     data = load(good + f"{FILMS[2]},Comedy\n{FILMS[1]},Drama\n{FILMS[0]},\n")
@@ -435,7 +503,7 @@ CELLS = ["|".join(g) for g in GENRES]
 
 
 @pytest.mark.parametrize(
-    "file", ["Images/tt{}.jpg", "Images/{}.jpg", "posters/a/b/tt{}.jpeg", "tt{}.png"]
+    "file", ["Images/tt{}.jpg", "Images/{}.jpg", "posters/a/b/c/d/tt{}.jpeg", "tt{}.png"]
 )
 @pytest.mark.parametrize(
     "write",
@@ -466,6 +534,11 @@ def test_columns_of_ids_are_known_by_name_or_by_what_they_find(load, column):
     assert labels_of(load(names_table(CELLS, header=f"{column},Genre"))) == TRUTH
 
 
+def test_a_column_of_ids_that_finds_nothing_gives_way_to_one_that_names_the_files(load):
+    rows = [f"9{i:04},{film},{'|'.join(GENRES[i])}\n" for i, film in enumerate(FILMS)]
+    assert labels_of(load("id,filmtitle,Genre\n" + "".join(rows))) == TRUTH
+
+
 def test_of_two_id_columns_the_one_that_writes_the_files_names_counts(load):
     numbers = [str(int(film[2:])) for film in FILMS[1:] + FILMS[:1]]  # another catalogue's
     rows = [f"{n},{i},{'|'.join(g)}\n" for n, (i, g) in zip(numbers, TRUTH.items(), strict=True)]
@@ -477,6 +550,8 @@ def test_a_running_number_does_not_win_over_the_pictures_names(load):
     rows = [f"{i},{39 - i}.jpg,{'|'.join(g)}\n" for i, g in enumerate(GENRES)]
     truth = {str(39 - i): sorted(g) for i, g in enumerate(GENRES)}
     assert labels_of(load("Id,filename,Genre\n" + "".join(rows), pictures)) == truth
+    swapped = [",".join(row.split(",")[i] for i in (1, 0, 2)) for row in rows]
+    assert labels_of(load("filename,poster,Genre\n" + "".join(swapped), pictures)) == truth
     both = "".join(row.replace(".jpg", "") for row in rows)
     with pytest.raises(DataError, match=r"line 2: .*'id' \('0'\) and 'poster' \('39'\) name two"):
         load("id,poster,Genre\n" + both, pictures)
@@ -516,14 +591,30 @@ def test_folders_whose_names_differ_in_case_are_told_apart(load):
     assert len(data.posters) == 40 and not finding(data, "ids with pictures in two folders")
 
 
+def test_pictures_whose_names_differ_in_case_are_told_apart(load):
+    ids = [name for film in FILMS[:20] for name in (film, film.upper())]
+    data = load(names_table(CELLS, ids), [f"Images/{name}.jpg" for name in ids])
+    assert [Path(path).stem for path in data.posters["path"]] == ids
+
+
+def test_a_folder_above_counts_whatever_its_case(load):
+    names = [f"Images/{place}/s/{film}.jpg" for place in ("old", "new") for film in FILMS[:20]]
+    data = load(names_table(CELLS[:20], [f"Old/s/{film}.jpg" for film in FILMS[:20]]), names)
+    assert {Path(path).parts[-3] for path in data.posters["path"]} == {"old"}
+
+
 def test_a_name_that_begins_with_a_quote_is_found_as_it_stands(load):
     data = load("Id,Genre\n'71.jpg,War\nb.jpg,Drama\n", ["'71.jpg", "71.jpg", "b.jpg"])
     assert labels_of(data) == {"'71": ["War"], "b": ["Drama"]}
 
 
-def test_pictures_without_an_ending_are_opened(load):
-    data = load(names_table(CELLS), [f"Images/{film}" for film in FILMS])
-    assert labels_of(data) == TRUTH
+def test_pictures_without_an_ending_are_opened(load, tmp_path):
+    (tmp_path / "Images").mkdir()
+    for film, kind in zip(FILMS, ("PNG", "GIF", "BMP", "WEBP"), strict=False):
+        Image.new("RGB", (9, 9)).save(tmp_path / "Images" / film, kind)
+    for ids in (FILMS, [film[2:] for film in FILMS]):
+        data = load(names_table(CELLS, ids), [f"Images/{film}" for film in FILMS])
+        assert labels_of(data) == TRUTH
 
 
 def test_two_files_for_one_id_are_named(load):
@@ -544,6 +635,32 @@ def test_two_folders_with_the_same_names_are_both_named_or_told_apart(load):
     ids = [f"b/{film}.jpg" for film in FILMS[:20]]
     data = load(names_table(CELLS[:20], ids), names)
     assert {Path(path).parent.name for path in data.posters["path"]} == {"b"}
+
+
+def test_of_few_ids_in_two_folders_each_is_left_out_and_said(load):
+    names = [f"Images/a/{film}.jpg" for film in FILMS[:20]]
+    data = load(names_table(CELLS[:20]), [*names, f"Images/b/{FILMS[0]}.jpg"])
+    assert labels_of(data) == {film: TRUTH[film] for film in FILMS[1:20]}
+    printed = finding(data, "ids with pictures in two folders")
+    assert printed == [f"{FILMS[0]}: a/{FILMS[0]}.jpg and b/{FILMS[0]}.jpg"]
+    with pytest.raises(DataError, match="12 ids stand in two folders"):
+        load(names_table(CELLS[:20]), [f"Images/b/{film}.jpg" for film in FILMS[:12]])
+
+
+@pytest.mark.parametrize(
+    ("folder", "written"), [("e\u0301", "\xe9"), ("my posters", "my%20posters")]
+)
+def test_a_folder_s_name_may_be_spelled_as_a_mac_or_an_address_spells_it(load, folder, written):
+    names = [f"Images/{place}/{film}.jpg" for place in (folder, "b") for film in FILMS[:20]]
+    data = load(names_table(CELLS[:20], [f"{written}/{film}.jpg" for film in FILMS[:20]]), names)
+    assert {Path(path).parent.name for path in data.posters["path"]} == {folder}
+    assert len(data.posters) == 20
+
+
+def test_what_is_not_read_beside_a_picture_is_no_second_picture(load):
+    usual = [f"Images/{film}.jpg" for film in FILMS]
+    data = load(names_table(CELLS), [f"Images/{FILMS[0]}.heic", *usual])
+    assert labels_of(data) == TRUTH and not finding(data, "ids with two pictures")
 
 
 def test_no_picture_found_shows_an_id_beside_a_file(load):
@@ -572,7 +689,11 @@ def test_other_tables_are_named(load, tmp_path):
             "a folder for each genre .Comedy, Drama, war",
         ),
         (["posters/1.jpg", "films.xlsx"], "'films.xlsx', which is not read: save the sheet as CSV"),
+        (["posters/1.jpg", "FILMS.PARQUET"], "'FILMS.PARQUET', which is not read: save it as CSV"),
+        (["posters/1.jpg", "a.json"], "'a.json', which is not read: write a train.csv"),
+        (["Drama/1.jpg"], "there is no table; it must hold"),
         (["train/1.jpg", "train/a.csv", "test/1.jpg", "test/a.csv"], "each split has a table"),
+        (["Train/1.jpg", "Train/a.csv", "Dev/1.jpg", "Dev/a.csv"], "each split has a table"),
         (["posters/1.jpg", "notes.md"], "there is no table.*Seen: 'notes.md', 'posters'"),
     ],
 )
@@ -627,6 +748,7 @@ def test_the_public_split_is_found_in_any_spelling():
         ),
         ("a/b/Film.One.jpg", "film.one"),
         ("https://example.org/x/tt1.jpg?y=2", "tt0000001"),
+        ("https://example.org/x/Film%20One.jpg#top", "film one"),
         ("tt12345678", "tt12345678"),
         ("..", ".."),
     ],

@@ -74,7 +74,8 @@ def test_an_open_file_or_stream_is_one_poster(poster, tmp_path):
         assert [source for _, source in list_posters(file)] == [file]
         assert len(list(list_posters([file, memoryview(b"")]))) == 2
     assert len(list(list_posters(io.BytesIO(b"a\nb\n")))) == 1
-    assert len(list(list_posters(memoryview(b"ab")))) == 1
+    for content in (memoryview(b"ab"), bytearray(b"ab")):
+        assert len(list(list_posters(content))) == 1
 
 
 def test_batches_do_not_change_scores(predictor, poster):
@@ -451,6 +452,7 @@ def test_of_several_folders_each_poster_is_named_with_its_own(tmp_path):
         (tmp_path / folder / "1.jpg").write_bytes(b"")
     both = [str(tmp_path / folder) for folder in ("a", "b")]
     assert [name for name, _ in list_posters(both[0])] == ["1.jpg"]
+    assert [name for name, _ in list_posters(both[0], several=True)] == [f"{both[0]}/1.jpg"]
     assert [name for name, _ in list_posters(iter(both[:1]))] == ["1.jpg"]
     names = [name for name, _ in list_posters(iter(both))]
     assert names == [os.path.join(folder, "1.jpg") for folder in both]

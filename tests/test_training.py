@@ -1,9 +1,12 @@
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 
 from genre_utils import runs, training
 from genre_utils.batches import PosterBatches, WordBatches
+from genre_utils.runs import parameters
 
 
 def test_batches_name_their_posters(posters):
@@ -29,7 +32,7 @@ def test_features_that_are_no_numbers_stop_with_a_sentence(posters):
 
 def test_epochs_follow_the_hardware():
     assert runs.choose_epochs(-1, "efficientnet_lite2", accelerated=False) == 0
-    assert runs.choose_epochs(-1, "efficientnet_lite2", accelerated=True) > 0
+    assert runs.choose_epochs(-1, "efficientnet_lite2", accelerated=True) == 8
     assert runs.choose_epochs(-1, "seed_cnn", accelerated=False) == 20
     assert runs.choose_epochs(3, "efficientnet_lite2", accelerated=False) == 3
     for epochs, model in ((-2, "efficientnet_lite2"), (0, "seed_cnn"), (1.5, "seed_cnn")):
@@ -39,6 +42,27 @@ def test_epochs_follow_the_hardware():
     assert runs.choose_epochs(0, None, accelerated=True) == 0
     with pytest.raises(ValueError, match="WORD_EPOCHS is -2: give"):
         runs.choose_epochs(-2, None, accelerated=True)
+
+
+def test_a_forecast_counts_an_epoch_s_steps_three_times(monkeypatch):
+    monkeypatch.setattr(parameters, "seconds_a_poster", lambda network: network)
+    words = "The networks take 200 ms a poster here: about"
+    told = runs.forecast([0.15, 0.05], fit=600, held_out=100, epochs=0)
+    assert told == f"{words} 2.3 minutes for 600 posters."
+    told = runs.forecast([0.15, 0.05], fit=600, held_out=100, epochs=2)
+    assert told == f"{words} 15.0 minutes for 600 posters and 2 epochs of fine-tuning."
+
+
+def test_a_poster_s_seconds_are_measured_when_the_network_is_compiled(monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+
+    def predict(pixels, **_):
+        clock.now += 4.0 if clock.now else 100.0  # the first call compiles
+        assert pixels.shape == (32, 9, 6, 3)
+
+    monkeypatch.setattr(parameters.time, "perf_counter", lambda: clock.now)
+    network = SimpleNamespace(input_shape=(None, 9, 6, 3), predict=predict)
+    assert parameters.seconds_a_poster(network) == 4 / 32
 
 
 def test_features_are_the_backbone_s_in_the_order_of_the_posters(posters):

@@ -1,9 +1,13 @@
 import ctypes
+import gc
 import os
 import subprocess
 import sys
+import weakref
 
 import pytest
+
+from genre_utils.machine import trim_heap
 
 THREADS = """
 import ctypes, resource, sys, threading
@@ -50,3 +54,19 @@ def test_threads_share_a_heap_and_what_they_freed_is_given_back():
         assert after < before - 100, "of 180 MB that were freed"
         heaps[how] = done.stdout.count("<heap ")
     assert heaps["shared"] == 1 < heaps["own"]
+
+
+def test_what_refers_to_itself_is_collected_before_memory_is_given_back():
+    class Node:
+        pass
+
+    node = Node()
+    node.itself, seen = node, weakref.ref(node)
+    gc.disable()
+    try:
+        del node
+        assert seen() is not None
+        trim_heap()
+        assert seen() is None
+    finally:
+        gc.enable()

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,41 @@ def test_a_bare_machine_gets_tensorflow(pretend):
     asked = pretend()
     machine.prepare()
     assert "tensorflow" in asked and "jax" not in asked
+    assert "keras" not in asked, "TensorFlow brings the one that fits"
+
+
+def test_a_notebook_works_in_the_folder_of_its_clone(pretend, monkeypatch, tmp_path):
+    pretend("tensorflow", "keras", *OTHERS)
+    monkeypatch.setattr(backends, "ROOT", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    machine.prepare()
+    assert Path.cwd() == tmp_path
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    machine.prepare()
+    assert Path.cwd() == tmp_path / "elsewhere"
+
+
+def test_a_tpu_is_known_by_its_device_files(monkeypatch, tmp_path):
+    monkeypatch.setattr(backends, "Path", lambda place: tmp_path / place.lstrip("/"))
+    places = "dev/accel0", "dev/vfio/0", "sys/bus/pci/devices/0000:00:04.0/vendor"
+    device, vfio, vendor = (tmp_path / place for place in places)
+    for file in (device, vfio, vendor):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    vfio.touch()
+    vendor.write_text("0x10de\n")
+    assert not backends.has_tpu(), "another maker's device stands behind vfio, too"
+    vendor.write_text("0x1ae0\n")
+    assert backends.has_tpu()
+    vfio.unlink()
+    assert not backends.has_tpu()
+    device.touch()
+    assert backends.has_tpu()
+
+
+def test_a_part_of_a_package_that_is_missing_is_missing():
+    assert not backends.importable("no_such_package.part")
 
 
 def test_the_user_s_choice_of_backend_stands(pretend, monkeypatch):
@@ -81,6 +117,16 @@ def test_the_user_s_choice_of_backend_stands(pretend, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     assert "as KERAS_BACKEND says" in machine.prepare()
     assert os.environ["KERAS_BACKEND"] == "jax"
+
+
+def test_tensorflow_s_notices_are_off_unless_somebody_asks_for_them(pretend, monkeypatch):
+    pretend("tensorflow", "keras", *OTHERS)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    machine.prepare()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    machine.prepare()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
 
 
 def test_old_packages_are_named_in_one_line_and_left_alone(pretend, monkeypatch, capsys):
@@ -99,6 +145,25 @@ def test_old_packages_are_named_in_one_line_and_left_alone(pretend, monkeypatch,
     assert "keras" not in printed and "gradio" not in printed and asked == []
     versions["pillow"] = "13.0"
     assert machine.outdated() == ""
+    versions["gradio"] = "6.9.1"
+    assert "gradio 6.9.1 (safe from 6.20)" in machine.outdated()
+
+
+def test_tensorboard_s_logs_need_tensorflow_too(pretend):
+    pretend("tensorboard")
+    machine.check_tensorboard(False)
+    with pytest.raises(ValueError, match="and tensorflow cannot be imported: pip install tens"):
+        machine.check_tensorboard(True)
+
+
+def test_onnx_runtime_is_told_in_both_ways_to_report_nothing(monkeypatch):
+    told = []
+    runtime = types.ModuleType("onnxruntime")
+    runtime.disable_telemetry_events = lambda: told.append(os.environ["ORT_DISABLE_TELEMETRY"])
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "")
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY")
+    assert machine.import_onnxruntime() is runtime and told == ["1"]
 
 
 def test_requirements_ask_for_what_is_safe():
@@ -159,6 +224,7 @@ def test_several_hosts_need_jax():
     [
         ("TPU v5 lite", 0.0, "bfloat16"),
         ("NVIDIA H100", 9.0, "bfloat16"),
+        ("NVIDIA A100", 8.0, "bfloat16"),
         ("Tesla T4", 7.5, "float32"),
         ("CPU", 9.0, "float32"),  # of a backend that does not see the GPU
     ],
@@ -178,6 +244,42 @@ def test_an_accelerator_that_is_not_used_is_said(monkeypatch):
     monkeypatch.setattr(devices, "nvidia_capability", lambda: 0.0)
     monkeypatch.setattr(devices, "importable", lambda name: name == "google.colab")
     assert "Runtime → Change runtime type" in devices.advice("jax", "CPU", 1)[0]
+    assert devices.advice("jax", "CPU", 8) == []
+    monkeypatch.setattr(devices, "importable", lambda name: False)
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
+    assert "Settings → Accelerator" in devices.advice("jax", "CPU", 1)[0]
+    monkeypatch.setattr(devices, "_nvidia", lambda field: "0\n1")
+    assert "KERAS_BACKEND=jax uses all" in devices.advice("torch", "NVIDIA A100", 1)[0]
+
+
+def test_the_weakest_gpu_decides_and_a_driver_that_hangs_has_none(monkeypatch):
+    answers = iter(["9.0\n7.5", ""])
+
+    def ask(command, **_):
+        answer = next(answers, None)
+        if answer is None:
+            raise subprocess.TimeoutExpired(command, 20)
+        return subprocess.CompletedProcess(command, 0, answer)
+
+    monkeypatch.setattr(subprocess, "run", ask)
+    assert [devices.nvidia_capability() for _ in range(3)] == [7.5, 0, 0]
+
+
+def test_what_computes_in_bfloat16_keeps_its_weights_in_float32(monkeypatch):
+    import keras
+
+    for backend in backends.BACKENDS:
+        monkeypatch.setattr(devices, f"_connect_{backend}", lambda: ("TPU v5 lite", 8))
+    monkeypatch.setattr(devices, "advice", lambda *_: ["Restart the session"])
+    before = keras.config.dtype_policy()
+    try:
+        line = machine.connect()
+        assert line.startswith("TPU v5 lite, 8 devices, ")
+        assert line.endswith(", bfloat16. Restart the session")
+        layer = keras.layers.Dense(2)
+        assert (layer.variable_dtype, layer.compute_dtype) == ("float32", "bfloat16")
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def run_on(backend: str, code: str, **variables: str) -> str:
@@ -214,6 +316,19 @@ def test_tensorflow_spreads_over_gpus_and_tpus(monkeypatch):
     seen["TPU"] = ["TPU:0"] * 8
     assert devices._connect_tensorflow() == ("TPU", 8)
     assert chosen[1:] == ["resolver of local", "TPU strategy"]
+    seen |= {"TPU": [], "GPU": ["GPU:0"]}
+    monkeypatch.setattr(devices, "_nvidia", lambda _: "")  # another maker's
+    assert devices._connect_tensorflow() == ("GPU", 1)
+
+
+def test_on_tensorflow_the_devices_of_its_strategy_share_a_batch(monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+    import keras
+
+    strategy = types.SimpleNamespace(num_replicas_in_sync=4)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: strategy)
+    assert machine.replicas() == 4
 
 
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
@@ -232,8 +347,6 @@ def test_eight_devices_share_a_batch_on_jax():
 @pytest.fixture
 def colab(monkeypatch, tmp_path):
     """Pretend to be in Colab, where `google.colab` mounts and uploads as it is told."""
-    import types
-
     module = types.ModuleType("google.colab")
     module.drive, module.files = types.SimpleNamespace(), types.SimpleNamespace()
     monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
@@ -249,19 +362,29 @@ def refuse(*_):
     raise ValueError("mount failed")
 
 
+def refuse_silently(*_):
+    raise KeyError
+
+
 def test_outputs_go_to_colab_s_drive_or_a_sentence_says_that_they_are_lost(colab, capsys):
     colab.drive.mount = lambda where: colabs.DRIVE.mkdir(parents=True)
     assert machine.persistent_path("outputs/model") == colabs.DRIVE / "poster-genres/outputs/model"
     assert machine.persistent_path("/tmp/model").as_posix() == "/tmp/model"
-    colabs.DRIVE.rmdir()
     colabs._mount_drive.cache_clear()
-    colab.drive.mount = refuse
-    assert machine.persistent_path("outputs/model").as_posix() == "outputs/model"
-    assert "mount failed" in capsys.readouterr().out
+    colab.drive.mount = refuse  # what is mounted is not mounted again
+    assert machine.persistent_path("outputs/model") == colabs.DRIVE / "poster-genres/outputs/model"
+    colabs.DRIVE.rmdir()
+    for mount, reason in ((refuse, "mount failed"), (refuse_silently, "KeyError")):
+        colabs._mount_drive.cache_clear()
+        colab.drive.mount = mount
+        assert machine.persistent_path("outputs/model").as_posix() == "outputs/model"
+        assert f"Drive is not used ({reason})" in capsys.readouterr().out
 
 
-def test_elsewhere_outputs_stay_where_they_are():
+def test_elsewhere_outputs_stay_where_they_are_and_nothing_is_uploaded(tmp_path, capsys):
     assert machine.persistent_path("outputs/model").as_posix() == "outputs/model"
+    assert machine.upload(tmp_path / "up") is None
+    assert not (tmp_path / "up").exists() and capsys.readouterr().out == ""
 
 
 def test_posters_are_uploaded_in_colab_and_a_blocked_upload_has_a_fallback(colab, tmp_path, capsys):
@@ -277,9 +400,9 @@ def test_posters_are_uploaded_in_colab_and_a_blocked_upload_has_a_fallback(colab
 
 def test_importing_keras_is_quiet_and_a_failure_is_not(tmp_path):
     code = "from genre_utils import machine; machine.choose_backend();"
-    code += "machine.import_keras()"
+    code += "machine.import_keras(); import os; os.write(2, b'what comes later')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "what comes later")
     (tmp_path / "keras.py").write_text(
         "import os; os.write(2, b'a library is missing'); raise ImportError"
     )
@@ -312,6 +435,15 @@ def test_colab_s_keras_loads_the_released_model(tmp_path):
     )
     path = {**os.environ, "PYTHONPATH": os.pathsep.join([target, str(ROOT)])}
     subprocess.run([sys.executable, "-c", code], check=True, env=path, cwd=tmp_path)
+
+
+def test_an_accelerator_is_told_from_a_cpu(monkeypatch):
+    import keras
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    for device, is_fast in (("cpu:0", False), ("gpu:0", True), ("tpu:0", True)):
+        monkeypatch.setattr(keras.distribution, "list_devices", lambda device=device: [device])
+        assert machine.accelerated() is is_fast
 
 
 def test_a_host_predicts_as_many_posters_at_once_as_its_own_devices_take(monkeypatch):

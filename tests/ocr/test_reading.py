@@ -18,7 +18,7 @@ from genre_utils.__main__ import main
 from genre_utils.images import PosterError
 from genre_utils.ocr import Line, Reader, WordCache, read_posters, reading
 from genre_utils.ocr import reader as rapid
-from genre_utils.ocr.cache import hash_file, import_readings
+from genre_utils.ocr.cache import hash_file, import_readings, round_corners
 from genre_utils.ocr.reader import detector_side
 from genre_utils.support import DataError
 
@@ -113,6 +113,14 @@ def test_a_larger_copy_is_read_in_the_same_words(reader):
         assert np.allclose(one.corners, other.corners, atol=0.02)
 
 
+def test_a_poster_is_read_alike_after_one_of_another_size():
+    small = np.asarray(draw("ASYLUM", "lock every door", size=(180, 264)))
+    used = Reader()
+    used.read(np.asarray(draw("MIDNIGHT")))
+    lines = used.read(small)
+    assert lines == Reader().read(small) and len(lines) == 2
+
+
 def test_wide_lines_are_read_alone_in_the_same_words(reader, monkeypatch):
     picture = np.asarray(draw("MIDNIGHT", "ASYLUM", "lock every door"))
     together = reader.read(picture)
@@ -131,8 +139,8 @@ def test_pictures_reach_the_library_small_and_not_too_long(reader, monkeypatch):
     assert seen[1].shape[0] / seen[1].shape[1] == pytest.approx(1760 / 1200, rel=0.01)
     for canvas in seen:
         height, width, _ = canvas.shape
-        assert height * width <= 1.02 * rapid.MAX_PIXELS
-        assert max(height, width) <= rapid.MAX_ASPECT * min(height, width) + rapid.MAX_ASPECT
+        assert height * width <= 153_000
+        assert max(height, width) <= 3 * min(height, width) + 3
 
 
 def test_places_are_fractions_of_the_picture_without_its_border(reader):
@@ -169,6 +177,13 @@ def test_what_the_library_raises_becomes_a_named_reason(reader, monkeypatch):
     with pytest.raises(PosterError, match="x.jpg: .*assertion failed"):
         reader.read(np.zeros((9, 9, 3), np.uint8), "x.jpg")
     assert reader._idle == [fail]  # given back, for the next picture
+
+    def fail_silently(picture, side):
+        raise MemoryError
+
+    monkeypatch.setattr(reader, "_idle", [fail_silently])
+    with pytest.raises(PosterError, match=r"cannot be read \(MemoryError\)"):
+        reader.read(np.zeros((9, 9, 3), np.uint8))
 
 
 def test_threads_share_a_reader(reader):
@@ -213,7 +228,7 @@ def test_importing_the_module_imports_no_reader():
 
 def test_the_cache_gives_back_what_was_put(tmp_path):
     strange = Line('Ünïcode " \\ \n \u2028 七人の侍', 1.0, CORNERS)
-    file = tmp_path / "new folder" / "words.jsonl"
+    file = tmp_path / "new folder" / "below" / "words.jsonl"
     cache = WordCache(file)
     cache.put("a" * 64, [LINE, strange], "fake 1")
     cache.put("b" * 64, [], "fake 1")
@@ -229,7 +244,7 @@ def test_the_cache_gives_back_what_was_put(tmp_path):
 def test_damaged_lines_are_named_and_the_rest_is_used(tmp_path, capsys):
     file = tmp_path / "words.jsonl"
     cache = WordCache(file)
-    for letter in "abcdefghij":
+    for letter in "abcdefghijk":
         cache.put(letter * 64, [LINE], "fake 1")
     rows = file.read_bytes().split(b"\n")
     rows[1] = rows[1][:50]
@@ -240,11 +255,39 @@ def test_damaged_lines_are_named_and_the_rest_is_used(tmp_path, capsys):
     rows[6] = b"[1, 2]"
     rows[7] = rows[7].replace(b"PREY", b"\\ud800")  # half a character
     rows[8] = json.dumps(json.loads(rows[8]) | {"lines": ""}).encode()  # not: no words
+    rows[9] = rows[9].replace(b"jj", b"j", 1)  # no hash
     file.write_bytes(b"\n".join(rows))
     again = WordCache(file)
-    assert again.damaged == [2, 3, 4, 5, 6, 7, 8, 9]
-    assert [letter for letter in "abcdefghij" if again.get(letter * 64) is not None] == ["a", "j"]
-    assert f"{file}" in (printed := capsys.readouterr().err) and "2, 3, 4, 5, 6, 7, 8, 9" in printed
+    assert again.damaged == [2, 3, 4, 5, 6, 7, 8, 9, 10] and len(again) == 2
+    assert [letter for letter in "abcdefghijk" if again.get(letter * 64) is not None] == ["a", "k"]
+    printed = capsys.readouterr().err
+    assert f"{file}" in printed and "2, 3, 4, 5, 6, 7, 8, 9, 10." in printed
+
+
+def test_a_damaged_first_line_and_blank_ones_hide_no_other(tmp_path):
+    file = tmp_path / "words.jsonl"
+    for letter in "abc":
+        WordCache(file).put(letter * 64, [LINE], "fake 1")
+    _, *rows = file.read_bytes().split(b"\n")
+    file.write_bytes(b"\n\n".join([b"torn", *rows]))
+    again = WordCache(file)
+    assert again.damaged == [1] and len(again) == 2 and again.settings("c" * 64) == "fake 1"
+
+
+def test_lines_that_mean_harm_are_damaged_lines(tmp_path):
+    file = tmp_path / "words.jsonl"
+    WordCache(file).put("a" * 64, [LINE], "fake 1")
+    deep = b'{"sha256": "' + b"b" * 64 + b'", "lines": ' + b"[" * 100_000
+    huge = json.dumps({"sha256": "c" * 64, "lines": [["WAR", 0.9, [10**400] * 8]]}).encode()
+    file.write_bytes(file.read_bytes() + deep + b"\n" + huge + b"\n")
+    again = WordCache(file)
+    assert again.damaged == [2, 3] and len(again) == 1
+
+
+def test_half_a_character_does_not_stop_the_words_from_being_kept(tmp_path):
+    file = tmp_path / "words.jsonl"
+    WordCache(file).put("a" * 64, [Line("\ud800WAR", 0.9, CORNERS)], "fake 1")
+    assert WordCache(file).get("a" * 64) == [Line("?WAR", 0.9, CORNERS)]
 
 
 def test_a_torn_last_line_is_left_alone(tmp_path):
@@ -275,6 +318,28 @@ def test_another_file_is_refused(tmp_path):
         with pytest.raises(DataError, match="no file of words"):
             WordCache(file)
         assert file.read_bytes() == content
+
+
+DISK_OF_300_BYTES = """
+import resource, sys
+from genre_utils.ocr import WordCache
+cache = WordCache(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, resource.RLIM_INFINITY))
+for letter in "abc":
+    try:
+        cache.put(letter * 64, [], "fake 1")
+    except OSError as error:
+        print(len(cache), error)
+        break
+"""
+
+
+def test_words_that_the_disk_does_not_take_whole_are_not_kept(tmp_path):
+    command = [sys.executable, "-c", DISK_OF_300_BYTES, str(tmp_path / "words.jsonl")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.startswith("2 ") and "words.jsonl cannot be written: the disk is full" in printed
+    again = WordCache(tmp_path / "words.jsonl")
+    assert len(again) == 2 and again.damaged == [3]
 
 
 # Reading many
@@ -372,7 +437,7 @@ def test_the_estimate_reads_a_few_and_keeps_them(posters, tmp_path, monkeypatch,
     fake, cache = FakeReader(), WordCache(tmp_path / "words.jsonl")
     # Two of the three were on the clock, 2 seconds each, and five are left.
     assert reading.estimate_seconds(posters, cache, fake) == 10
-    assert len(fake.given) == len(cache) == 3
+    assert fake.given == [0, 3, 7] and len(cache) == 3, "spread over all"
     read_posters(posters, cache, fake)
     assert sorted(fake.given) == list(range(8))
     assert reading.estimate_seconds(posters, cache) == 0
@@ -477,19 +542,26 @@ def test_bad_lines_of_an_import_are_named(readings, tmp_path, capsys):
     cache = WordCache(tmp_path / "words.jsonl")
     assert import_readings(file, paths, cache) == 3
     assert "2, 3, 4." in capsys.readouterr().err
+    assert import_readings(file, {"another": paths["tt0"]}, cache) == 0
     file.write_text("Id,Genre\n")
     with pytest.raises(DataError, match="no file of readings"):
         import_readings(file, paths, cache)
 
 
-def test_a_cut_import_is_used_as_far_as_it_goes(readings, tmp_path, capsys):
+@pytest.mark.parametrize("damage", [lambda b: b[:-1000], lambda b: b[:-8] + bytes(8)])
+def test_a_cut_import_is_used_as_far_as_it_goes(readings, tmp_path, capsys, damage):
     paths, rows = readings
     noise = np.random.default_rng(0).integers(32, 127, 200_000, np.uint8).tobytes().decode()
     rows.append(json.dumps({"id": noise, "t": []}))  # so that the cut falls behind the others
     file = tmp_path / "readings.gz"
-    file.write_bytes(gzip.compress("\n".join(rows).encode())[:-1000])
+    file.write_bytes(damage(gzip.compress("\n".join(rows).encode())))
     assert import_readings(file, paths, WordCache(tmp_path / "words.jsonl")) == 7
     assert "cut or damaged after line 8" in capsys.readouterr().err
+
+
+def test_a_place_is_in_the_picture():
+    pixels = np.array([[-1, 0], [41, 0], [41, 25], [-1, 25]])
+    assert round_corners(pixels, (40, 50)) == ((0, 0), (1, 0), (1, 0.5), (0, 0.5))
 
 
 # The command
@@ -565,7 +637,7 @@ def spy_on(reader: Reader, monkeypatch) -> list[np.ndarray]:
         ("no", 0, False, "not read"),
         ("auto", 0, True, "are in"),
         ("auto", 2, True, "2.0 minutes"),
-        ("auto", 30, False, "READ_TEXT='yes'"),
+        ("auto", 12, False, "READ_TEXT='yes'"),
         ("yes", 30, True, "30.0 minutes"),
     ],
 )
@@ -575,6 +647,14 @@ def test_words_are_read_unless_it_takes_too_long(
     monkeypatch.setattr(reading, "estimate_seconds", lambda *_: 60 * minutes)
     read, why = reading.decide(choice, [], WordCache(tmp_path / "words.jsonl"))
     assert read is answer and sentence in why
+
+
+def test_as_many_are_read_side_by_side_as_there_are_cores_and_no_more_than_eight(monkeypatch):
+    found = []
+    for cores in (None, 2, 64):
+        monkeypatch.setattr(reading.os, "cpu_count", lambda cores=cores: cores)
+        found.append(reading.workers())
+    assert found == [1, 2, 8]
 
 
 def test_a_folder_or_nothing_is_no_file_of_words(tmp_path):
@@ -634,7 +714,9 @@ def test_readings_of_other_settings_stay_until_they_are_made_anew(posters, tmp_p
     assert read_posters(paths, cache, new).new == 0 and new.given == []
     assert read_posters(paths, cache, new, anew=True).new == 2 and sorted(new.given) == [0, 1]
     again = WordCache(tmp_path / "words.jsonl")
-    assert read_posters(paths, again, new, anew=True).new == 0
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    done = read_posters([*paths, str(tmp_path / "bad.jpg")], again, new, anew=True)
+    assert done.new == 0 and list(done.unreadable) == [str(tmp_path / "bad.jpg")]
 
 
 def test_reading_anew_without_rapidocr_says_so(posters, tmp_path, monkeypatch):

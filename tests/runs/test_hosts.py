@@ -110,6 +110,23 @@ def test_hosts_that_disagree_are_named_instead_of_waiting_forever(tmp_path, monk
         runs.open_run(tmp_path, {"seed": 0})
 
 
+def test_hosts_that_could_read_other_pictures_are_named(tmp_path, monkeypatch):
+    run = runs.open_run(tmp_path / "run", {"seed": 0})
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    path = str(tmp_path / "a.jpg")
+    monkeypatch.setattr(hosts, "gather", lambda value: [value, 0])
+    with pytest.raises(ValueError, match="different parameters or posters"):
+        runs.settle_pictures(run, [path], {path: "damaged"})
+
+
+def test_each_host_but_the_first_has_a_folder_of_its_own(monkeypatch):
+    found = []
+    for number in range(2):
+        monkeypatch.setattr(hosts, "processes", lambda number=number: (number, 2))
+        found.append(runs.own_folder("outputs/model").as_posix())
+    assert found == ["outputs/model", "outputs/model/host-1"]
+
+
 def test_hosts_go_on_from_the_last_epoch_that_all_have(tmp_path, monkeypatch):
     run = runs.Run(tmp_path, {"seed": 0})
     run.begin()

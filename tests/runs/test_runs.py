@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from genre_utils.evaluation import macro_average_precision
 from genre_utils.runs import folder
 from genre_utils.runs.steps import SeededLayers
 from genre_utils.support import progress
+from genre_utils.training import ValidationScore
 
 GENRES = ("dark", "bright")
 
@@ -167,6 +169,30 @@ def test_a_disk_that_does_not_answer_costs_no_epoch(tmp_path, posters, monkeypat
     assert kept and run.checkpoints() == kept and len(run.history())
 
 
+def test_what_an_epoch_left_is_used_only_with_its_whole_history_and_best_network(tmp_path, capsys):
+    run = runs.Run(tmp_path, {"seed": 0})
+    best, last = run.best_file, run.best_file.with_name("epoch-002.keras")
+    best.parent.mkdir()
+
+    def is_kept(epochs: list[int], damage: bool = False) -> bool:
+        scores = {"epoch": epochs, "val_macro_map": [0.5] * len(epochs)}
+        pd.DataFrame(scores).to_csv(run.history_file, index=False)
+        with zipfile.ZipFile(best, "w") as file:
+            file.writestr("weights", bytes(1000))
+        content = bytearray(best.read_bytes())
+        content[500] ^= damage
+        best.write_bytes(content)
+        last.touch()
+        run.forget_torn()
+        is_kept = last.exists()
+        assert is_kept == run.history_file.exists() == (capsys.readouterr().out == "")
+        return is_kept
+
+    assert is_kept([0, 1, 2])
+    assert not is_kept([0, 1, 2], damage=True)
+    assert not is_kept([0, 1]) and not is_kept([0, 2])
+
+
 def test_checkpoints_that_are_all_damaged_leave_the_network_as_it_was(tmp_path, posters):
     fit(tmp_path / "run", posters, epochs=1)
     run = runs.Run(tmp_path / "run", {})
@@ -180,6 +206,13 @@ def test_checkpoints_that_are_all_damaged_leave_the_network_as_it_was(tmp_path, 
     assert run.resume(model) == 0 and not int(model.optimizer.iterations)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_a_finished_training_leaves_no_empty_folders(tmp_path):
+    run = runs.open_run(tmp_path, {"seed": 0})
+    run.begin()
+    run.finish({})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "settings.json"]
 
 
 def test_a_training_that_goes_on_says_after_which_epoch(tmp_path):
@@ -278,6 +311,26 @@ def test_a_head_keeps_its_best_epoch_and_is_not_fitted_again(tmp_path, monkeypat
     assert pd.read_csv(tmp_path / "head.csv").equals(curve)
     for old, new in zip(first.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_a_head_waits_six_epochs_for_a_better_one_and_ends_as_the_best(tmp_path, monkeypatch):
+    weights = []
+
+    def score(self) -> float:
+        weights.append(self.model.get_weights())
+        return 0.9 if len(weights) == 2 else 0.5
+
+    monkeypatch.setattr(ValidationScore, "score", score)
+    rng = np.random.default_rng(0)
+    features = {split: rng.normal(size=(8, 4)) for split in ("train", "validation")}
+    labels = dict.fromkeys(features, np.eye(2)[np.arange(8) % 2])
+    head = models.build_head(4, 2)
+    head.compile(keras.optimizers.Adam(0.1), "mse")
+    head.fit(**runs.head_fit(runs.Run(tmp_path, {}), head, features, labels))
+    assert len(weights) == 2 + 6
+    for own, best, last in zip(head.get_weights(), weights[1], weights[-1], strict=True):
+        np.testing.assert_allclose(own, best, atol=1e-3)
+        assert np.abs(last - best).max() > 1e-2
 
 
 def test_a_fit_of_another_network_in_the_folder_is_one_sentence(tmp_path):
@@ -405,6 +458,47 @@ def test_patience_stops_and_the_network_before_the_first_epoch_counts(tmp_path, 
     pd.testing.assert_frame_equal(history, again)
 
 
+def test_a_network_ends_as_after_its_best_epoch(tmp_path, monkeypatch):
+    scores = [0.1, 0.3, 0.9, 0.5]
+    coming = iter(scores)
+    monkeypatch.setattr(ValidationScore, "score", lambda _: next(coming))
+    run = runs.open_run(tmp_path / "run", {"seed": 0})
+    run.begin()
+    network = models.build_head(4, 2)
+    network.compile("adam", "mse")
+    fits = runs.epochs(run, network, lambda epoch: [], 3, ([], np.zeros((0, 2))))
+    for epoch, (_, _, options) in enumerate(fits):  # as `fit` does, with weights that tell
+        (keep,) = (one for one in options["callbacks"] if isinstance(one, runs.Checkpoints))
+        keep.set_model(network)
+        keep.on_train_begin()
+        keep.on_epoch_begin(epoch)
+        network.set_weights([np.full_like(w, epoch + 1) for w in network.get_weights()])
+        keep.on_epoch_end(epoch, {"loss": 1.0})
+    assert run.history()["val_macro_map"].tolist() == scores
+    again = models.build_head(4, 2)
+    run.load(again, run.network_file)
+    for kept in (network, again):
+        assert all((weights == 2).all() for weights in kept.get_weights())
+
+
+def test_by_default_only_a_pretrained_network_stops_early(tmp_path, monkeypatch):
+    done = []
+    for pretrained in (True, False):
+        monkeypatch.setattr(models, "is_pretrained", lambda _, answer=pretrained: answer)
+        run = runs.open_run(tmp_path / str(pretrained), {"seed": 0})
+        run.begin()
+        network = models.build_head(4, 2)
+        network.compile("adam", "mse")
+        network.save(run.best_file)
+        history = pd.DataFrame({"epoch": range(6), "val_macro_map": 0.5})
+        history[:1].to_csv(run.history_file, index=False)
+        fits = runs.epochs(run, network, lambda epoch: [], 5, ([], np.zeros((0, 2))))
+        for number, _ in enumerate(fits, start=1):  # as if each had been done, for nothing
+            history[: number + 1].to_csv(run.history_file, index=False)
+        done.append(number)
+    assert done == [2, 5]
+
+
 def test_the_best_network_is_kept(posters, whole):
     cache, paths, labels = posters
     run = runs.Run(whole, {})
@@ -481,6 +575,9 @@ def test_outputs_are_not_strewn_over_the_working_folder(tmp_path, monkeypatch, f
         with pytest.raises(ValueError, match=f"WORDS is '{words}': give a file's name"):
             runs.check_folders("outputs", words)
     runs.check_folders("outputs", "outputs/words.jsonl")
+    Path("file").touch()
+    with pytest.raises(OSError, match=r"WORDS 'file/words\.jsonl' cannot be written .*: give"):
+        runs.check_folders("outputs", "file/words.jsonl")
     (tmp_path / "settings.json").write_text('{"model": "a"}')
     runs.check_folders(".")  # in which a training was begun
 
@@ -488,6 +585,7 @@ def test_outputs_are_not_strewn_over_the_working_folder(tmp_path, monkeypatch, f
 def test_numbers_that_no_training_could_use_are_named():
     runs.check_numbers(BATCH_SIZE=1, LIMIT=0, SEED=2**32 - 2, TOP=1, SHOWN=0)
     wrong = {"BATCH_SIZE": (0, None, 10**12, 2.0), "SEED": (-1, 2**32 - 1), "SHOWN": (-1, "a")}
+    wrong |= {"LIMIT": (-1,), "TOP": (0,)}
     for name, numbers in wrong.items():
         for number in numbers:
             with pytest.raises(ValueError, match=f"{name} is {number!r}: give a whole number"):
@@ -605,6 +703,9 @@ def test_other_pictures_under_the_names_of_a_training_s_are_refused(tmp_path):
         Path(files[1]).write_text("another")
         with pytest.raises(ValueError, match="other pictures: files have other contents now"):
             settled("a")
+        Path(files[1]).unlink()
+        with pytest.raises(ValueError, match="other pictures: files have other contents now"):
+            settled("a")
         Path(files[1]).write_text("b.jpg")
         run.finish({})
 
@@ -689,6 +790,15 @@ def test_an_output_folder_inside_the_posters_is_refused(tmp_path):
     runs.check_outside(tmp_path / "model", tmp_path / "poster.jpg")
 
 
+def test_a_process_that_ends_lets_go_of_its_folder(tmp_path, monkeypatch):
+    at_the_end = []
+    monkeypatch.setattr(folder.atexit, "register", lambda *call: at_the_end.append(call))
+    runs.open_run(tmp_path / "model", {"seed": 0})
+    for function, *arguments in at_the_end:
+        function(*arguments)
+    assert len(at_the_end) == 1 and not (tmp_path / "model").exists()
+
+
 def test_a_folder_in_which_nothing_began_is_left_as_it_was(tmp_path):
     runs.check_folders(tmp_path / "new" / "model")
     assert not (tmp_path / "new").exists()
@@ -701,6 +811,7 @@ def test_what_a_training_began_with_is_kept_and_compared_before_anything_is_read
     assert runs.choice_of_run(tmp_path, {"seed": 0}, "auto", restart=False) == "auto"
     runs.open_run(tmp_path, {"seed": 0, "read_text": True}).begin()
     assert runs.choice_of_run(tmp_path, {"seed": 0}, "auto", restart=False) == "yes"
+    assert runs.choice_of_run(tmp_path, {"seed": 0}, "no", restart=False) == "no"
     assert runs.choice_of_run(tmp_path, {"seed": 1}, "auto", restart=True) == "auto"
     with pytest.raises(ValueError, match="seed was 0 and is now 1"):
         runs.choice_of_run(tmp_path, {"seed": 1}, "auto", restart=False)
@@ -739,6 +850,23 @@ def test_weights_that_are_others_than_those_saved_are_refused(tmp_path):
     run.load(network, run.head_file)
 
 
+def test_weights_killed_before_they_are_in_place_are_trained_again(tmp_path, monkeypatch):
+    head = models.build_head(20, 2)
+    run = runs.Run(tmp_path, {})
+    run.save(head, run.head_file)
+    replace = os.replace
+
+    def killed(source, target):
+        if Path(target).name == run.head_file.name:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", killed)
+        run.save(models.build_head(20, 2), run.head_file)
+    assert not run.head_file.exists(), "its checksum is that of the newer one"
+
+
 def test_the_newest_of_more_than_999_checkpoints_comes_first(tmp_path):
     run = runs.Run(tmp_path, {})
     run.best_file.parent.mkdir()
@@ -759,6 +887,20 @@ def test_restart_deletes_the_figures_and_logs_of_the_training_before(tmp_path):
     assert all(file.exists() for file in left)
     runs.open_run(tmp_path, {"model": "a"}, restart=True)
     assert not any(file.exists() for file in left)
+
+
+def test_restart_deletes_all_that_a_training_would_go_on_with(tmp_path):
+    before = runs.open_run(tmp_path, {"model": "a"})
+    before.begin()
+    for run in before.all_parts:
+        files = run.head_file, run.network_file, run.history_file, run.metrics_file, run.sums_file
+        more = run.folder / "head.csv", run.best_file, run.folder / "kept" / "logits.npz"
+        for file in (*files, *more):
+            file.parent.mkdir(exist_ok=True)
+            file.touch()
+    again = runs.open_run(tmp_path, {"model": "a"}, restart=True)
+    left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(left) == [runs.LOCK_FILE, "settings.json"] and again.state == "training"
 
 
 def test_restart_deletes_nothing_where_no_training_was_begun(tmp_path):

@@ -82,11 +82,12 @@ def serve(monkeypatch: pytest.MonkeyPatch):
     """Serve bytes in place of GitHub's archive, announcing `length` bytes."""
     servers = []
 
-    def start(body: bytes, length: int | None = None, status: int = 200) -> None:
+    def start(body: bytes, length: int | str | None = None, status: int = 200) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 self.send_response(status)
-                self.send_header("Content-Length", str(len(body) if length is None else length))
+                if length != "not announced":
+                    self.send_header("Content-Length", str(length or len(body)))
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -132,6 +133,11 @@ def test_places_are_tried_in_order(machine, cache, serve, monkeypatch):
     assert find_data(str(make_posters(machine / "given"))).folder == machine / "given"
 
 
+def test_posters_may_lie_two_folders_down_in_drive(machine):
+    own = make_posters(machine / "drive" / "study" / "films")
+    assert find_data().folder == own
+
+
 def test_source_tells_where_everything_lies(machine):
     source = find_data(str(make_posters(machine / "given")))
     assert source.csv == machine / "given" / "train.csv"
@@ -170,6 +176,29 @@ def test_interrupted_drawing_does_not_pass_for_the_sample(cache, monkeypatch):
     assert find_data("sample").is_sample
 
 
+def test_half_a_sample_is_drawn_anew_and_a_whole_one_is_kept(cache):
+    folder = find_data("sample").folder
+    (folder / "mine").touch()
+    assert find_data("sample").folder == folder and (folder / "mine").exists()
+    (folder / "train.csv").unlink()
+    assert find_data("sample").csv.exists() and not (folder / "mine").exists()
+
+
+def test_another_version_of_the_sample_is_drawn_anew(machine, monkeypatch):
+    monkeypatch.setattr(find, "__file__", str(machine / "find.py"))
+    folders = []
+    for version in ("one", "two", "one"):
+        (machine / "sample.py").write_text(version)
+        folders.append(find_data("sample").folder)
+    assert folders[0] == folders[2] != folders[1]
+
+
+def test_the_sample_is_announced_loudly_and_own_posters_are_not(machine):
+    assert "\nDRAWN SAMPLE POSTERS, NOT REAL ONES\n" in find_data("sample").announcement
+    source = find_data(str(make_posters(machine / "given")))
+    assert source.announcement == source.description and source.subtitle == ""
+
+
 def test_stranger_in_a_mounted_place_is_not_taken_for_posters(machine):
     expenses = make_posters(machine / "drive", csv="expenses.csv", images="")
     (expenses / "expenses.csv").write_text("date,amount\n")
@@ -178,7 +207,9 @@ def test_stranger_in_a_mounted_place_is_not_taken_for_posters(machine):
     assert find_data().is_sample
 
 
-@pytest.mark.parametrize("header", ["\ufeffGenre;id\n", '"id","Drama","Western"\n'])
+@pytest.mark.parametrize(
+    "header", ["\ufeffGenre;id\n", '"id","Drama","Western"\n', "id,genre1,genre2\n"]
+)
 def test_any_table_of_genres_counts_in_a_mounted_place(machine, header):
     own = make_posters(machine / "kaggle" / "own")
     (own / "train.csv").write_text(header, "utf-8")
@@ -203,6 +234,14 @@ def test_named_csv_takes_the_pictures_beside_it(machine):
     assert (source.csv, source.images) == (folder / "films.CSV", folder / "Images")
 
 
+def test_a_path_from_here_is_found_and_a_wrong_one_says_where_it_was_looked_for(machine):
+    make_posters(machine / "given")
+    source = find_data("../given/train.csv")
+    assert source.csv.is_absolute() and source.csv.samefile(machine / "given" / "train.csv")
+    with pytest.raises(DataError, match=f"no such file or folder in {machine / 'work'};"):
+        find_data("given")
+
+
 def test_home_is_expanded(machine, monkeypatch):
     monkeypatch.setenv("HOME", str(machine))
     monkeypatch.setenv("USERPROFILE", str(machine))
@@ -215,6 +254,21 @@ def test_several_tables_are_named(machine):
     (folder / "a.csv").write_text(HEADER)
     with pytest.raises(DataError, match="'a.csv', 'b.csv'.*give the path of one"):
         find_data(str(folder))
+    folder.rename(machine / "set")
+    folder.mkdir()
+    (machine / "set").rename(folder / "set")
+    with pytest.raises(DataError, match="several tables stand .*'set/a.csv', 'set/b.csv'"):
+        find_data(str(folder))
+
+
+def test_a_named_folder_that_may_not_be_opened_says_so(machine, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match="which cannot be opened .Permission denied."):
+        find_data(str(machine / "work"))
 
 
 def test_several_fitting_folders_are_named(machine):
@@ -267,6 +321,15 @@ def test_layout_prefers_train_csv_and_images(tmp_path):
     assert find_layout(folder) == (folder / "train.csv", folder / "Images")
 
 
+def test_layout_prefers_them_in_any_case_and_of_two_tables_that_which_names_genres(tmp_path):
+    folder = make_posters(tmp_path / "set", csv="Train.CSV", images="images")
+    make_posters(folder, csv="test.csv", images="Posters")
+    assert find_layout(folder) == (folder / "Train.CSV", folder / "images")
+    (folder / "test.csv").rename(folder / "train.tsv")
+    (folder / "train.tsv").write_text("Id\tTitle\n")
+    assert find_layout(folder) == (folder / "Train.CSV", folder / "images")
+
+
 def test_layout_two_folders_down_is_not_found(tmp_path):
     make_posters(tmp_path / "set" / "one" / "two")
     assert find_layout(tmp_path / "set") is None
@@ -298,6 +361,20 @@ def test_cache_folder_that_cannot_be_made_becomes_a_temporary_one(machine, monke
     folder = sources.cache_folder()
     assert folder.is_dir() and folder.parent == machine
     assert find_data().is_sample
+
+    def refuse(*_):
+        raise OSError("no room")
+
+    monkeypatch.setattr(download, "check_writable", refuse)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(machine / "full"))
+    assert sources.cache_folder() == folder
+
+    def homeless():
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert sources.cache_folder() == folder
 
 
 def test_cache_folder_defaults_to_home(machine, monkeypatch):
@@ -355,6 +432,12 @@ def test_cut_is_told_by_the_length_alone(machine, cache, serve):
     serve(whole, length=len(whole) + 1)
     with pytest.raises(DataError, match=f"cut after {len(whole)} of {len(whole) + 1} bytes"):
         sources.download_posters(cache)
+
+
+def test_a_length_that_is_not_announced_is_not_missed(machine, cache, serve):
+    whole = make_zip(machine / "posters.zip", POSTERS).read_bytes()
+    serve(whole, length="not announced")
+    assert find_layout(sources.download_posters(cache)) is not None
 
 
 def test_interrupted_download_leaves_nothing(machine, cache, serve, monkeypatch):
@@ -448,6 +531,30 @@ def test_kagglehub_comes_first_and_is_found_again(machine, cache, monkeypatch):
     assert asked == ["raman77768/movie-classifier"]
 
 
+def test_a_note_of_kagglehub_s_place_that_is_damaged_is_passed_over(cache):
+    cache.mkdir(parents=True)
+    for content in (b"\xff", b"a\0b"):
+        (cache / "kagglehub-folder.txt").write_bytes(content)
+        assert find_data().is_sample
+
+
+@pytest.mark.parametrize("moment", ["extract_posters", "os.replace"])
+def test_of_two_downloads_at_once_the_first_to_end_counts(
+    machine, cache, serve, monkeypatch, moment
+):
+    serve(make_zip(machine / "posters.zip", POSTERS).read_bytes())
+
+    def other_was_first(archive, target):
+        (make_posters(cache / "movies-poster-dataset") / "theirs").touch()
+        if moment == "os.replace":
+            raise OSError("Directory not empty")
+        extract_posters(archive, target)
+
+    monkeypatch.setattr(f"genre_utils.sources.download.{moment}", other_was_first)
+    assert (sources.download_posters(cache) / "theirs").exists()
+    assert [path.name for path in cache.iterdir()] == ["movies-poster-dataset"]
+
+
 @pytest.mark.parametrize("trouble", ["raises", "moved"])
 def test_github_steps_in_for_kagglehub(machine, cache, serve, monkeypatch, trouble):
     def dataset_download(name):
@@ -477,9 +584,14 @@ def test_only_the_table_and_the_posters_are_taken(tmp_path):
         "master/Images/notes.txt": b"",
         "master/Images/._tt1.jpg": b"",
         "master/Images/more/tt9.jpg": b"",
+        "master/Images/tt8.jpg/": b"",
         "master/logo.png": b"",
     }
     archive = make_zip(tmp_path / "a.zip", POSTERS | others | {"master/Images/tt2.PNG": b"two"})
+    folder = zipfile.ZipInfo("master/Images/")
+    folder.external_attr = (stat.S_IFDIR | 0o755) << 16
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr(folder, b"")
     extract_posters(archive, tmp_path / "out")
     files = {f.relative_to(tmp_path / "out").as_posix() for f in (tmp_path / "out").rglob("*.*")}
     assert files == {"train.csv", "Images/tt1.jpg", "Images/tt2.PNG"}
@@ -533,6 +645,15 @@ def test_an_unknown_way_of_packing_is_one_sentence(tmp_path):
         extract_posters(archive, tmp_path / "out")
 
 
+def test_packed_data_that_are_damaged_are_one_sentence(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", POSTERS)
+    content = bytearray(archive.read_bytes())
+    content[30 + len("master/train.csv")] = 0xFF  # the first byte behind the first header
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match="not a whole zip file"):
+        extract_posters(archive, tmp_path / "out")
+
+
 def test_bomb_is_refused_by_its_ratio(tmp_path):
     archive = make_zip(tmp_path / "a.zip", POSTERS | {"master/Images/tt2.jpg": bytes(10_000_001)})
     refuse(archive, "'master/Images/tt2.jpg' unpacks to more than 200 times")
@@ -578,8 +699,10 @@ def test_two_entries_of_one_name_are_refused(tmp_path):
         extract_posters(archive, tmp_path / "out")
 
 
-def test_archive_without_table_is_refused(tmp_path):
-    refuse(make_zip(tmp_path / "a.zip", {"Images/tt1.jpg": b"1"}), "does not hold train.csv")
+@pytest.mark.parametrize("lonely", POSTERS)
+def test_archive_without_table_or_pictures_is_refused(tmp_path, lonely):
+    archive = make_zip(tmp_path / "a.zip", {lonely: POSTERS[lonely]})
+    refuse(archive, "does not hold train.csv and pictures")
 
 
 # The internet

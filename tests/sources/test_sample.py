@@ -96,6 +96,11 @@ def test_about_one_poster_in_ten_wears_a_foreign_style():
     assert all(style not in genres for genres, style in foreign)
 
 
+def test_music_is_rarely_alone_lest_grey_be_learned_in_place_of_its_mark():
+    genres = [sample._choose_genres(i, np.random.default_rng((0, i)))[0] for i in range(320)]
+    assert genres.count(["Music"]) <= 8
+
+
 @pytest.mark.parametrize("exists", [False, True])
 def test_interrupted_drawing_leaves_nothing(tmp_path, monkeypatch, exists):
     target = tmp_path / "sample"
@@ -122,6 +127,17 @@ def test_complete_sample_is_returned_untouched(tmp_path):
     (tmp_path / "train.csv").write_text("mine")
     assert draw_sample(tmp_path) == tmp_path
     assert contents(tmp_path) == {"train.csv": b"mine"}
+
+
+def test_of_two_drawings_at_once_the_first_to_end_counts(tmp_path, monkeypatch):
+    def other_was_first(drawn, folder):
+        folder.mkdir()
+        (folder / "train.csv").write_text("theirs")
+        raise OSError("Directory not empty")
+
+    monkeypatch.setattr(sample.os, "replace", other_was_first)
+    assert draw_sample(tmp_path / "sample", posters=1) == tmp_path / "sample"
+    assert contents(tmp_path) == {"sample/train.csv": b"theirs"}
 
 
 def test_folder_with_other_files_is_refused_and_kept(tmp_path):

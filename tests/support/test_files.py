@@ -1,3 +1,5 @@
+import errno
+import hashlib
 import os
 import subprocess
 import sys
@@ -7,6 +9,7 @@ import pandas as pd
 import pytest
 
 from genre_utils.__main__ import main
+from genre_utils.support import first_of, picture_hash, write_json
 from genre_utils.support.files import lock_file, only_writer, printable, replacing, write_csv
 
 HOLD = """
@@ -40,6 +43,10 @@ def test_tables_of_the_command_are_harmless_as_csv_and_exact_as_json(trained, tm
     assert pd.read_json(json)["poster"].tolist() == ["-2.jpg", "=HYPERLINK(1).jpg"]
 
 
+def test_the_first_names_stand_for_all():
+    assert first_of("abc", 3) == "a, b, c" and first_of("abcde", 3) == "a, b, c and 2 more"
+
+
 def test_only_what_a_terminal_would_obey_is_replaced():
     assert printable("café 🎬 七人.jpg") == "café 🎬 七人.jpg"
     assert printable("a\nb\x1b[2J\u202ec") == "a\\nb\\x1b[2J\\u202ec"
@@ -57,7 +64,15 @@ def test_what_is_no_plain_file_is_written_to_and_not_replaced(tmp_path):
     assert not Path(os.devnull).is_file()
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(tmp_path):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        OSError("Not enough free space to write 800 bytes"),  # NumPy's
+    ],
+)
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(tmp_path, error):
     file = tmp_path / "table.csv"
     write_csv(file, pd.DataFrame({"a": [1]}))
     before = file.read_bytes()
@@ -66,10 +81,25 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(tmp_path):
         replacing(file) as temporary,
     ):
         temporary.write_bytes(b"half")
-        raise OSError(28, os.strerror(28))
+        raise error
     assert file.read_bytes() == before and os.listdir(tmp_path) == ["table.csv"]
     with pytest.raises(PermissionError), replacing(file):
         raise PermissionError(13, "no")
+
+
+def test_what_is_no_number_is_no_json_and_leaves_the_old_file(tmp_path):
+    write_json(tmp_path / "a.json", {"score": 0.5})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"score": float("nan")})
+    assert (tmp_path / "a.json").read_text() == '{\n "score": 0.5\n}\n'
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_the_hash_of_a_picture_and_of_its_hash_are_one(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    whole = hashlib.sha256(b"picture").hexdigest()
+    for picture in (tmp_path / "a.jpg", str(tmp_path / "a.jpg"), whole, whole[:12]):
+        assert picture_hash(picture) == whole[:12]
 
 
 def test_a_file_has_one_writer_until_it_ends_or_is_killed(tmp_path):
