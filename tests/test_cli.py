@@ -186,8 +186,9 @@ def test_tables_that_would_cost_something_are_refused(posters, tmp_path, capsys)
         assert f"{option} would write over {horror}, which is read" in printed
         printed = refusal(capsys, "predict", posters, option, horror)
         assert f"{option} would write over {horror}, which is a picture" in printed
-        printed = refusal(capsys, "predict", horror, option, tmp_path)
-        assert f"{option} {tmp_path} cannot be written: it is a folder" in printed
+        for folder in (tmp_path, f"{tmp_path}/new/"):
+            printed = refusal(capsys, "predict", horror, option, folder)
+            assert f"{option} {folder} cannot be written: it is a folder" in printed
         printed = refusal(capsys, "predict", "--list", names, option, names)
         assert f"{option} would write over {names}, the list that is read" in printed
     printed = refusal(capsys, "evaluate", "--data", posters, "--json", horror)
@@ -662,7 +663,8 @@ def test_a_page_that_cannot_be_opened_is_told_before_the_model_is_loaded(monkeyp
         port = str(taken.getsockname()[1])
         assert main(["app", "--port", port]) == 2
     assert "close the page that is open there" in capsys.readouterr().err
-    assert main(["app", "--host", "999.1.1.1"]) == 2
-    assert "at 999.1.1.1, port" in capsys.readouterr().err
+    for host in ("999.1.1.1", "é" * 70):
+        assert main(["app", "--host", host]) == 2
+        assert f"at {host}, port" in capsys.readouterr().err
     assert main(["app", "--model", "nowhere"]) == 2
     assert "holds no trained model" in capsys.readouterr().err

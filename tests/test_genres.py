@@ -23,6 +23,7 @@ from genre_utils.sources import parse_genres
         ("Drama & Reality TV", ["Drama", "Reality-TV"]),
         ("Drama und War", ["Drama", "War"]),
         ("Drama y War", ["Drama", "War"]),
+        ("Y", ["Y"]),
         ("Anime • Isekai·Kult、Mecha", ["Anime", "Isekai", "Kult", "Mecha"]),
         ("<b>Heist</b>", None),
         ("['Drama', War]", None),

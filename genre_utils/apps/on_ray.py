@@ -72,10 +72,13 @@ def predict(
     `images` are paths, folders, or addresses that fsspec knows, such as `s3://bucket/posters`. The
     columns are `poster`, one a genre, and `error`, empty where there is none. `address` is that of
     a Ray cluster; without it, Ray starts on this machine. Returns the numbers of posters that were
-    predicted and that could not be read. Raises `OSError` where `output` cannot be written.
+    predicted and that could not be read; of none, nothing is written. Raises `OSError` where
+    `output` cannot be written.
     """
-    start(address)
     items = [{"poster": name, "source": source} for name, source in _list(images)]
+    if not items:
+        return 0, 0
+    start(address)
     workers = {"fn_constructor_args": (os.path.abspath(model), read_text)}
     predicted = _map(items, PredictBatch, **workers)
     try:

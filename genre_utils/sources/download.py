@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from genre_utils.images import SUFFIXES
 from genre_utils.sources.layouts import find_layout
-from genre_utils.support import DataError, check_writable, progress
+from genre_utils.support import DataError, check_writable, progress, replacing
 
 KAGGLE_DATASET = "raman77768/movie-classifier"
 KAGGLE_PAGE = f"https://www.kaggle.com/datasets/{KAGGLE_DATASET}"
@@ -111,7 +111,8 @@ def find_download(cache: Path) -> tuple[Path, Path] | None:
     if layout := find_layout(cache / _DOWNLOADED):
         return layout
     try:
-        return find_layout(Path((cache / _POINTER).read_text("utf-8")))
+        kept = Path((cache / _POINTER).read_text("utf-8"))
+        return find_layout(kept) if kept.is_absolute() else None  # "" is the working folder
     except (OSError, ValueError):
         return None
 
@@ -149,7 +150,8 @@ def _download_from_kaggle(folder: Path) -> Path | None:
         return None
     if find_layout(found) is None:
         return None
-    (folder / _POINTER).write_text(str(found), "utf-8")
+    with replacing(folder / _POINTER) as temporary:
+        temporary.write_text(str(found), "utf-8")
     return found
 
 

@@ -144,4 +144,4 @@ def _split_known(name: str) -> list[str]:
                 break
         else:
             return [name]
-    return found
+    return found or [name]  # "Y", which is Spanish for "and"

@@ -144,6 +144,17 @@ def test_the_command_counts_what_the_workers_predicted(tmp_path, monkeypatch, ca
     assert main(command[:2] + command[3:]) == 1, "the only poster is the one that was not read"
 
 
+def test_without_posters_ray_does_not_start_and_nothing_is_written(tmp_path, monkeypatch, capsys):
+    from genre_utils.apps import on_ray
+
+    monkeypatch.setattr(on_ray, "start", lambda address: pytest.fail("it starts"))
+    (tmp_path / "empty.txt").write_text("\n")
+    command = ["predict", "--list", str(tmp_path / "empty.txt"), "--no-text", "--ray"]
+    assert main([*command, "--parquet", str(tmp_path / "out")]) == 1
+    assert "no poster was found, and no table is written" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
 class FakeReader:
     """Reads the same words on every poster."""
 

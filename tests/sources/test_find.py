@@ -531,9 +531,10 @@ def test_kagglehub_comes_first_and_is_found_again(machine, cache, monkeypatch):
     assert asked == ["raman77768/movie-classifier"]
 
 
-def test_a_note_of_kagglehub_s_place_that_is_damaged_is_passed_over(cache):
+def test_a_note_of_kagglehub_s_place_that_is_damaged_is_passed_over(machine, cache):
     cache.mkdir(parents=True)
-    for content in (b"\xff", b"a\0b"):
+    make_posters(machine / "work")
+    for content in (b"\xff", b"a\0b", b""):
         (cache / "kagglehub-folder.txt").write_bytes(content)
         assert find_data().is_sample
 

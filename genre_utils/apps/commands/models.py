@@ -36,7 +36,7 @@ def _check_place(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
-    except (OSError, UnicodeError) as error:
+    except (OSError, TypeError) as error:  # the latter: no name of a host
         raise ValueError(
             f"The page cannot be opened at {host}, port {port} ({error}): close the page that is "
             "open there, or give another --host or --port."

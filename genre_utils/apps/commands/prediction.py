@@ -157,6 +157,9 @@ def _predict_on_ray(options: argparse.Namespace) -> int:
     check_files(model, networks.read_card(model), not options.no_text)
     work = options.parquet, model, not options.no_text, options.ray_address
     predicted, bad = on_ray.predict(_posters(options), *work)
+    if not predicted + bad:
+        print("no poster was found, and no table is written: name a picture, a folder or a list")
+        return checks.NOTHING_DONE
     print(
         f"{predicted} posters predicted, {bad} not (column error); the table is in "
         f"{options.parquet}"
