@@ -151,7 +151,7 @@ def test_without_posters_ray_does_not_start_and_nothing_is_written(tmp_path, mon
     (tmp_path / "empty.txt").write_text("\n")
     command = ["predict", "--list", str(tmp_path / "empty.txt"), "--no-text", "--ray"]
     assert main([*command, "--parquet", str(tmp_path / "out")]) == 1
-    assert "no poster was found, and no table is written" in capsys.readouterr().out
+    assert "empty.txt names no poster: write a path a line" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -69,7 +69,7 @@ def check_output(option: str, file: str, inputs: Mapping[str, str]) -> None:
     if is_device(file):
         return
     folder, advice = folder_of(file), WRITABLE.format(option=option)
-    if Path(file).is_dir() or file.endswith("/"):
+    if Path(file).is_dir() or not os.path.basename(file):
         raise ValueError(f"{option} {file} cannot be written: it is a folder. Name a file.")
     if not folder.is_dir():
         raise ValueError(

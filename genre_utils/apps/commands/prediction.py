@@ -58,7 +58,7 @@ def predict(options: argparse.Namespace) -> int:
             again = ". Run the same command again to continue" if kept else ""
             raise KeyboardInterrupt(f"stopped; {done} posters are predicted{again}.") from None
         if options.list and not any(True for _ in log.read()):
-            print(f"--list {options.list} names no poster: write a path a line.", file=sys.stderr)
+            _say_list_is_empty(options)
         return _write_tables(options, log, predictor.genres)
 
 
@@ -126,6 +126,10 @@ def _posters(options: argparse.Namespace) -> Iterator[str]:
             yield from (line.rstrip("\r\n") for line in lines if line.strip())
 
 
+def _say_list_is_empty(options: argparse.Namespace) -> None:
+    print(f"--list {options.list} names no poster: write a path a line.", file=sys.stderr)
+
+
 def _matching(path: str) -> list[str]:
     """List what a pattern such as `*.png` stands for; not all shells do that, cmd.exe does not."""
     if os.path.lexists(path) or not glob.has_magic(path):
@@ -158,7 +162,7 @@ def _predict_on_ray(options: argparse.Namespace) -> int:
     work = options.parquet, model, not options.no_text, options.ray_address
     predicted, bad = on_ray.predict(_posters(options), *work)
     if not predicted + bad:
-        print("no poster was found, and no table is written: name a picture, a folder or a list")
+        _say_list_is_empty(options)  # a path is always a poster, if a bad one
         return checks.NOTHING_DONE
     print(
         f"{predicted} posters predicted, {bad} not (column error); the table is in "
