@@ -1,15 +1,12 @@
-"""The folder of one training: what is in it, who may write to it, and where to go on."""
+"""The folder of one training: what is in it, and where to go on."""
 
 from __future__ import annotations
 
-import atexit
 import json
-import os
 import shutil
 import warnings
 import zipfile
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,29 +15,24 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 
-from genre_utils import plots, support
+from genre_utils import plots
 from genre_utils.networks import architecture, load_weights, save_weights
-from genre_utils.ocr import WORDS_FILE
 from genre_utils.runs import hosts
+from genre_utils.runs.lock import unlock
 from genre_utils.saved_model import KNOWN_FILES
-from genre_utils.support import DataError, first_of, replacing, sha256_of, short_hash, write_json
+from genre_utils.support import DataError, replacing, sha256_of, write_json
 from genre_utils.text import NgramModel
 
 # The networks of a training, each with a folder of its own below the run's: the picture's, its
 # second one and the words', and all three once more when everything is chosen.
 PARTS = ("picture", "second", "words", "last_picture", "last_second", "last_words")
 
-# Held by the process that trains into a folder, and let go by the system when it is killed.
-LOCK_FILE = "in_use.lock"
-
 HEAD_CSV = "head.csv"
 KEPT = "kept"  # the folder of arrays that are computed once
 
-# The setting that names the pictures which could not be read; of names in a sentence, the first.
-UNREADABLE, FEW = "unreadable", 5
+UNREADABLE = "unreadable"  # the setting with the names of pictures that could not be read
 NETWORKS = "networks"  # the setting with the hashes of their layers
 ENCODER = "encoder"  # the setting with the sentence encoder's name
 PICTURES = "pictures"  # the setting with a hash of all pictures that could be read
@@ -50,8 +42,6 @@ WRITTEN = ("checkpoints", KEPT, *PARTS, *KNOWN_FILES, "model.json", "metrics.jso
 
 # The settings by which a training's file is told from another program's.
 MARKS = {"model", "image_size", "data"}
-
-_held: dict[Path, tuple[FileLock, bool]] = {}
 
 
 def _file(name: str, what: str) -> property:
@@ -149,6 +139,16 @@ class Run:
         for run in self.all_parts:
             run.best_file.parent.mkdir(parents=True, exist_ok=True)
 
+    def forget(self) -> None:
+        """Delete what the training that was begun here wrote; the folder stays a training's."""
+        for run in self.all_parts:
+            for name in ("checkpoints", KEPT, "figures", "tensorboard"):
+                shutil.rmtree(run.folder / name, ignore_errors=True)
+            written = run.head_file, run.network_file, run.history_file, run.metrics_file
+            for file in (*written, run.sums_file, run.folder / HEAD_CSV):
+                file.unlink(missing_ok=True)
+        write_json(self.settings_file, self.settings)
+
     def finish(self, metrics: dict[str, Any]) -> None:
         """Write `metrics.json`, which marks the run as finished, and drop its checkpoints."""
         write_json(self.metrics_file, metrics)
@@ -156,7 +156,7 @@ class Run:
             shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
             with suppress(OSError):  # it is not empty: this part was trained, and has a history
                 run.folder.rmdir()
-        _unlock(self.folder)
+        unlock(self.folder)
 
     def save(self, network: keras.Model, file: Path) -> None:
         """Write a network's weights in half precision; it goes on with what was written.
@@ -319,226 +319,3 @@ def _read_curve(file: Path) -> pd.DataFrame:
 
 def _epochs_of(checkpoint: Path) -> int:
     return int(checkpoint.stem.removeprefix("epoch-"))
-
-
-def open_run(folder: str | Path, settings: dict[str, Any], restart: bool = False) -> Run:
-    """Open an output folder for a training with these settings.
-
-    Where the same training was begun, it goes on. Into a new folder, nothing but the lock is
-    written until `Run.begin`. Raises `ValueError` when another process trains into the folder, or
-    when it holds a training with other settings, which `restart` throws away, or what no training
-    put there; and `OSError` when it cannot be written.
-    """
-    run = Run(Path(folder), settings)
-    check_folders(run.folder)
-    begun = run.begun
-    foreign = [name for name in WRITTEN if not begun and (run.folder / name).exists()]
-    if foreign:
-        raise ValueError(
-            f"{run.folder} holds {foreign[0]!r}, which a training would write over, and no "
-            "settings.json of one: give another OUTPUT_DIR."
-        )
-    made = not run.folder.exists()
-    run.folder.mkdir(parents=True, exist_ok=True)
-    _lock(run.folder, made)
-    for part in run.all_parts if begun and restart else ():
-        for name in ("checkpoints", KEPT, "figures", "tensorboard"):
-            shutil.rmtree(part.folder / name, ignore_errors=True)
-        written = part.head_file, part.network_file, part.history_file, part.metrics_file
-        for file in (*written, part.sums_file, part.folder / HEAD_CSV):
-            file.unlink(missing_ok=True)
-    if begun and restart:
-        write_json(run.settings_file, settings)  # what is left of the older training stays ours
-    elif begun:
-        # Compared when pictures are decoded and networks built.
-        for later in (UNREADABLE, PICTURES, NETWORKS):
-            begun.pop(later, None)
-        # Older trainings did not note their encoder.
-        _check_same({ENCODER: settings.get(ENCODER)} | begun, settings, run.folder)
-    _check_hosts_agree(run)
-    return run
-
-
-def _lock(folder: Path, made: bool) -> None:
-    """Keep other processes from training into a folder until `finish`, or this one's end.
-
-    A folder that was `made` for this goes with the lock, if nothing was begun in it.
-    """
-    file = (folder / LOCK_FILE).resolve()
-    if file in _held:
-        return
-    lock = FileLock(file, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ValueError(
-            f"Another process is training into {folder}: wait for its end, stop it, or give "
-            "another OUTPUT_DIR."
-        ) from None
-    except (OSError, NotImplementedError) as error:  # such as a disk in a network
-        print(f"{folder} cannot be locked ({error}): let only one training at a time write to it.")
-        return
-    _held[file] = lock, made
-    atexit.register(_unlock, folder)
-
-
-def _unlock(folder: Path) -> None:
-    file = (folder / LOCK_FILE).resolve()
-    if file in _held:
-        file.unlink(missing_ok=True)
-        lock, made = _held.pop(file)
-        lock.release()
-        with suppress(OSError):  # something stands in it
-            if made:
-                file.parent.rmdir()
-
-
-def check_folders(folder: str | Path, words: str | Path | None = None) -> None:
-    """Raise `OSError` unless files can be created in OUTPUT_DIR, and beside the file WORDS.
-
-    Creates nothing that stays. Raises `ValueError` for no file's name, and where outputs would be
-    strewn over the working folder.
-    """
-    too_wide = Path(folder).resolve() in (Path.cwd(), Path(Path.cwd().anchor))
-    if too_wide and not Run(Path(folder), {}).begun:
-        raise ValueError(
-            f"OUTPUT_DIR is {str(folder)!r}: give a folder of its own, as outputs/model."
-        )
-    advice = "give a folder in which you may create files."
-    support.check_writable(Path(folder), f"OUTPUT_DIR {str(folder)!r}", advice)
-    if words is not None:
-        if not str(words) or Path(words).is_dir():
-            raise ValueError(f"WORDS is {str(words)!r}: give a file's name, as {WORDS_FILE}.")
-        advice = "give a file in a folder in which you may create files."
-        support.check_writable(support.folder_of(words), f"WORDS {str(words)!r}", advice)
-
-
-def check_outside(folder: str | Path, posters: str | Path) -> None:
-    """Raise `ValueError` for posters that are not there, and for an output folder inside theirs.
-
-    An empty folder of posters is refused, too. The output's figures would be posters. `posters` is
-    a picture, or a folder of pictures.
-    """
-    if not os.path.exists(posters):
-        raise ValueError(
-            f"{str(posters)!r}: there is no such poster, and no such folder of posters, in "
-            f"{os.getcwd()}."
-        )
-    output, inside = Path(folder).resolve(), Path(posters).resolve()
-    if inside.is_dir() and output.is_relative_to(inside):
-        raise ValueError(
-            f"OUTPUT_DIR {str(folder)!r} is inside the posters' folder {str(posters)!r}, where its "
-            "figures would be taken for posters: give a folder elsewhere."
-        )
-    if inside.is_dir() and not any(support.walk(str(inside))):
-        raise ValueError(f"{str(posters)!r} is an empty folder: put posters into it.")
-
-
-def choice_of_run(
-    folder: str | Path, settings: Mapping[str, Any], choice: str, restart: bool
-) -> str:
-    """Keep to what a training begun in this folder decided about reading words.
-
-    `"auto"` would be decided anew at each start, and reading is faster the second time. Raises
-    `ValueError`, before anything is read, where that training had other `settings` than these.
-    """
-    begun = Run(Path(folder), dict(settings)).begun
-    if restart or not begun:
-        return choice
-    _check_same({name: begun.get(name) for name in settings}, settings, Path(folder))
-    return choice if choice != "auto" else ("yes" if begun.get("read_text") else "no")
-
-
-def settle_pictures(
-    run: Run, paths: Sequence[str], unreadable: Mapping[str, str]
-) -> tuple[Run, dict[str, str]]:
-    """Add to a run's settings which pictures could not be read, once the `paths` are decoded.
-
-    `unreadable` is `{path: reason}` of those. Returns the run that knows them, and `{path: reason}`
-    of all pictures that it goes without: where a finished training could not read some that are
-    mended by now, these, too, which a line says. Raises `ValueError` where that cannot be: a
-    training that was only begun learns from the same pictures to its end, and a finished one is
-    not reported without pictures that it has read, nor beside others of their names.
-    """
-    names, begun = _names(paths), run.begun
-    now = {names[path] for path in unreadable}
-    # Where nothing was begun, or by a version that did not note it, nothing has changed.
-    before = set(begun.get(UNREADABLE, now))
-    learned_from = [path for path in paths if names[path] not in now | before]
-    hashes = sorted(f"{names[path]}: {_hash_of(path)}" for path in learned_from)
-    pictures = short_hash("\n".join(hashes))
-    settings = run.settings | {PICTURES: pictures, UNREADABLE: sorted(now)}
-    _check_hosts_agree(Run(run.folder, settings))
-    lost, mended = now - before, [path for path in paths if names[path] in before - now]
-    is_other = not lost and begun.get(PICTURES, pictures) != pictures
-    if lost or is_other or (mended and not run.finished):
-        other = _listed(lost, "cannot be read now and could be then")
-        other += _listed((names[path] for path in mended), "can be read now")
-        other += ["files have other contents now"] * is_other
-        raise ValueError(
-            f"{run.folder} holds a training on other pictures: {'; '.join(other)}. Put the "
-            "pictures back as they were, give another OUTPUT_DIR, or RESTART=True to throw that "
-            "training away."
-        )
-    if run.finished and begun.get(UNREADABLE):
-        (which,) = _listed(before, "could not be read")
-        print(
-            f"This training was finished on damaged pictures: {which} and did not count. They are "
-            "left out of this report, too, mended or not; RESTART=True learns from them."
-        )
-    mending = dict.fromkeys(mended, "it could not be read when this training was made")
-    settled = Run(run.folder, settings | {UNREADABLE: sorted(before)})
-    return settled, {**unreadable, **mending}
-
-
-def _hash_of(picture: str) -> str:
-    with suppress(OSError):
-        return support.picture_hash(Path(picture))
-    return "gone since it was decoded"
-
-
-def _names(paths: Sequence[str]) -> dict[str, str]:
-    """Name each picture alike on every host: by its file, with the folder where two are alike."""
-    files = Counter(map(os.path.basename, paths))
-    top = os.path.commonpath([*map(os.path.dirname, paths)])
-    return {
-        path: name if files[name := os.path.basename(path)] == 1 else os.path.relpath(path, top)
-        for path in paths
-    }
-
-
-def _listed(names: Iterable[str], what: str) -> list[str]:
-    names = sorted(names)
-    return [f"{first_of(names, FEW)} {what}"] if names else []
-
-
-def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
-    differing = [
-        "the posters, their order, genres or splits were others"
-        if name == "data"
-        else f"{name} was {old.get(name)!r} and is now {new.get(name)!r}"
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
-    ]
-    if differing:
-        raise ValueError(
-            f"{folder} holds a training with other settings: {'; '.join(differing)}. Give another "
-            "OUTPUT_DIR, or RESTART=True to throw that training away."
-        )
-
-
-def _check_hosts_agree(run: Run) -> None:
-    """Raise `ValueError` unless all hosts do the same: one that does not would wait forever."""
-    settings = short_hash(json.dumps(run.settings, sort_keys=True))
-    if len(set(hosts.gather(int(settings[:7], 16)))) > 1:
-        raise ValueError(
-            "The hosts of this training have different parameters or posters: start the same "
-            "command on each, with the same data."
-        )
-    finished = hosts.gather(run.finished)
-    if 0 < sum(finished) < len(finished):
-        raise ValueError(
-            f"This training is finished on host {finished.index(1)}, whose OUTPUT_DIR has the "
-            "model, and not on all: there is nothing left to train together. RESTART=True on all "
-            "hosts begins anew."
-        )

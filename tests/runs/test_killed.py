@@ -13,7 +13,7 @@ import psutil
 import pytest
 from conftest import ROOT
 
-from genre_utils.runs.folder import LOCK_FILE
+from genre_utils.runs import LOCK_FILE
 
 # What stands in the output folder at each kill, in the order in which a training writes it; a
 # number is that of the posters whose words have been read.

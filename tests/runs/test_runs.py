@@ -17,7 +17,7 @@ from conftest import ROOT
 from genre_utils import models, runs
 from genre_utils.batches import PosterBatches
 from genre_utils.evaluation import macro_average_precision
-from genre_utils.runs import folder
+from genre_utils.runs import lock
 from genre_utils.runs.steps import SeededLayers
 from genre_utils.support import progress
 from genre_utils.training import ValidationScore
@@ -413,7 +413,7 @@ def test_without_locks_a_line_says_so(tmp_path, monkeypatch, capsys):
     def no_locks(self):
         raise NotImplementedError("FileSystem does not appear to support flock")
 
-    monkeypatch.setattr(folder.FileLock, "acquire", no_locks)
+    monkeypatch.setattr(lock.FileLock, "acquire", no_locks)
     runs.open_run(tmp_path, {"seed": 0})
     assert "cannot be locked" in capsys.readouterr().out
 
@@ -722,7 +722,7 @@ def test_only_a_folder_that_was_made_for_it_goes_with_a_training_that_never_bega
     (tmp_path / "own").mkdir()
     for name in ("own", "made"):
         runs.open_run(tmp_path / name, {"seed": 0})
-        folder._unlock(tmp_path / name)
+        lock.unlock(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["own"]
 
 
@@ -792,7 +792,7 @@ def test_an_output_folder_inside_the_posters_is_refused(tmp_path):
 
 def test_a_process_that_ends_lets_go_of_its_folder(tmp_path, monkeypatch):
     at_the_end = []
-    monkeypatch.setattr(folder.atexit, "register", lambda *call: at_the_end.append(call))
+    monkeypatch.setattr(lock.atexit, "register", lambda *call: at_the_end.append(call))
     runs.open_run(tmp_path / "model", {"seed": 0})
     for function, *arguments in at_the_end:
         function(*arguments)
@@ -803,7 +803,7 @@ def test_a_folder_in_which_nothing_began_is_left_as_it_was(tmp_path):
     runs.check_folders(tmp_path / "new" / "model")
     assert not (tmp_path / "new").exists()
     runs.open_run(tmp_path / "new", {"seed": 0})
-    folder._unlock(tmp_path / "new")
+    lock.unlock(tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
