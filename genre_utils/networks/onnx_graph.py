@@ -223,10 +223,12 @@ class Graph:
         if conv.kernel.dtype != np.int8 or step is None:
             wide = conv.kernel * conv.scale[:, None, None, None]
             return self.constant(wide), self.constant(conv.bias)
-        steps = np.round(conv.bias / (conv.scale * step)).clip(-(2**30), 2**30)
+        # Steps so narrow that the bias would not fit into 32 bits of them are widened.
+        wider = np.maximum(np.abs(conv.bias) / (conv.scale * step * 2**30), 1)
+        scale, kernel = conv.scale * wider, np.round(conv.kernel / wider[:, None, None, None])
         return (
-            self._steps(conv.kernel, conv.scale, "int8"),
-            self._steps(steps, conv.scale * step, "int32"),
+            self._steps(kernel, scale, "int8"),
+            self._steps(np.round(conv.bias / (scale * step)), scale * step, "int32"),
         )
 
     def _steps(self, steps: np.ndarray, scale: np.ndarray, dtype: str) -> str:
