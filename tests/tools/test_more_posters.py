@@ -72,7 +72,8 @@ def test_what_may_not_be_seen_is_left_out_and_named(clones):
 
 def test_another_table_and_missing_clones_get_a_sentence(clones):
     done = run(clones, [("tt1", "Drama")], header=("imdbId", "Genre"))
-    assert done.returncode == 1 and "no column 'Id'" in done.stderr
+    needed = "labels.csv has no column 'Id': it needs Id, file, Genre, and has imdbId, Genre"
+    assert done.returncode == 1 and needed in done.stderr
     done = run(clones, [("tt0000050", "somebody/other:posters/1.jpg", "Drama")])
     assert done.returncode == 1 and "clone the repositories" in done.stderr
     (clones / "clones").rename(clones / "elsewhere")
@@ -80,15 +81,43 @@ def test_another_table_and_missing_clones_get_a_sentence(clones):
     assert done.returncode == 1 and "clones does not exist" in done.stderr
 
 
+def test_missing_and_empty_files_get_a_sentence(clones, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    monkeypatch.chdir(clones)
+    tool = importlib.import_module("more_posters")
+    Path("labels.csv").write_text("Id,file,Genre\n")
+    good = ["--labels", "labels.csv", "--clones", "clones", "--beside", "public", "--out", "out"]
+    for option in ("--labels", "--off-limits", "--beside"):
+        monkeypatch.setattr(sys, "argv", ["more_posters.py", *good, option, "nowhere"])
+        with pytest.raises(SystemExit, match="nowhere does not exist"):
+            tool.main()
+    monkeypatch.setattr(sys, "argv", ["more_posters.py", *good])
+    with pytest.raises(SystemExit, match="None of the 0 pictures is below clones"):
+        tool.main()
+    Path("labels.csv").write_text("")
+    with pytest.raises(SystemExit, match="has no column 'Id': .*, and has none"):
+        tool.main()
+    assert not Path("out").exists()
+
+
 def test_twins_in_the_clones_and_other_spellings_are_left_out(clones):
     folder = clones / "clones" / "spoon" / "posters"
-    noise(7).save(folder / f"{TEST_ID}.png")
+    noise(7).save(folder / f"{TEST_ID}.PNG")
     noise(7).resize((40, 60)).resize((182, 268)).save(folder / "7.jpg", quality=5)
-    done = run(clones, [*map(row, range(2, 10)), ("1", "somebody/spoon:posters/1.jpg", "Drama")])
+    (folder / "23.jpg").unlink()  # three films may share a picture
+    again = [(name, "somebody/spoon:posters/1.jpg", "Drama") for name in ("1", "TT0000001")]
+    done = run(clones, [*map(row, [*range(2, 10), 20, 21, 22]), *again])
     assert done.returncode == 0, done.stderr
-    names = json.loads((clones / "out" / "report.json").read_text())["names"]
-    assert names["twins of a poster that is off limits"] == ["tt0000007"]
-    assert names["off limits, by id"] == ["1"]
+    report = json.loads((clones / "out" / "report.json").read_text())
+    assert report["names"]["twins of a poster that is off limits"] == ["tt0000007"]
+    assert report["names"]["off limits, by id"] == ["1", "TT0000001"]
+    kept = [2, 3, 4, 5, 6, 8, 9, 20, 21, 22]
+    assert report["posters"] == len(kept)
+    table = (clones / "out" / "train.csv").read_text().splitlines()
+    assert table == ["Id,Genre", *(f"tt{n:07d},Drama|War" for n in kept)]
+    for n in kept:
+        copied = clones / "out" / "Images" / f"tt{n:07d}.jpg"
+        assert copied.read_bytes() == (folder / f"{n}.jpg").read_bytes()
 
 
 def test_other_posters_differ_in_twice_the_bits_of_a_twin(tmp_path, monkeypatch):
