@@ -60,15 +60,14 @@ def pixels_as(dtype: str, layer) -> keras.Model:
 
 def rows(x, **options):
     """Attention among three tokens of a picture."""
-    x = keras.ops.expand_dims(keras.layers.GlobalMaxPooling2D()(x), 1)
-    x = keras.layers.Concatenate(axis=1)([x, x / 2, x / 3])
+    x = tokens(x * 100)
     return keras.layers.MultiHeadAttention(2, 4)(x, x, **options)
 
 
-def same_size(x):
+def same_size(x, join=keras.layers.Average()):  # noqa: B008
     """The mean of a map and of its channels' means, which are as many as its columns."""
     x = keras.layers.Conv2D(4, 3)(x)
-    return keras.layers.Average()([x, keras.layers.GlobalAveragePooling2D()(x)])
+    return join([x, keras.layers.GlobalAveragePooling2D()(x)])
 
 
 def words(x):
@@ -78,10 +77,81 @@ def words(x):
     return keras.layers.MultiHeadAttention(2, 4)(x, x)
 
 
+def tokens(x):
+    """Three tokens of a picture, whose numbers are as many."""
+    x = keras.ops.expand_dims(keras.layers.GlobalMaxPooling2D()(x), 1) / 100
+    return keras.layers.Concatenate(axis=1)([x, x / 2, x / 3])
+
+
+def square(x):
+    """A map with as many columns as channels, which an axis may be taken for."""
+    return keras.layers.MaxPooling2D((1, 2))(x) / 100
+
+
+def twice_cut(x):
+    """Convolutions whose maps are cut off and normalised twice."""
+    x = keras.layers.Conv2D(4, (3, 2), strides=(2, 1))(x / 255)
+    x = keras.layers.ReLU(max_value=6)(keras.layers.BatchNormalization(epsilon=0.5)(x))
+    x = keras.layers.ReLU(max_value=4)(keras.layers.BatchNormalization(epsilon=0.5)(x))
+    x = keras.layers.ReLU(max_value=1)(keras.layers.Conv2D(4, 1)(x))
+    return keras.layers.ReLU(max_value=2)(x)
+
+
+def whole_numbers(x):
+    """A fraction of whole numbers."""
+    x = keras.ops.cast(x, "int32") / keras.ops.cast(x / 2 + 1, "int32")
+    return keras.ops.cast(x, "float32")
+
+
+COMPUTED = (  # by ONNX Runtime
+    keras.layers.Conv2D(4, (3, 2), strides=(1, 2)),
+    keras.layers.Conv2D(4, (1, 2), padding="same"),
+    keras.layers.Conv2D(6, 2, groups=3),
+    keras.layers.DepthwiseConv2D((3, 2), depth_multiplier=2),
+    twice_cut,
+    lambda x: keras.layers.BatchNormalization(scale=False, epsilon=0.5)(x / 255),
+    lambda x: keras.layers.BatchNormalization(center=False, epsilon=0.5)(x / 255),
+    lambda x: keras.layers.BatchNormalization(axis=3, epsilon=0.5)(square(x)),
+    lambda x: keras.layers.ReLU(negative_slope=0.2)(x - 128),
+    lambda x: keras.layers.LeakyReLU(0.1)(x - 128),
+    keras.layers.MaxPooling2D((2, 3), strides=1),
+    lambda x: keras.layers.Conv2D(4, 1)(keras.layers.GlobalAveragePooling2D(keepdims=True)(x)),
+    lambda x: keras.layers.Dense(4, use_bias=False)(keras.layers.Flatten()(x / 255)),
+    lambda x: keras.layers.LayerNormalization(epsilon=0.5)(tokens(x)),
+    lambda x: keras.layers.MultiHeadAttention(2, 4)(tokens(x), tokens(x / 2), tokens(x / 3)),
+    keras.layers.UnitNormalization(),
+    keras.layers.UnitNormalization(axis=1),
+    lambda x: keras.layers.Concatenate(axis=2)([x, x / 2]),
+    lambda x: keras.layers.Subtract()([x, x / 3]),
+    lambda x: keras.layers.Maximum()([x - 99, 99 - x]),
+    lambda x: keras.layers.Multiply()([x / 99, x / 99]),
+    lambda x: keras.layers.Average()([x, x / 2]),
+    lambda x: keras.layers.Add()([x, x / 2, x / 3]),
+    lambda x: keras.ops.sum(tokens(x), axis=1),
+    lambda x: tokens(x) - keras.ops.sum(tokens(x), axis=1, keepdims=True),
+)
+LEFT_TO_KERAS = (
+    lambda x: keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 2, dilation_rate=2)(x)),
+    keras.layers.SeparableConv2D(4, 2),
+    lambda x: keras.layers.Rescaling([1, 0.1, 0.01])(square(x)),
+    lambda x: keras.layers.BatchNormalization(epsilon=0.5)(x / 255, training=True),
+    lambda x: keras.layers.BatchNormalization(axis=2, epsilon=0.5)(square(x)),
+    lambda x: keras.layers.ReLU(6, negative_slope=0.2)(x - 128),
+    lambda x: keras.layers.ReLU(threshold=99)(x),
+    lambda x: keras.layers.Dense(4)(square(x)),
+    lambda x: keras.layers.LayerNormalization(epsilon=0.5)(square(x)),
+    lambda x: keras.layers.LayerNormalization(axis=1, epsilon=0.5)(tokens(x)),
+    lambda x: same_size(x, keras.layers.Add()),
+    whole_numbers,
+    lambda x: keras.ops.sum(tokens(x), axis=(1, 2)),
+    lambda x: keras.ops.sum(x / 255, axis=1),
+    lambda x: keras.ops.expand_dims(x / 255, 1),
+)
+
+
 def gated(x, **masks):
     """Attention in which masks hide places."""
-    x = keras.ops.expand_dims(keras.layers.GlobalMaxPooling2D()(x), 1) / 100
-    x = keras.layers.Concatenate(axis=1)([x, x / 2, x / 3])
+    x = tokens(x)
     mask = keras.ops.not_equal(keras.ops.sum(x, axis=2), 0)
     return keras.layers.MultiHeadAttention(2, 4)(x, x, **dict.fromkeys(masks, mask))
 
@@ -127,19 +197,43 @@ def test_onnx_runtime_computes_what_it_can(tmp_path, layer):
         ("float32", keras.layers.MaxPooling2D(1, strides=2, padding="same")),
         ("float32", keras.layers.Conv2D(4, 1, strides=2, padding="same")),
         ("float32", keras.layers.Conv2D(4, (1, 2), strides=(3, 1), padding="same")),
+        *(("float32", layer) for layer in (*COMPUTED, *LEFT_TO_KERAS)),
     ),
 )
 def test_a_network_has_the_same_answer_as_in_keras_or_is_left_to_it(tmp_path, dtype, layer):
     network = pixels_as(dtype, layer)
     for weight in network.weights:  # large enough to tell
-        weight.assign(np.random.default_rng(weight.shape[0]).normal(size=weight.shape))
+        values = np.random.default_rng(weight.shape[0]).normal(size=weight.shape)
+        weight.assign(abs(values) if weight.name == "moving_variance" else values)
     save_folder_network(network, tmp_path / "picture.json")
     some = np.random.default_rng(0).integers(0, 256, (2, 8, 6, 3), np.uint8)
-    answers = [
-        np.asarray(load_folder_network(tmp_path / "picture.json", way).predict_on_batch(some))
-        for way in (True, False)
-    ]
+    both = [load_folder_network(tmp_path / "picture.json", way) for way in (True, False)]
+    assert isinstance(both[0], RuntimeNetwork) or layer not in COMPUTED
+    answers = [np.asarray(one.predict_on_batch(some)) for one in both]
+    assert np.isfinite(answers[0]).all()
     np.testing.assert_allclose(*answers, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("before", ("a convolution", "a dense layer"))
+@pytest.mark.parametrize(
+    "kind", ("relu", "relu6", "silu", "sigmoid", "tanh", "gelu", "softmax", "elu", "linear")
+)
+def test_an_activation_has_the_same_answer_as_in_keras(tmp_path, before, kind):
+    pixels = keras.Input((8, 6, 3))
+    x = keras.layers.Rescaling(1 / 20, offset=-6)(pixels)
+    if before == "a convolution":
+        x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 2, activation=kind)(x))
+    else:
+        x = keras.layers.Dense(4, activation=kind)(keras.layers.GlobalAveragePooling2D()(x))
+    network = keras.Model(pixels, x)
+    save_folder_network(network, tmp_path / "picture.json")
+    some = np.random.default_rng(0).integers(0, 256, (9, 8, 6, 3), np.uint8)
+    fast, plain = (load_folder_network(tmp_path / "picture.json", way) for way in (True, False))
+    left_to_keras = kind == "elu" or (kind == "softmax" and before == "a convolution")
+    assert isinstance(fast, RuntimeNetwork) != left_to_keras
+    np.testing.assert_allclose(
+        fast.predict_on_batch(some), plain.predict_on_batch(some), rtol=1e-3, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("layer", (keras.layers.Rescaling(1 / 255), rows))
