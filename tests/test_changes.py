@@ -287,10 +287,21 @@ def test_networks_that_could_not_be_loaded_again_are_refused_before_training(mon
     models.register_network("mine", lambda size, n: network(keras.layers.Dense(n + 1)))
     with pytest.raises(ValueError, match=r"'mine' turns .* give logits \(None, 2\)"):
         models.build_model("mine", 64, ("a", "b"))
+    models.register_network("mine", lambda size, n: models.seed_cnn((80, 96), n))
+    with pytest.raises(ValueError, match=r"it should take pixels \(None, 96, 80, 3\)"):
+        models.build_model("mine", (96, 80), ("a", "b"))
     sigmoid = keras.layers.Dense(2, activation="sigmoid")
     inside = keras.Sequential([keras.Input((2,)), sigmoid], name="head")
     dropped = keras.Sequential([keras.Input((2,)), sigmoid, keras.layers.Dropout(0.1)])
-    ends = sigmoid, inside, dropped, keras.layers.Softmax(), keras.layers.Dense(2, "hard_sigmoid")
+    shaped = keras.Sequential([keras.Input((2,)), sigmoid, keras.layers.Reshape((2,))])
+    ends = (
+        sigmoid,
+        inside,
+        dropped,
+        shaped,
+        keras.layers.Softmax(),
+        keras.layers.Dense(2, "hard_sigmoid"),
+    )
     for last in (*ends, keras.layers.ReLU()):
         models.register_network("mine", lambda *_, s=last: network(keras.layers.Dense(2), s))
         with pytest.raises(ValueError, match="ends in .*: leave it out. The loss .* take logits"):
@@ -325,6 +336,11 @@ def test_networks_that_could_not_be_loaded_again_are_refused_before_training(mon
     for builder in (None, "mine", lambda size: None, lambda size, n, more: None):
         with pytest.raises(ValueError, match=r"not called as builder\(image_size, n_genres\)"):
             models.register_network("mine", builder)
+
+
+def test_an_architecture_is_the_same_whenever_it_is_built():
+    built = [networks.architecture(models.seed_cnn((80, 80), n)) for n in (2, 2, 3)]
+    assert built[0] == built[1] != built[2] and len(built[0]) == 12
 
 
 def test_what_is_called_backbone_and_head_must_be_the_whole_network(monkeypatch):

@@ -231,8 +231,17 @@ def layer(kind: str, module: str = "keras.layers", registered: str | None = None
         layer("TFSMLayer", filepath="evil"),
         layer("TorchModuleWrapper", "keras.src.utils.torch_utils", module_bytes="gASV"),
         layer("StringLookup", vocabulary="passwd"),
+        layer("IntegerLookup", vocabulary="passwd"),
+        layer("IndexLookup", vocabulary="passwd"),
         layer("TextVectorization", vocabulary="passwd"),
+        layer("FeatureSpace"),
         layer("JaxLayer"),
+        layer("FlaxLayer"),
+        layer("TorchModuleWrapper"),
+        layer("Dense", "keras.src.utils", units=3),
+        layer("Dense", "keras.src.applications.convnext", units=3),
+        layer("Dense", units=3, activation={"class_name": "__typespec__", "module": "keras"}),
+        layer("Dense", units=3, activation={"class_name": "__bytes__", "module": "keras"}),
         layer("system", "os", command="touch evil"),
         layer("get_file", "keras.utils", origin="evil"),
         layer("Dense", "evil.layers", units=3),
@@ -256,6 +265,11 @@ def test_what_looks_like_a_file_is_refused(stranger):
     part = layer("Embedding", input_dim=3, output_dim=3, weights="/etc/passwd")
     change_config(stranger, lambda content: content["network"]["config"]["layers"].append(part))
     refuse(stranger, "may be a file")
+    name = {"name": "/" * 1000}
+    change_config(stranger, lambda content: content["network"]["config"].update(name))
+    with pytest.raises(DataError, match="may be a file") as caught:
+        load_model(stranger, has_text=False)
+    assert len(str(caught.value)) < 300 + len(str(stranger))
 
 
 def test_code_that_got_past_our_own_checks_is_not_run_by_keras(stranger, tmp_path, monkeypatch):
@@ -354,9 +368,11 @@ def test_other_types_are_refused(stranger, dtype):
     refuse(stranger, "not F16, F32 or I8")
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_no_number_is_refused(stranger, value):
-    name = name_of(stranger)
+@pytest.mark.parametrize(
+    ("value", "part"), [(np.nan, "kernel"), (np.inf, "kernel"), (-np.inf, "bias")]
+)
+def test_what_is_no_number_is_refused(stranger, value, part):
+    name = name_of(stranger, part)
     array = load_file(stranger / WEIGHTS)[name].copy()
     array.flat[3] = value
     change_arrays(stranger, **{name: array})
@@ -382,10 +398,17 @@ def test_scales_must_fit_their_steps(stranger):
     refuse(stranger, "do not fit each other")
     change_arrays(stranger, **{name: steps, f"{name}.scale": scale})
     refuse(stranger, "do not fit each other")
-    change_arrays(stranger, **{name: np.ones(16, np.float16), f"{name}.scale": scale})
-    refuse(stranger, "do not fit each other")
+    for needless in (scale, np.ones(4, np.float16)):
+        change_arrays(stranger, **{name: np.ones(16, np.float16), f"{name}.scale": needless})
+        refuse(stranger, "do not fit each other")
     change_arrays(stranger, **{f"{name}.scale": None, "evil.scale": scale})
     refuse(stranger, "belongs to no array")
+
+
+def test_remarks_in_a_file_of_weights_are_no_array(stranger):
+    save_file(load_file(stranger / WEIGHTS), stranger / WEIGHTS, metadata={"by": "somebody"})
+    sign(stranger)
+    load_model(stranger, has_text=False, runtime=True)
 
 
 def test_weights_larger_than_any_of_ours_are_refused(stranger, monkeypatch):
@@ -467,16 +490,19 @@ def test_pipes_and_folders_in_place_of_files_are_refused(stranger, name):
         {"genres": ["Drama"] * 3},
         {"genres": [f"g{i}" for i in range(2)]},
         {"genres": list(range(3))},
+        {"genres": ["Horror", "Romance", ""]},
         {"genres": None},
         {"thresholds": [0.5] * 2},
         {"thresholds": [float("nan")] * 3},
         {"thresholds": [2.0] * 3},
+        {"thresholds": [-0.5] * 3},
         {"thresholds": "high"},
         {"thresholds": ["0.5"] * 3},
         {"image_size": [400]},
         {"image_size": [96.0, 80.0]},
         {"image_size": [400, 10**9]},
         {"image_size": [400, -272]},
+        {"image_size": [0, 80]},
         {"sums": {}},
         {"sums": {"picture": {"weights": {"picture": [1.0]}, "bias": [0.0]}}},
         {"sums": {"picture": {"weights": {"picture": [float("inf")] * 3}, "bias": [0.0] * 3}}},
@@ -484,7 +510,11 @@ def test_pipes_and_folders_in_place_of_files_are_refused(stranger, name):
         {"sha256": [CONFIG]},
         {"training_ids": [1, 2]},
         {"training_ids": None},
+        {"training_pictures": [1, 2]},
+        {"training": []},
+        {"metrics": {"test": []}},
         {"format": 99},
+        {"format": 1},
     ],
 )
 def test_a_card_that_contradicts_itself_is_refused_before_a_network_is_built(
@@ -495,6 +525,15 @@ def test_a_card_that_contradicts_itself_is_refused_before_a_network_is_built(
     change_card(stranger, **changes)
     with pytest.raises(DataError):
         load_model(stranger, has_text=False)
+
+
+def test_a_card_without_one_of_its_keys_is_refused(stranger):
+    card = read_card(stranger)
+    for key in card:
+        lacking = {name: value for name, value in card.items() if name != key}
+        (stranger / "model.json").write_text(json.dumps(lacking))
+        with pytest.raises(DataError, match="model.json"):
+            load_model(stranger, has_text=False)
 
 
 @pytest.mark.parametrize("name", ["ngrams.npz", "tokenizer.json"])
@@ -530,6 +569,9 @@ def test_other_things_than_folders_of_ours_are_refused(tmp_path):
     with pytest.raises(DataError, match="is a file, and a model is a folder"):
         load_model(tmp_path / "old.h5")
     with pytest.raises(DataError, match="no model.json"):
+        load_model(tmp_path)
+    (tmp_path / "model.json").write_text("[1]")
+    with pytest.raises(DataError, match="does not say that it has format"):
         load_model(tmp_path)
     (tmp_path / "model.json").write_text("[" * 100_000)
     with pytest.raises(DataError, match="cannot be read"):

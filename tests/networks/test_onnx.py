@@ -245,21 +245,22 @@ def test_a_network_without_convolutions_is_rounded_with_posters_too(tmp_path, la
 
 
 def test_channels_that_are_always_zero_are_rounded(tmp_path):
+    layers = keras.layers
     pixels = keras.Input((8, 6, 3))
-    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(pixels))
-    x = keras.layers.ReLU()(keras.layers.Conv2D(4, 3, name="dark")(keras.layers.ReLU()(x)))
-    x = keras.layers.Conv2D(4, 1)(x)
-    network = keras.Model(pixels, keras.layers.GlobalMaxPooling2D()(x))
-    network.layers[2].gamma.assign([0, 1, -1, 0])
-    network.layers[2].beta.assign([9, 1, 1, 0])
-    network.get_layer("dark").bias.assign([-1e4] * 4)
-    network.layers[-2].bias.assign(range(4))
+    norm, dark, last = layers.BatchNormalization(), layers.Conv2D(4, 3), layers.Conv2D(4, 1)
+    first = layers.ReLU()(norm(layers.Conv2D(4, 3)(layers.Rescaling(1 / 255)(pixels))))
+    pooled = map(layers.GlobalMaxPooling2D(), (first, last(layers.ReLU()(dark(first)))))
+    network = keras.Model(pixels, layers.Concatenate()(list(pooled)))
+    norm.gamma.assign([0, 1, -1, 0])
+    norm.beta.assign([9, 1, 1, 0])
+    dark.bias.assign([-1e4] * 4)
+    last.bias.assign(range(4))
     some = np.random.default_rng(0).integers(0, 256, (4, 8, 6, 3), np.uint8)
     save_folder_network(network, tmp_path / "picture.json", True, calibration=some)
     fast = load_folder_network(tmp_path / "picture.json", True)
     assert isinstance(fast, RuntimeNetwork)
     expected = network.predict_on_batch(some)
-    np.testing.assert_allclose(fast.predict_on_batch(some), expected, atol=0.02)
+    np.testing.assert_allclose(fast.predict_on_batch(some), expected, atol=0.05)
 
 
 def test_what_onnx_runtime_refuses_is_left_to_keras_and_said(tmp_path, monkeypatch, capsys):
