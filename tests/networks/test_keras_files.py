@@ -60,7 +60,7 @@ def test_plain_networks_pass(tmp_path):
     rate = keras.optimizers.schedules.CosineDecay(1e-3, 10)
     network.compile(keras.optimizers.AdamW(rate), keras.losses.BinaryCrossentropy())
     network.save(tmp_path / "compiled.keras")
-    load_network(tmp_path / "compiled.keras")
+    assert not load_network(tmp_path / "compiled.keras").compiled
 
 
 @pytest.mark.parametrize("name", ["efficientnetv2-b0", "convnext_tiny", "mobilenetv3_large"])
@@ -179,6 +179,15 @@ def be_huge(h5: h5py.File) -> None:
     h5.create_dataset("vars/0", (10**9,), "f4")  # nothing is written: it takes no room
 
 
+def be_huge_together(h5: h5py.File) -> None:
+    for i in range(3):
+        h5.create_dataset(f"vars/{i}", (2 * 10**8,), "f4")
+
+
+def be_huge_once_widened(h5: h5py.File) -> None:
+    h5.create_dataset("vars/0", (6 * 10**8,), "u1")
+
+
 def be_text(h5: h5py.File) -> None:
     h5.create_dataset("vars/0", data=[b"a", b"b"], dtype=h5py.string_dtype())
 
@@ -186,12 +195,14 @@ def be_text(h5: h5py.File) -> None:
 @pytest.mark.parametrize(
     ("fill", "sentence"),
     [
-        (link_out, "lead to another file"),
+        (link_out, "its weights '/' lead to another file"),
         (link_within, "lead to another file"),
         (lie_outside, "no plain array"),
         (be_virtual, "no plain array"),
         (be_packed, "no plain array"),
         (be_huge, "more than any network"),
+        (be_huge_together, "more than any network"),
+        (be_huge_once_widened, "more than any network"),
         (be_text, "no plain array"),
     ],
 )

@@ -38,6 +38,7 @@ def test_long_texts_are_cut_and_padding_is_zero():
     assert [len(row) for row in rows] == [tokenizer.MAX_TOKENS, 3]
     table = pad_tokens(rows)
     assert table.shape == (2, 128) and not table[1, 3:].any()
+    assert pad_tokens(rows[1:]).shape == (1, 32) and pad_tokens(rows[1:], 40).shape == (1, 64)
 
 
 def test_weights_of_another_file_are_refused(tmp_path):
@@ -52,14 +53,14 @@ def test_without_internet_the_released_encoder_answers_and_says_so(tmp_path, mon
     monkeypatch.setattr(minilm, "has_internet", lambda: False)
     asked = []
 
-    def hub(*_, local_files_only, **__):
-        asked.append(local_files_only)
+    def hub(*_, local_files_only, revision):
+        asked.append((local_files_only, revision))
         raise OSError("it has no such file")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", hub)
     name, how = minilm.choose_encoder()
     network = minilm.load_encoder(name)
-    assert asked == [True]  # what the hub keeps of an earlier download is used
+    assert asked == [(True, minilm.REVISION)]  # what the hub keeps of an earlier download is used
     assert network.output_shape[-1] == minilm.WIDTH and "released model" in how
     monkeypatch.setattr(minilm, "RELEASED_TEXT", tmp_path / "text.json")
     with pytest.raises(minilm.DataError, match="fetch_encoder"):
