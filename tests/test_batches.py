@@ -1,10 +1,14 @@
+import errno
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from genre_utils.batches import PosterBatches, WordBatches, augment, fill_cache
+from genre_utils import machine
+from genre_utils.batches import PosterBatches, WordBatches, augment, fill_cache, random_key
 from genre_utils.images import PosterError, read_poster, resize_poster
 
 SIZE = (48, 32)
@@ -67,7 +71,7 @@ def test_a_cache_of_nothing_is_not_kept(tmp_path):
     broken = [str(tmp_path / f"{i}.jpg") for i in range(3)]
     for path in broken:
         Path(path).write_bytes(b"no picture")
-    broken.append(str(tmp_path / "gone.jpg"))
+    broken += [str(tmp_path / "gone.jpg"), broken[0]]
     assert set(fill_cache(broken, SIZE, tmp_path / "none").unreadable) == set(broken)
     assert not (tmp_path / "none").exists()
 
@@ -81,7 +85,18 @@ def test_cache_is_filled_once_and_again_when_a_file_changes(tmp_path, cache, mon
     monkeypatch.undo()
     with open(paths[0], "ab") as file:
         file.write(b"\0")
-    assert fill_cache(paths, SIZE, folder).file != first.file
+    longer = fill_cache(paths, SIZE, folder)
+    os.utime(paths[0], ns=(1, 1))
+    later = fill_cache(paths, SIZE, folder)
+    with open(paths[0], "ab") as file:
+        file.write(b"\0")
+    os.utime(paths[0], ns=(1, 1))
+    again = fill_cache(paths, SIZE, folder)
+    monkeypatch.setattr("genre_utils.batches.CACHE_VERSION", 99)
+    monkeypatch.setattr("genre_utils.batches.BLOCK_BYTES", 1)  # a poster at a time
+    last = fill_cache(paths, SIZE, folder)
+    assert len({one.file for one in (first, longer, later, again, last)}) == 5
+    np.testing.assert_array_equal(last.pixels(paths), first.pixels(paths))
 
 
 @pytest.mark.parametrize(
@@ -130,6 +145,9 @@ def test_batches_in_order_hold_every_poster_and_are_all_of_one_shape(cache):
     read = pixels.pixels([paths[i] for i in filled])
     np.testing.assert_array_equal(np.concatenate([x for x, _ in ordered]), read)
     assert {x.shape for x, _ in ordered} == {(4, *SIZE, 3)}
+    assert {(x.dtype.name, y.dtype.name) for x, y in ordered} == {("uint8", "float32")}
+    chosen = PosterBatches(pixels, paths, np.eye(10))
+    assert chosen.batch_size == machine.posters_at_once()
 
 
 def test_training_leaves_out_a_remainder_that_is_another_in_each_epoch(cache):
@@ -156,6 +174,7 @@ def test_hosts_share_each_batch_without_gap_or_overlap(cache):
     first, second = (batches(pixels, paths, seed=1, augmented=True) for _ in range(2))
     first.share, second.share = (0, 2), (1, 2)
     for i in range(len(whole)):
+        assert first.posters(i) == second.posters(i) == whole.posters(i)
         for both, one, other in zip(whole[i], first[i], second[i], strict=True):
             np.testing.assert_array_equal(both, np.concatenate([one, other]))
 
@@ -209,3 +228,85 @@ def test_augmentation_varies_a_poster_and_stays_in_range(picture):
     assert all(v.shape == picture.shape and v.dtype == np.uint8 for v in variants)
     assert len({v.tobytes() for v in variants}) == 8
     np.testing.assert_array_equal(variants[0], augment(picture, np.random.default_rng(0)))
+
+
+def test_augmentation_crops_mirrors_and_changes_the_tone_by_so_much():
+    halves = np.full((60, 40, 3), 100, np.uint8)
+    halves[:, 20:] = 150
+    halves[30:, :, 0] += 50
+    edges, rows, mirrored, contrasts, shades = set(), set(), [], [], []
+    for seed in range(60):
+        varied = augment(halves, np.random.default_rng(seed)).astype(int)
+        steps = np.diff(varied[0, :, 1])
+        mirrored.append(steps.sum() < 0)
+        edge = np.abs(steps).argmax() + 1
+        edges.add(40 - edge if mirrored[-1] else edge)
+        down = np.diff(varied[:, 0, 0])
+        assert down.sum() > 0, "never upside down"
+        rows.add(down.argmax() + 1)
+        contrasts.append(np.ptp(varied[..., 1]) / 50)
+        shades.append(varied[..., 1].mean() - 125)
+    assert len(edges) > 4 and min(edges) >= 14 and max(edges) <= 26
+    assert len(rows) > 4 and min(rows) >= 22 and max(rows) <= 38
+    assert 0.3 < np.mean(mirrored) < 0.7
+    assert 0.78 <= min(contrasts) < 0.9 and 1.1 < max(contrasts) <= 1.22
+    assert min(shades) < -15 and max(shades) > 15
+    for shade in (0, 255):
+        flat = np.full((9, 9, 3), shade, np.uint8)
+        varied = [augment(flat, np.random.default_rng(seed)) for seed in range(20)]
+        assert all(np.abs(one.astype(int) - shade).max() < 60 for one in varied)
+
+
+def test_a_poster_is_varied_by_its_name_seed_and_epoch_wherever_it_stands(cache):
+    pixels, paths = cache
+
+    def first(paths, seed, epoch):
+        x, y = PosterBatches(pixels, paths, np.eye(10), 10, seed, epoch, augmented=True)[0]
+        return x[y.argmax(axis=1) == paths.index(min(paths))][0]
+
+    np.testing.assert_array_equal(first(paths, 0, 0), first(paths[::-1], 0, 0))
+    assert not np.array_equal(first(paths, 0, 0), first(paths, 0, 1))
+    assert not np.array_equal(first(paths, 0, 0), first(paths, 1, 0))
+    assert random_key("a/poster.jpg", 0, 0) == random_key("b/poster.jpg", 0, 0)
+
+
+def test_texts_of_a_batch_are_alike_and_others_in_each_epoch():
+    tokens = [np.arange(1, 1 + n) for n in np.random.default_rng(0).permutation(50) * 2 + 1]
+    names = [f"{i}.jpg" for i in range(50)]
+    epochs = [WordBatches(tokens, names, np.eye(50), 8, 0, epoch) for epoch in range(8)]
+    left_out, orders, batches = set(), set(), set()
+    for epoch in epochs:
+        lengths = [sorted(len(tokens[i]) for i in rows) for rows in epoch.rows]
+        assert max(batch[-1] - batch[0] for batch in lengths) < 45
+        widest = [batch[-1] for batch in lengths]
+        assert widest[0] == max(widest) and widest[1] == min(widest)
+        orders.add(tuple(np.argsort(widest[2:])))
+        batches.add(tuple(lengths[0]))
+        left_out |= set(range(50)) - set(np.concatenate(epoch.rows))
+    assert len(orders) > 3 and len(batches) > 5 and len(left_out) > 6
+    other = WordBatches(tokens, names, np.eye(50), 8, 1, 0)
+    assert not np.array_equal(np.concatenate(other.rows), np.concatenate(epochs[0].rows))
+    for x, y in (epochs[0][i] for i in range(6)):
+        assert x.dtype == np.int32 and y.dtype == np.float32
+        assert [len(tokens[i]) for i in y.argmax(axis=1)] == (x > 0).sum(axis=1).tolist()
+
+
+def test_full_disks_are_said_and_others_that_reserve_no_room_do_no_harm(
+    tmp_path, cache, monkeypatch
+):
+    pixels, paths = cache
+
+    def fallocate(*_):
+        raise OSError(number, "no room")
+
+    monkeypatch.setattr("os.posix_fallocate", fallocate, raising=False)
+    number = errno.EOPNOTSUPP
+    found = fill_cache(paths, SIZE, tmp_path / "reserved")
+    np.testing.assert_array_equal(found.pixels(paths), pixels.pixels(paths))
+    number = errno.ENOSPC
+    with pytest.raises(OSError, match="no room|cannot be written"):
+        fill_cache(paths, SIZE, tmp_path / "full")
+    free = SimpleNamespace(free=500_000)
+    monkeypatch.setattr("genre_utils.batches.shutil.disk_usage", lambda _: free)
+    with pytest.raises(OSError, match="300 posters need 1.4 MB in .*, and 0.5 MB are free. Give"):
+        fill_cache(paths * 30, SIZE, tmp_path / "full")

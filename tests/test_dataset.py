@@ -14,6 +14,8 @@ from PIL import Image, ImageFile
 
 from genre_utils.dataset import (
     SPLIT_SEED,
+    Audit,
+    describe,
     fingerprint,
     is_public,
     load_dataset,
@@ -82,6 +84,56 @@ def test_audit_names_everything_that_is_wrong(make):
     assert found["genres with fewer than 20 posters"] == ["War (1)"]
 
 
+def test_an_audit_counts_all_names_and_says_nothing_of_empty_findings(capsys):
+    audit = Audit()
+    for finding, names in (("odd rows", ["a", "b"]), ("nothing", []), ("odd rows", ["c"])):
+        audit.add(finding, names)
+    assert audit.summary() == "Found in the data: 3 odd rows." and Audit().summary() == ""
+    assert audit.table().values.tolist() == [["odd rows", 3, "a, b, c"], ["nothing", 0, ""]]
+    audit.print_examples(2)
+    assert capsys.readouterr().out == "odd rows: a, b and 1 more\n"
+
+
+def test_nineteen_posters_are_few_and_columns_and_tables_beside_are_named(make, tmp_path):
+    (tmp_path / "other.csv").write_text("Id,Year\np0,1999\n")
+    rows = [f"{line},1999" for line in ROWS[:39]]
+    found = findings(make("Id,Genre,Year\n" + "\n".join(rows)))
+    assert found["other tables beside it"] == ["other.csv"]
+    assert found["columns not used"] == ["'Year'"]
+    assert found["genres with fewer than 20 posters"] == ["Drama (19)"]
+    with pytest.raises(DataError, match="Give DATA the path of other.csv if that is the table"):
+        make("Id,Year\np0,1999\n")
+
+
+def test_one_picture_under_many_ids_is_on_one_side_and_said(make):
+    lists = ["Drama", "War", "Drama|War"]
+    rows = [f"p{i},{lists[i % 3]}" for i in range(30)] + ["q0,Drama", "q1,War"]
+    pictures = {f"p{i}.jpg": 7 for i in range(30)} | {"q0.jpg": 8, "q1.jpg": 8}
+    data = make("Id,Genre\n" + "\n".join(rows), pictures)
+    assert findings(data)["pictures with many different sets of genres"] == ["p0 (3 sets)"]
+    assert findings(data)["byte-identical pictures"][:2] == ["p1 = p0", "p2 = p0"]
+    assert len(set(data.posters["split"][:30])) == len(set(data.posters["split"][30:])) == 1
+
+
+def test_ids_of_imdb_in_another_column_are_kept_by_path(make):
+    films = ["tt0114709", "114709", "https://www.imdb.com/title/TT0114709/", "0114709.0", "x", ""]
+    rows = [f"p{i},{films[i % 6]},{'Drama' if i % 2 else 'War'}" for i in range(40)]
+    data = make("file,imdb,Genre\n" + "\n".join(rows))
+    found = {Path(path).name: film for path, film in data.imdb_ids.items()}
+    assert found == {f"p{i}.jpg": "tt0114709" for i in range(40) if i % 6 < 4}
+    data = make("file,link,Genre\n" + "\n".join(rows))
+    assert set(data.imdb_ids.values()) == {"tt0114709", "TT0114709"}
+
+
+def test_a_card_says_of_the_posters_what_is_so(make, tmp_path):
+    data = make("Id,Genre\n" + "\n".join(ROWS))
+    Image.new("RGB", (50, 90)).save(tmp_path / "Images" / "p0.jpg")
+    expected = {"public": False, "posters_of": {"Comedy": 20, "Drama": 20}, "size": [30, 20]}
+    assert describe(data) == expected
+    ids = (ROOT / "genre_utils/splits/imdb_test_ids.txt").read_text("utf-8").split()
+    assert describe(replace(data, posters=data.posters.assign(id=ids[:40])))["public"]
+
+
 def test_the_audit_names_the_last_part_of_addresses(make):
     films = [f"tt00860{i}" for i in range(10, 20)]
     rows = [f"https://www.imdb.com/title/{film}/?ref_=fn,{g}" for film in films for g in ("A", "B")]
@@ -95,7 +147,8 @@ def test_unreadable_pictures_are_left_out_and_named(make):
     data = make("Id,Genre\n" + "\n".join(ROWS))
     path = data.posters["path"][5]
     rest = data.without({path: "the picture is damaged"})
-    assert len(rest.posters) == 39
+    assert len(rest.posters) == 39 and rest.posters.index.tolist() == list(range(39))
+    assert set(findings(rest)) > set(findings(data))
     assert findings(rest)["unreadable pictures"] == ["p5.jpg (the picture is damaged)"]
     with pytest.raises(DataError, match="None of the 40 pictures"):
         data.without(dict.fromkeys(data.posters["path"], "damaged"))
@@ -125,6 +178,8 @@ def test_split_is_repeatable_and_stratified():
     ids = [f"id{i}" for i in range(1000)]
     split = split_posters(ids, ids, labels)
     assert (split == split_posters(ids, ids, labels)).all()
+    # The same posters in each version: those of a model's test set were not trained on.
+    assert np.flatnonzero(split == "test")[:5].tolist() == [0, 23, 30, 35, 43]
     rare = labels[:, 2] == 1
     for part in ("validation", "test"):
         assert (split == part).sum() == pytest.approx(100, abs=2)
@@ -151,9 +206,10 @@ def test_a_small_copy_of_the_public_data_keeps_the_public_test_set():
     folder = Path(load_dataset.__code__.co_filename).parent / "splits"
     test = (folder / "imdb_test_ids.txt").read_text().split()[:100]
     ids = [*test, *(f"other{i}" for i in range(900))]
-    assert set(np.array(ids)[split_posters(ids, ids, np.ones((1000, 2), np.int8)) == "test"]) == {
-        *test
-    }
+    labels = np.ones((1000, 2), np.int8)
+    assert set(np.array(ids)[split_posters(ids, ids, labels) == "test"]) == {*test}
+    numbers = [name.removeprefix("tt").lstrip("0") for name in ids]
+    assert (split_posters(numbers, ids, labels)[:100] == "test").all()
 
 
 @pytest.mark.parametrize("genres", [1, 2, 4])
@@ -171,8 +227,9 @@ def test_limit_is_a_seeded_sample(sample_folder):
     assert len(first.posters) == 50
     assert first.posters.equals(again.posters)
     assert not first.posters.equals(load_dataset(source, 50, 2).posters)
-    whole = load_dataset(source).posters.set_index("id")["split"]
-    assert (whole[first.posters["id"]] == first.posters["split"].to_numpy()).all()
+    whole = load_dataset(source).posters.set_index("id")
+    assert first.posters.set_index("id").equals(whole.loc[first.posters["id"]])
+    assert first.limit == 50
 
 
 @pytest.mark.parametrize("limit", [-1, 5.5, "5", True])
@@ -206,6 +263,15 @@ def test_sample_labels_agree_with_its_lists(sample_folder):
 def test_hopeless_csv_is_one_sentence(make, csv, sentence):
     with pytest.raises(DataError, match=sentence):
         make(csv)
+
+
+RESERVED = ("id", "path", "split", "unlabelled", "poster", "rank", "genre", "score", "error")
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_genre_named_as_a_column_of_our_tables_is_refused(make, name):
+    with pytest.raises(DataError, match=f"a genre named '{name}', which is reserved: rename it"):
+        make(f"Id,Genre\np0,Drama\np1,{name}\n", {"p0.jpg": 1, "p1.jpg": 2})
 
 
 def test_shipped_validation_ids_are_the_seeded_tenth(tmp_path):
@@ -246,6 +312,17 @@ def test_too_few_posters_to_train_and_choose_are_said(make):
         make("Id,Genre\np0,Drama\np1,Comedy\n", {"p0.jpg": 1, "p1.jpg": 2}).check_parts()
 
 
+def test_why_too_few_posters_are_left_is_said(make):
+    data = make("Id,Genre\np0,Drama\np1,Comedy\n", {"p0.jpg": 1, "p1.jpg": 2})
+    sentence = "of 2 posters, too few can be used; raise LIMIT, or give more posters. Found in "
+    with pytest.raises(DataError, match=sentence):
+        replace(data, limit=2).check_parts()
+    broken = data.without({data.posters["path"][0]: "damaged"})
+    sentence = r"1 pictures cannot be read, such as p0.jpg \(damaged\): mend those. Found in the"
+    with pytest.raises(DataError, match=sentence):
+        broken.check_parts()
+
+
 def test_a_test_set_without_a_genre_is_said(make):
     data = make("Id,Genre\n" + "\n".join(ROWS))
     data.check_parts()
@@ -258,7 +335,7 @@ def test_a_test_set_without_a_genre_is_said(make):
 def test_sizes_are_those_of_upright_pictures(tmp_path, monkeypatch):
     text = struct.pack("<2sHLHHHL4sL", b"II", 42, 8, 1, 0x0112, 2, 2, b"6", 0)
     exifs = {"plain.png": b"", "damaged.png": b"no header of EXIF", "text.jpg": b"Exif\0\0" + text}
-    for name, orientation in (("6.jpg", 6), ("8.png", 8), ("9.jpg", 9)):
+    for name, orientation in (("5.jpg", 5), ("6.jpg", 6), ("7.png", 7), ("8.png", 8), ("9.jpg", 9)):
         exifs[name] = Image.Exif()
         exifs[name][0x0112] = orientation
     paths = [str(tmp_path / name) for name in exifs]
@@ -267,7 +344,7 @@ def test_sizes_are_those_of_upright_pictures(tmp_path, monkeypatch):
     expected = [read_poster(path).shape[:2] for path in paths]
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("pixels are decoded"))
     assert list(map(tuple, picture_sizes(paths))) == expected
-    assert expected == [(60, 40), (60, 40), (60, 40), (40, 60), (40, 60), (60, 40)]
+    assert expected == [(60, 40)] * 3 + [(40, 60)] * 4 + [(60, 40)]
 
 
 # Tables from strangers
@@ -456,6 +533,8 @@ def test_unlabelled_posters_are_in_no_training_part(make):
     assert data.posters["unlabelled"].sum() == 10
     for split in ("train", "validation"):
         assert len(data.part(split)) and not data.part(split)["unlabelled"].any()
+    assert data.part("test").equals(data.posters[data.posters["split"] == "test"])
+    assert data.part("test")["unlabelled"].any()
 
 
 @pytest.mark.parametrize(("column", "value"), [("split", "test"), ("Drama", 1), ("id", "x")])
@@ -463,6 +542,7 @@ def test_the_fingerprint_knows_ids_splits_and_labels(make, column, value):
     data = make("Id,Genre\n" + "\n".join(ROWS))
     changed = replace(data, posters=data.posters.assign(**{column: value}))
     assert fingerprint(changed) != fingerprint(data)
+    assert fingerprint(replace(data, posters=data.posters.assign(path="x"))) == fingerprint(data)
 
 
 def test_a_folder_whose_name_begins_alike_is_outside(tmp_path):

@@ -2,7 +2,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, f1_score
 
 from genre_utils import evaluation
 from genre_utils.evaluation import (
@@ -37,11 +37,16 @@ def test_perfect_scores_are_perfect(table):
 
 def test_macro_counts_only_genres_with_five_positives(table):
     labels, scores = table
-    result = evaluate(labels, scores, GENRES, resamples=0)
+    result = evaluate(labels, scores, GENRES, [0.5] * 4, resamples=0)
+    f1 = [f1_score(labels[:, g], scores[:, g] >= 0.5) for g in range(3)]
+    assert result["macro_f1"] == result["macro_f1_tuned"] == pytest.approx(np.mean(f1))
     counted = [average_precision_score(labels[:, g], scores[:, g]) for g in range(3)]
     assert result["genres_counted"] == 3
     assert result["macro_map"] == pytest.approx(np.mean(counted))
     assert result["macro_map_all"] < result["macro_map"]
+    labels[:, 3] = 0
+    absent = evaluate(labels, scores, GENRES, resamples=0)
+    assert absent["macro_map_all"] == absent["macro_map"] == result["macro_map"]
 
 
 def test_top3_recall_counts_at_most_three_and_skips_the_unlabelled():
@@ -77,6 +82,9 @@ def test_baselines_score_chance(table):
     assert guessed["genre prior"]["macro_map"] == pytest.approx(frequency)
     assert guessed["genre prior"]["macro_roc_auc"] == pytest.approx(0.5)
     assert guessed["genre prior"]["top1_hit"] > guessed["all zeros"]["macro_f1"]
+    (zeros,) = baselines(labels[:0], labels, GENRES, has_missing_column=True).values()
+    expected = evaluation.element_accuracy(labels, np.zeros_like(labels), True)
+    assert zeros["element_accuracy"] == expected < guessed["all zeros"]["element_accuracy"]
 
 
 def test_tuned_thresholds_beat_a_half(table):
@@ -107,6 +115,8 @@ def test_calibration_of_equal_scores_does_not_depend_on_their_order():
 def test_without_a_positive_no_figure_is_made_up(recwarn):
     found = evaluate(np.zeros((9, 2), int), np.full((9, 2), 0.5), ("A", "B"), resamples=9)
     assert found["micro_map"] is found["macro_map"] is found["top1_hit"] is None
+    everywhere = evaluate(np.ones((9, 1), int), np.full((9, 1), 0.5), ("A",), resamples=9)
+    assert everywhere["macro_roc_auc"] is None and everywhere["macro_map"] == 1
     assert not recwarn.list
 
 
@@ -119,6 +129,10 @@ def test_calibration_error_measures_how_far_scores_are_from_what_comes_true():
     result = evaluate(labels, scores, ("a", "b", "c"), resamples=0)
     assert result["calibration_error"] == calibration_error(labels, scores)
     assert result["calibration_error_top3"] == pytest.approx(result["calibration_error"], abs=1e-9)
+    twice = (np.hstack([table, 0 * table]) for table in (labels, scores / 2))
+    result = evaluate(*twice, range(6), resamples=0)
+    assert result["calibration_error"] == pytest.approx(0.125, abs=0.01)
+    assert result["calibration_error_top3"] == pytest.approx(0.25, abs=0.01)
 
 
 def test_a_draw_without_any_positive_does_not_stop_the_report():
@@ -126,6 +140,8 @@ def test_a_draw_without_any_positive_does_not_stop_the_report():
     labels[0, 0] = 1  # in a third of the draws of twelve posters this one is missing
     scores = np.random.default_rng(0).random((12, 4))
     result = evaluate(labels, scores, GENRES, resamples=100)
+    draws = evaluation._bootstrap(labels, [scores], 300, 0)[:, 0, 0]
+    assert np.isnan(draws).mean() == pytest.approx((11 / 12) ** 12, abs=0.08)
     assert np.isfinite(result["per_genre"]["A"]["interval"]).all()
     assert result["macro_map_interval"] is None
 
@@ -152,6 +168,15 @@ def test_a_single_genre_is_scored_like_many():
     assert macro_average_precision(labels, scores) == pytest.approx(one["macro_map"])
 
 
+def test_where_no_genre_has_five_positives_those_with_the_most_count(table):
+    labels, scores = table
+    labels[:, :3] = 0
+    labels[7, 0] = 1
+    expected = average_precision_score(labels[:, 3], scores[:, 3])
+    assert macro_average_precision(labels, scores) == pytest.approx(expected)
+    assert macro_average_precision(0 * labels, scores) is None
+
+
 def test_tables_that_do_not_fit_each_other_are_refused(table):
     labels, scores = table
     for ours, theirs, why in (
@@ -160,7 +185,10 @@ def test_tables_that_do_not_fit_each_other_are_refused(table):
         (labels[:0], scores[:0], "with a poster or more"),
         (labels, np.full_like(scores, np.nan), "hold what is no number"),
         (labels, scores.astype(str), "hold what is no number"),
+        (labels, scores.astype(object), "hold what is no number"),
+        (labels[:, 0], scores[:, 0], "give tables of one shape"),
         (2 * labels - 1, scores, "other values than 0 and 1"),
+        (labels + 1, scores, "other values than 0 and 1"),
     ):
         for score in (calibration_error, tune_thresholds, macro_average_precision):
             with pytest.raises(ValueError, match=why):
@@ -169,9 +197,13 @@ def test_tables_that_do_not_fit_each_other_are_refused(table):
             evaluate(ours, theirs, GENRES)
         with pytest.raises(ValueError, match=why):
             paired_bootstrap(ours, theirs, theirs)
-    for score in (reliability, tune_thresholds, partial(evaluate, genres=GENRES)):
+    for score in (reliability, tune_thresholds, partial(evaluate, genres=GENRES, resamples=0)):
         with pytest.raises(ValueError, match="from -4 to 3, and probabilities from 0 to 1: give"):
             score(labels, 7 * (scores - scores.min()) / np.ptp(scores) - 4)
+        for factor, shift in ((1, 0.001), (-1, 0.999)):
+            with pytest.raises(ValueError, match="probabilities from 0 to 1"):
+                score(labels, np.where(labels, factor, 0) + shift)
+        score(labels, labels * (1 + 1e-9))  # as a mean of probabilities may be rounded
     for genres, thresholds in (
         (GENRES[:3], None),
         (["A"] * 4, None),
@@ -198,6 +230,9 @@ def test_five_positives_count_and_a_score_at_its_threshold_is_assigned():
     labels = np.repeat([[1], [0]], 5, axis=0)
     found = evaluate(labels, labels.astype(float), ["A"], [1.0], resamples=0)
     assert found["genres_counted"] == found["macro_f1_tuned"] == 1
+    found = evaluate(labels, labels / 2, ["A"], resamples=0)
+    assert found["macro_f1"] == found["element_accuracy"] == 1
+    assert evaluate(labels[1:], labels[1:] / 2, ["A"], resamples=0)["genres_counted"] == 0
 
 
 def test_the_threshold_with_the_best_f1_is_found():
@@ -209,6 +244,7 @@ def test_bins_count_by_their_size():
     scores = np.arange(16)[:, None] / 16  # one bin has two of the sixteen
     error = calibration_error(np.zeros((16, 1), int), scores)
     assert error == pytest.approx(scores.mean())
+    assert reliability(np.zeros((16, 1), int), scores)[2].tolist() == [2] + [1] * 14
 
 
 def test_intervals_hold_95_of_100_draws(table):
@@ -221,5 +257,14 @@ def test_intervals_hold_95_of_100_draws(table):
 
     found = evaluate(labels, scores, GENRES[:3], resamples=50)
     assert found["macro_map_interval"] == ends(draws[:, 0])
+    assert evaluate(*table, GENRES, resamples=50)["macro_map_interval"] == ends(draws[:, 0])
+    per_genre = evaluation._bootstrap(labels, [scores], 50, 0)[:, 0].T
+    for genre, figures in zip(GENRES[:3], per_genre, strict=True):
+        assert found["per_genre"][genre]["interval"] == ends(figures)
     paired = paired_bootstrap(labels, scores, other, 50)
     assert paired["interval"] == ends(draws[:, 0] - draws[:, 1])
+    assert paired != paired_bootstrap(labels, scores, other, 50, seed=1)
+    # The fourth genre is on two posters, and counts nowhere.
+    assert paired == paired_bootstrap(table[0], table[1], table[1][::-1], 50)
+    nothing = paired_bootstrap(table[0][:, 3:], table[1][:, 3:], table[1][:, 3:], 50)
+    assert nothing == {"share": None, "difference": None, "interval": None}

@@ -38,7 +38,7 @@ def test_a_genre_without_positives_gets_the_shared_weights_and_stays_finite(worl
     labels = labels.copy()
     labels[:, 2] = 0
     fitted = fit_fusion(parts, labels)
-    assert np.isfinite(fitted.bias).all() and fitted.bias[2] < fitted.bias[:2].min()
+    assert np.isfinite(fitted.bias).all() and fitted.bias[2] < fitted.bias[:2].min() - 2
     assert fitted.weights["words"][2] > 0
 
 
@@ -104,7 +104,7 @@ def test_a_handful_of_posters_does_not_make_scores_sure():
     labels = np.array([[1, 0], [0, 1]] * 3)
     logits = np.where(labels == 1, 3.0, -3.0)
     scores = fit_fusion({"picture": logits}, labels).scores({"picture": logits})
-    assert scores.min() > 0.001 and scores.max() < 0.999
+    assert 0.05 < scores.min() < 0.1 and 0.9 < scores.max() < 0.95
 
 
 def test_marks_of_text_may_be_whole_numbers_and_must_not_all_be_zero(world):
@@ -117,6 +117,8 @@ def test_marks_of_text_may_be_whole_numbers_and_must_not_all_be_zero(world):
         ValueError, match="No validation poster with a genre has words.*READ_TEXT='no'"
     ):
         fit_fusions(logits, labels[:400], np.zeros(400, bool))
+    with pytest.raises(ValueError, match="No validation poster with a genre has words"):
+        fit_fusions(logits, labels[:400] * (1 - has_text)[:, None], has_text)
     with pytest.raises(ValueError, match="give tables of one shape"):
         fit_fusion({"picture": picture[:399]}, labels[:400])
 

@@ -43,6 +43,7 @@ def test_cells_are_read_and_never_run(cell, names):
 def test_multi_hot_follows_the_order_of_genres():
     encoded = multi_hot([["War", "Drama"], []], ["Drama", "Comedy", "War"])
     np.testing.assert_array_equal(encoded, [[1, 0, 1], [0, 0, 0]])
+    assert encoded.dtype == np.int8
 
 
 def test_there_are_24_genres_in_the_order_of_the_csv_without_the_missing_one():

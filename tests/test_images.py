@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import gzip
 import io
 import pickle
@@ -14,6 +15,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from genre_utils.images import (
     PosterError,
     enlarged,
+    is_picture,
     picture_size,
     poster_size,
     read_poster,
@@ -36,7 +38,8 @@ def test_bytes_path_pil_and_array_agree(picture, encode, tmp_path):
     content = encode(picture, "PNG")
     path = tmp_path / "a poster.png"
     path.write_bytes(content)
-    for source in (content, path, str(path), Image.fromarray(picture), picture):
+    binary = content, bytearray(content), memoryview(content)
+    for source in (*binary, path, str(path), Image.fromarray(picture), picture):
         np.testing.assert_array_equal(read_poster(source), picture)
 
 
@@ -96,18 +99,26 @@ def test_sixteen_bits_of_any_byte_order_and_eight_in_a_wide_mode_are_grey(pictur
     swapped = Image.frombytes("I;16B", size, deep.astype(">u2").tobytes())
     np.testing.assert_array_equal(read_poster(swapped), expected)
     np.testing.assert_array_equal(read_poster(Image.fromarray(grey).convert("I")), expected)
+    beyond = Image.fromarray(np.array([[0, 70_000]], np.int32))
+    assert read_poster(beyond)[..., 0].tolist() == [[0, 255]]
 
 
 def test_float_array_up_to_one_is_refused_not_taken_for_black(picture):
     with pytest.raises(PosterError, match="multiply by 255"):
         read_poster(picture / 255)
+    with pytest.raises(PosterError, match="run from 0 to 1; .*multiply by 255"):
+        read_poster(Image.fromarray(np.float32([[0, 1]])))
     np.testing.assert_array_equal(read_poster(picture.astype(np.float32)), picture)
 
 
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        (np.zeros((0, 5, 3)), "no pixels"),
+        (np.zeros((0, 5, 3)), r"shape \(0, 5, 3\) has no pixels"),
+        (np.zeros(9), r"shape \(9,\) is not \(height, width\) with 3 or 4 channels"),
+        (np.zeros((9, 9, 1)), "with 3 or 4 channels"),
+        (np.zeros((9, 9, 2)), "with 3 or 4 channels"),
+        (np.ones((9, 9), bool), "must be numbers"),
         (Image.new("RGB", (5, 0)), "no pixels"),
         (np.full((9, 9), np.nan), "must be numbers"),
         (np.full((9, 9, 3), np.inf), "must be numbers"),
@@ -239,6 +250,8 @@ def test_an_open_picture_of_a_strange_mode_or_cut_short_is_one_bad_poster(pictur
     cut = Image.open(io.BytesIO(encode(picture, "PNG")[:-60]))
     with pytest.raises(PosterError, match="of mode RGB cannot be read .*truncated"):
         read_poster(cut, "cut short")
+    with pytest.raises(PosterError, match=r"the picture is damaged \(.*truncated"):
+        read_poster(encode(picture, "PNG")[:-60])
 
 
 def test_an_open_file_and_a_stream_are_read(picture, encode, tmp_path):
@@ -304,6 +317,24 @@ def test_missing_file_and_folder_are_named(tmp_path):
         read_poster(tmp_path)
     with pytest.raises(PosterError, match="NoneType"):
         read_poster(None)
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(PosterError, match="^a poster: the file is empty$"):
+        read_poster(tmp_path / "empty.jpg", "a poster")
+
+
+def test_a_drive_that_fails_and_a_bomb_are_said_as_such(picture, encode, tmp_path, monkeypatch):
+    content = encode(picture, "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(PosterError, match="it declares far too many pixels, which is over"):
+        read_poster(content)
+
+    def fail(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / "a.png").write_bytes(content)
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(PosterError, match=r"the file cannot be read \(Input/output error\)$"):
+        read_poster(tmp_path / "a.png")
 
 
 def test_resize_keeps_no_proportions_and_smooths():
@@ -313,11 +344,17 @@ def test_resize_keeps_no_proportions_and_smooths():
     assert small.shape == (20, 8, 3)
     # Aliasing would leave black or white columns; the mean of the stripes is grey.
     assert np.abs(small.astype(int) - 127).max() < 30
+    # Of Pillow's filters the bicubic one, as in training, overshoots at an edge by so much.
+    edge = np.full((4, 8, 3), 100, np.uint8)
+    edge[:, 4:] = 200
+    assert resize_poster(edge, (4, 16)).max() == 207
 
 
 def test_poster_sizes_are_height_and_width():
     assert poster_size(272, "portrait") == (400, 272)
     assert poster_size(250, "square") == (250, 250)
+    for smallest_or_largest in (64, 1024):
+        assert poster_size(smallest_or_largest, "square") == (smallest_or_largest,) * 2
 
 
 def test_whole_posters_are_shown_a_sixth_larger_in_steps_of_the_network():
@@ -327,12 +364,12 @@ def test_whole_posters_are_shown_a_sixth_larger_in_steps_of_the_network():
 
 @pytest.mark.parametrize("size", [0, 63, 1025, 10_000, 250.0, True])
 def test_unusable_sizes_are_refused(size):
-    with pytest.raises(ValueError, match="IMG_SIZE"):
+    with pytest.raises(ValueError, match=f"IMG_SIZE is {size}: give a whole number .* 64 to 1024"):
         poster_size(size, "square")
 
 
 def test_unknown_shape_is_refused():
-    with pytest.raises(ValueError, match="'square' or 'portrait'"):
+    with pytest.raises(ValueError, match="IMG_SHAPE is 'landscape': give 'square' or 'portrait'"):
         poster_size(250, "landscape")
 
 
@@ -340,6 +377,9 @@ def test_whole_numbers_of_an_array_are_0_to_255_whatever_their_type():
     grey = np.arange(200, dtype=np.uint8).reshape(10, 20)
     for kind in (np.int32, np.int64, np.float32):
         np.testing.assert_array_equal(read_poster(grey.astype(kind)), read_poster(grey))
+    assert read_poster(np.ones((9, 9), int)).max() == 1
+    assert read_poster(np.full((9, 9), 99.6)).max() == 100
+    assert read_poster(np.full((9, 9, 3), 7, np.uint16)).max() == 7
     with pytest.raises(PosterError, match="from 0 to 60000"):
         read_poster((grey.astype(np.int32) // 199) * 60000)
 
@@ -387,5 +427,6 @@ def test_a_stream_without_end_is_refused(monkeypatch):
 
 def test_the_size_of_other_formats_is_not_read(tmp_path):
     Image.new("RGB", (9, 8)).save(tmp_path / "a.jpg", "TIFF")
+    assert not is_picture(tmp_path / "a.jpg")
     with pytest.raises(UnidentifiedImageError):
         picture_size(tmp_path / "a.jpg")

@@ -47,6 +47,9 @@ def test_seed_cnn_is_the_published_network():
     assert [part["filters"] for part in parts if "filters" in part] == [16, 32, 64, 64]
     assert [part["rate"] for part in parts if "rate" in part] == [0.25] * 4 + [0.5] * 2
     assert [part["units"] for part in parts if "units" in part] == [128, 64, 3]
+    assert parts[0]["scale"] == 1 / 255
+    activations = [part["activation"] for part in parts if "activation" in part]
+    assert activations == ["relu"] * 6 + ["linear"]
     # Valid convolutions and pooling leave 11 × 11 of 250 × 250.
     assert (None, 11 * 11 * 64) in [part.output.shape for part in model.layers]
 
@@ -60,6 +63,16 @@ def test_unknown_names_and_sizes_are_one_sentence():
         models.choose_networks("efficientnet_lite2", "efficientnetlite0", 272)
     with pytest.raises(ValueError, match="at least 76 pixels"):
         models.build_model("seed_cnn", 64, GENRES)
+    with pytest.raises(ValueError, match=r"at least 76 pixels a side, not \(100, 75\)"):
+        models.build_model("seed_cnn", (100, 75), GENRES)
+    assert models.build_model("seed_cnn", 76, GENRES).output_shape == (None, 3)
+    with pytest.raises(ValueError, match="MODEL is 'resnet'"):
+        models.choose_networks("resnet", "", 272)
+    alone = models.choose_networks("efficientnet_lite2", "", 272)
+    assert alone == {"picture": "efficientnet_lite2"}
+    for name in ("efficientnet_lite0", "convnext_tiny"):
+        with pytest.raises(ValueError, match="is taken"):
+            models.register_network(name, models.seed_cnn)
 
 
 def test_failed_download_names_what_works_offline(monkeypatch):
@@ -67,8 +80,36 @@ def test_failed_download_names_what_works_offline(monkeypatch):
         raise Exception("URL fetch failure on https://example.org: None")
 
     monkeypatch.setattr(keras.applications, "ConvNeXtTiny", fail)
-    with pytest.raises(ConnectionError, match="efficientnet_lite2"):
+    with pytest.raises(ConnectionError, match=r"downloaded \(URL fetch .*efficientnet_lite2"):
         models.build_model("convnext_tiny", 250, GENRES)
+
+
+def test_a_network_of_keras_begins_with_its_weights_and_its_own_mistakes_are_said(monkeypatch):
+    def build(**options):
+        assert options == {
+            "include_top": False,
+            "weights": "imagenet",
+            "input_shape": (96, 80, 3),
+            "pooling": "avg",
+        }
+        raise ValueError("no memory")
+
+    monkeypatch.setattr(keras.applications, "ConvNeXtTiny", build)
+    with pytest.raises(ValueError, match="no memory"):
+        models.build_model("convnext_tiny", (96, 80), GENRES)
+
+
+def test_a_head_has_two_layers_and_drops_features():
+    layers = [layer.get_config() for layer in models.build_head(8, 3).layers]
+    assert [layer.get("rate") for layer in layers] == [0.3, None, 0.5, None]
+    assert [layer.get("units") for layer in layers] == [None, 512, None, 3]
+    assert [layer.get("activation") for layer in layers] == [None, "relu", None, "linear"]
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        networks = models.build_head(8, 3), models.seed_cnn((80, 80), 3)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert [network.layers[-1].compute_dtype for network in networks] == ["float32"] * 2
 
 
 def test_a_backbone_of_any_size_or_with_states_can_be_fine_tuned():
@@ -109,6 +150,9 @@ def test_the_average_of_two_networks_is_the_mean_of_their_logits():
     expected = np.mean([network.predict_on_batch(pixels) for network in networks], axis=0)
     joined = models.average_models(*networks)
     np.testing.assert_allclose(joined.predict_on_batch(pixels), expected, atol=1e-5)
+    assert [part.name for part in networks] == ["first", "second"]
+    assert joined.get_layer("first") is networks[0]
+    assert models.average_models(networks[0]) is networks[0]
 
 
 def test_a_resized_network_has_the_weights_of_the_old_one():

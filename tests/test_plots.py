@@ -140,6 +140,7 @@ def test_the_overlay_glows_where_it_is_hot_and_fits_any_poster(picture):
     assert laid.shape == picture.shape and laid.dtype == np.uint8
     top, bottom = laid[:20].mean() - picture[:20].mean(), laid[40:].mean() - picture[40:].mean()
     assert top > bottom and bottom < 0
+    assert np.abs(laid[45:] - 0.64 * picture[45:]).max() < 2
     figure = plots.grad_cam(picture, heat[None], ["War"], "Where it looked", NOTE)
     assert [ax.get_title() for ax in figure.axes] == ["the poster", "War"]
 
@@ -187,3 +188,140 @@ def test_without_intervals_bars_have_no_length_of_error():
     (bars,) = plots.genre_precision(scored, scored).axes[0].containers[-1:]
     lengths = [np.ptp(line[:, 0]) for line in bars.errorbar.lines[2][0].get_segments()]
     assert len(lengths) == 2 and not any(lengths)
+
+
+def lengths(figure, axes: int = 0) -> dict[str, float]:
+    """Return the length of each bar of a figure by its name, from the lowest."""
+    names = [label.get_text() for label in figure.axes[axes].get_yticklabels()]
+    return dict(zip(names, (bar.get_width() for bar in figure.axes[axes].patches), strict=True))
+
+
+def texts(axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def test_each_bar_has_its_own_number(picture):
+    labels = np.repeat([[1, 0, 0], [1, 1, 0], [0, 1, 1]], [2, 5, 1], axis=0)
+    counts = plots.genre_counts(labels, GENRES)
+    assert list(lengths(counts).items()) == [("War", 1), ("Drama", 6), ("Comedy", 7)]
+    assert texts(counts.axes[0]) == ["1", "6", "7"]
+    assert title(counts) == "Comedy is on 88% of the posters"
+    of_poster = plots.labels_per_poster(labels)
+    axes = of_poster.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2"]
+    assert [bar.get_height() for bar in axes.patches] == [2, 6] and texts(axes) == ["2", "6"]
+    assert title(of_poster) == "A poster has 1.75 genres on average"
+    predicted = plots.prediction(picture, ["War", "Drama"], [0.7, 0.2], "", "", [-0.3, 0.1], "WAR")
+    assert lengths(predicted, 1) == {"Drama\n+0.10 by words": 0.2, "War\n-0.30 by words": 0.7}
+    assert texts(predicted.axes[1]) == ["0.20", "0.70"]
+
+
+def test_co_occurrence_is_a_share_of_the_row_s_posters():
+    rows = [[1, 1, 0], [0, 1, 0], [1, 0, 0], [1, 0, 1]]
+    figure = plots.co_occurrence(np.repeat(rows, [10, 10, 20, 4], axis=0), GENRES)
+    # All four posters of War are comedies, too: few, of which the title claims nothing.
+    assert title(figure) == "50% of Drama posters are also Comedy"
+    shares = figure.axes[0].collections[0].get_array().filled(np.nan)
+    expected = [[np.nan, 10 / 34, 4 / 34], [0.5, np.nan, 0], [1, 0, np.nan]]
+    np.testing.assert_allclose(np.reshape(shares, (3, 3)), expected)
+    few = plots.co_occurrence(np.repeat([[1, 0, 0], [0, 1, 1]], [30, 2], axis=0), GENRES)
+    assert title(few) == "100% of Drama posters are also War"
+    assert few.axes[1].get_ylabel() == "share of the row's posters"
+    none = plots.co_occurrence(np.eye(3, dtype=int), GENRES)
+    assert title(none) == "No poster has two genres"
+
+
+def test_each_picture_of_a_grid_has_its_own_caption():
+    posters = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((3, 6, 4, 3), np.uint8)
+    figure = plots.poster_grid(posters, "abc", "Three", columns=2)
+    assert [ax.get_title() for ax in figure.axes] == ["a", "b", "c", ""]
+    assert [ax.images[0].get_array().max() for ax in figure.axes[:3]] == [0, 1, 2]
+    figure = plots.genre_posters({"War": posters[1:], "Drama": posters[:1]}, "Few")
+    assert [ax.get_title() for ax in figure.axes] == ["War", "Drama"]
+    war, drama = (ax.images[0].get_array() for ax in figure.axes)
+    assert (war[:, :4] == 1).all() and (war[:, 8:12] == 2).all()
+    assert (drama[:, :4] == 0).all() and (drama[:, 4:] == 255).all()
+
+
+def test_sizes_are_shown_by_width_and_height():
+    sizes = np.array([[150, 100], [600, 200], [160, 100]])
+    figure = plots.picture_sizes(sizes)
+    assert title(figure) == "The median poster is 1.60 times as high as wide"
+    np.testing.assert_array_equal(figure.axes[0].collections[0].get_offsets(), sizes[:, ::-1])
+
+
+def test_curves_mark_the_best_epoch_and_are_saved_by_network(tmp_path):
+    figures = [0.1, 0.3, 0.2]
+    curve = pd.DataFrame({"epoch": [0, 1, 2], "loss": [3, 2, 1], "val_macro_map": figures})
+    plots.save_curves({"picture": curve, "words": curve}, "fine_tuning", tmp_path)
+    assert len(list(tmp_path.glob("picture_fine_tuning.*"))) == 2
+    assert len(list(tmp_path.glob("words_fine_tuning.*"))) == 2
+    figure = plt.gcf()
+    assert title(figure) == "words, fine-tuning: macro mAP 0.300 at the best epoch"
+    left, right = figure.axes
+    assert left.lines[0].get_ydata().tolist() == [3, 2, 1]
+    assert right.lines[0].get_ydata().tolist() == figures
+    assert right.collections[0].get_offsets().tolist() == [[1, 0.3]]
+
+
+def test_each_genre_has_its_own_interval_and_prior():
+    def part(support: int, value: float, *interval: float) -> dict:
+        return {"support": support, "average_precision": value, "interval": list(interval)}
+
+    model = {"B": part(9, 0.6, 0.3, 0.7), "A": part(7, 0.3, 0.2, 0.5)}
+    figure = plots.genre_precision(model, {"B": part(9, 0.4), "A": part(7, 0.1)})
+    assert list(lengths(figure).items()) == [("A (7)", 0.3), ("B (9)", 0.6)]
+    assert title(figure).startswith("In 1 of 2 genres the whole interval is above")
+    axes = figure.axes[0]
+    (bars,) = (one for one in axes.containers if hasattr(one, "patches"))
+    ends = [line[:, 0] for line in bars.errorbar.lines[2][0].get_segments()]
+    np.testing.assert_allclose(ends, [[0.2, 0.5], [0.3, 0.7]])
+    offsets = next(one for one in axes.collections if len(one.get_offsets()) == 2).get_offsets()
+    np.testing.assert_allclose(offsets[:, 0], [0.1, 0.4])
+
+
+def test_a_reliability_curve_goes_from_scores_to_what_came_true():
+    bins = (np.array([0.1, 0.9]), np.array([0.2, 0.95]), np.array([5, 5]))
+    axes = plots.reliability(bins, 0.123).axes[0]
+    assert [line.tolist() for line in axes.lines[1].get_data()] == [[0.1, 0.9], [0.2, 0.95]]
+    assert axes.get_xlim() == axes.get_ylim() == (0, 1)
+
+
+def test_precision_recall_names_no_genre_of_few_posters_and_marks_chance():
+    labels = np.zeros((20, 4), int)
+    labels[:10, 0] = labels[5:15, 1] = labels[3, 2] = labels[19, 3] = 1
+    falling = np.linspace(1, 0, 20)
+    scores = np.stack([np.roll(falling, 1), falling, labels[:, 2], falling], axis=1)
+    figure = plots.precision_recall(labels, scores, ["A", "B", "C", "D"])
+    assert title(figure).startswith("A is predicted best, B worst")
+    shares = [ax.lines[1].get_ydata()[0] for ax in figure.axes]
+    assert shares == [0.5, 0.5, 0.05, 0.05]
+    recall, precision = figure.axes[3].lines[0].get_data()
+    assert recall[0] == 1 and precision[0] == 0.05
+    few = plots.precision_recall(labels[:, 2:], scores[:, 2:], ["C", "D"])
+    assert title(few).startswith("C is predicted best, D worst")
+
+
+def test_confusion_leaves_out_rows_of_few_posters_and_names_its_own():
+    instead = np.array([[0, 0.1, 0], [0.9, 0, 0], [0, 0.5, 0]])
+    figure = plots.confusion(instead, [6, 2, 8], GENRES)
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["Comedy (6)", "War (8)"]
+    shares = np.reshape(figure.axes[0].collections[0].get_array(), (2, 3))
+    np.testing.assert_array_equal(shares, instead[[0, 2]])
+    assert title(figure).startswith("War is confused most often: Drama is predicted in its")
+    few = plots.confusion(instead, [1, 2, 0], GENRES)
+    assert title(few).startswith("Drama is confused most often: Comedy")
+
+
+def test_recall_stands_over_its_own_range_and_the_first_system_names_the_best():
+    columns = {"words": ["5–9", "10–20"] * 2, "recall": [0.9, 0.5, 0.3, 0.4]}
+    columns |= {"system": ["both"] * 2 + ["alone"] * 2, "error": [0.1, 0.05] * 2, "posters": 20}
+    figure = plots.recall_by_words(pd.DataFrame(columns))
+    assert title(figure) == "Posters with 5–9 words are predicted best"
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["5–9\n(20)", "10–20\n(20)"]
+    first, second = axes.containers
+    assert first.lines[0].get_ydata().tolist() == [0.9, 0.5]
+    assert (first.lines[0].get_xdata() < second.lines[0].get_xdata()).all()
+    np.testing.assert_allclose(first.lines[2][0].get_segments()[0][:, 1], [0.8, 1])

@@ -1,5 +1,6 @@
 """Model folders, from strangers too: what is not ours is refused with a sentence, nothing runs."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,8 +17,17 @@ from genre_utils import models, networks
 from genre_utils.fusion import LogisticFusion
 from genre_utils.networks import RuntimeNetwork, int8, read_card
 from genre_utils.networks.keras_config import to_arrays, to_config
-from genre_utils.saved_model import JOINT_FILES, KNOWN_FILES, PICTURE_FILES, load_model, save_model
+from genre_utils.saved_model import (
+    JOINT_FILES,
+    KNOWN_FILES,
+    PICTURE_FILES,
+    add_metrics,
+    load_model,
+    reads_text,
+    save_model,
+)
 from genre_utils.support import DataError, sha256_of
+from genre_utils.text import NgramModel
 
 CONFIG, WEIGHTS = PICTURE_FILES
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 96, 80, 3), dtype=np.uint8)
@@ -81,6 +91,44 @@ def test_a_card_counts_its_own_posters_and_not_those_of_its_start(tmp_path):
     save_model(tmp_path, *parts, ["p1", "p2"], {"seed": 0}, started_from=start)
     card = read_card(tmp_path)
     assert card["training"] == {"posters": 2, "seed": 0} and len(card["training_ids"]) == 3
+
+
+def test_a_card_says_what_was_saved_and_the_model_knows_its_posters(tmp_path, small):
+    folder = tmp_path / "model"
+    (folder / ".saving").mkdir(parents=True)
+    (folder / ".saving" / "text.json").touch()  # what a killed process left
+    pictures = [tmp_path / f"{i}.jpg" for i in range(2)]
+    for picture in pictures:
+        picture.write_text(picture.name)
+    fusions = {"picture": LogisticFusion({"picture": np.ones(3)}, np.zeros(3))}
+    parts = models.build_model("seed_cnn", (96, 80), GENRES), None, fusions, GENRES
+    ids, thresholds = ["tt0000002", "tt0000001", "2"], [0.1234567, 0.5, 0.9]
+    shown = [*pictures, pictures[0]]
+    save_model(folder, *parts, thresholds, ids, {"seed": 0}, shown, kept={"metrics": {"a": {}}})
+    card = read_card(folder)
+    assert card["training"] == {"posters": 2, "seed": 0} and card["metrics"] == {"a": {}}
+    assert card["image_size"] == [96, 80] and card["thresholds"] == [0.123457, 0.5, 0.9]
+    assert card["training_pictures"] == sorted(sha256_of(picture)[:12] for picture in pictures)
+    assert card["training_ids"] == sorted(card["training_ids"])
+    joined = "\n".join(sorted(ids)).encode()
+    assert card["training_ids_sha256"] == hashlib.sha256(joined).hexdigest()
+    assert sorted(os.listdir(folder)) == ["model.json", CONFIG, WEIGHTS]
+    model = load_model(folder)
+    assert model.words is None and model.thresholds.tolist() == card["thresholds"]
+    assert model.was_trained_on(["1", "TT0000002.jpg", "3"]) == ["1", "TT0000002.jpg"]
+    known = model.was_trained_on("xyz", [pictures[1], tmp_path / "gone.jpg", folder / CONFIG])
+    assert known == ["x"]
+    add_metrics(folder, {"all, test": {"macro_map": 0.5, "per_genre": {"Horror": 1}}})
+    assert read_card(folder) == card | {"metrics": {"all, test": {"macro_map": 0.5}}}
+    assert reads_text(small) and not reads_text(folder)
+
+
+def test_n_grams_of_other_genres_are_refused(stranger):
+    labels = np.tile(np.eye(2, dtype=np.int8), (6, 1))
+    NgramModel.fit(TEXTS, labels).save(stranger / "ngrams.npz")
+    sign(stranger)
+    with pytest.raises(DataError, match="contradict each other"):
+        load_model(stranger, runtime=True)
 
 
 def convolutions() -> keras.Model:
@@ -579,8 +627,6 @@ def test_other_things_than_folders_of_ours_are_refused(tmp_path):
 
 
 def test_tables_of_n_grams_must_be_plain_and_fit(tmp_path):
-    from genre_utils.text import NgramModel
-
     names = np.frombuffer(b"a\nb", np.uint8)
     good = {"names0": names, "names1": names, "idf0": np.ones(2), "idf1": np.ones(2)}
     good |= {"weights": np.zeros((4, 3)), "bias": np.zeros(3)}
@@ -590,6 +636,11 @@ def test_tables_of_n_grams_must_be_plain_and_fit(tmp_path):
         {"weights": np.zeros((5, 3))},
         {"bias": np.zeros(4)},
         {"weights": np.array([print], object)},
+        {"weights": np.zeros((4, 3), int)},
+        {"weights": np.full((4, 3), np.nan)},
+        {"bias": np.full(3, np.inf)},
+        {"idf1": np.full(2, np.nan)},
+        {"idf0": np.ones(3), "weights": np.zeros((5, 3))},
     ):
         np.savez(tmp_path / "b.npz", **good | wrong)
         with pytest.raises(ValueError):

@@ -77,3 +77,47 @@ def test_features_are_the_backbone_s_in_the_order_of_the_posters(posters):
     found = training.frozen_features(halves, cache, {"a": paths}, ["a"])
     assert found["a"].dtype == np.float32  # which a run can keep; NumPy has no bfloat16
     np.testing.assert_allclose(found["a"], expected, rtol=0.02)
+
+
+def test_only_the_posters_without_numbers_are_counted(posters):
+    cache, paths, _ = posters
+    bright = np.flatnonzero(cache.pixels(paths).mean(axis=(1, 2, 3)) > 170.2)
+    backbone = keras.Sequential([keras.Input((80, 80, 3)), keras.layers.GlobalAveragePooling2D()])
+    # Where a poster is bright, one of its three features is too large for float32.
+    backbone.add(keras.layers.Rescaling([2e36, 1.0, 1.0]))
+    what = rf"no numbers for {len(bright)} train posters, such as {bright[0]}\.png"
+    with pytest.raises(ValueError, match=what):
+        training.frozen_features(backbone, cache, {"train": paths}, splits=["train"])
+
+
+def test_whole_posters_are_larger_for_networks_fine_tuned_on_crops_alone():
+    assert training.shown_size((400, 272), True, 8) == (464, 320)
+    assert training.shown_size((400, 272), True, 0) == (400, 272)
+    assert training.shown_size((400, 272), False, 8) == (400, 272)
+
+
+def test_a_network_gets_the_optimizer_of_its_kind():
+    def network(*layers):
+        return SimpleNamespace(layers=[SimpleNamespace(**layer) for layer in layers])
+
+    word = SimpleNamespace(name="word")
+    picture = network({"name": "backbone"}, {"name": "head"})
+    words = network({"name": "encoder", "layers": [word]}, {"name": "head"})
+    plain = training.choose_optimizer(network({"name": "conv"}), 100, 128)
+    assert type(plain) is keras.optimizers.Adam
+    assert float(plain.learning_rate) == pytest.approx(2e-3)
+    for pretrained, tuned_at in ((picture, 16), (words, 32)):
+        optimizer = training.choose_optimizer(pretrained, 100, 4 * tuned_at)
+        assert type(optimizer) is keras.optimizers.AdamW and optimizer.weight_decay == 0.01
+        rates = [float(optimizer._learning_rate(step)) for step in (0, 5, 10, 55, 100)]
+        np.testing.assert_allclose(rates, [0, 5e-5, 1e-4, 5e-5, 0], atol=1e-8)
+    training.choose_optimizer(picture, 0, 16)
+
+
+def test_an_epoch_is_scored_by_its_macro_average_precision():
+    labels = np.eye(2)[np.arange(12) % 2]
+    scored = training.ValidationScore(labels, labels)
+    scored.set_model(keras.Sequential([keras.Input((2,)), keras.layers.Activation("linear")]))
+    logs = {"loss": 0.5}
+    scored.on_epoch_end(0, logs)
+    assert logs == {"loss": 0.5, "val_macro_map": 1}
