@@ -101,7 +101,7 @@ class Dataset:
             if self.part(split)["unlabelled"].all():
                 why = "give more posters"
                 if broken := self.audit.findings.get(UNREADABLE):
-                    why = f"{len(broken)} pictures cannot be read, such as {broken[0]}: mend those"
+                    why = f"mend the unreadable pictures ({len(broken)}), such as {broken[0]}"
                 elif self.limit:
                     why = "raise LIMIT, or give more posters"
                 raise DataError(

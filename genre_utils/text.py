@@ -58,7 +58,7 @@ def segment_words(text: str) -> str:
     """Put lost spaces back: "THELAST EXORCISM" becomes "THE LAST EXORCISM".
 
     `wordninja` finds the most likely English words by their frequency. A word that it would split
-    into scraps is more likely a name, and stays.
+    into scraps is more likely a name, and stays; a name of longer pieces is split ("GOD ARD").
     """
     return ENGLISH.sub(lambda found: _split_word(found.group()), text)
 

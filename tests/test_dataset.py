@@ -318,7 +318,7 @@ def test_why_too_few_posters_are_left_is_said(make):
     with pytest.raises(DataError, match=sentence):
         replace(data, limit=2).check_parts()
     broken = data.without({data.posters["path"][0]: "damaged"})
-    sentence = r"1 pictures cannot be read, such as p0.jpg \(damaged\): mend those. Found in the"
+    sentence = r"mend the unreadable pictures \(1\), such as p0.jpg \(damaged\). Found in the"
     with pytest.raises(DataError, match=sentence):
         broken.check_parts()
 

@@ -724,7 +724,7 @@ def test_when_no_picture_is_one_the_reason_is_the_pictures(load, tmp_path, conte
 def test_limit_is_spoken_of_only_where_there_is_one(load):
     data = load(names_table(CELLS))
     broken = data.without(dict.fromkeys(data.posters["path"][:-1], "damaged"))
-    with pytest.raises(DataError, match="39 pictures cannot be read") as refused:
+    with pytest.raises(DataError, match=r"mend the unreadable pictures \(39\)") as refused:
         broken.check_parts()
     assert "LIMIT" not in str(refused.value)
     with pytest.raises(DataError, match="raise LIMIT"):
