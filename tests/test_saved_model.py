@@ -211,6 +211,35 @@ def test_rounding_moves_the_mean_of_no_channel(tmp_path):
     assert np.abs(mean @ error).max() > 1e-5
 
 
+@pytest.mark.parametrize(
+    ("layer", "moved"),
+    [
+        (keras.layers.Conv2D(6, 3), lambda mean, error: mean @ error),
+        (keras.layers.DepthwiseConv2D(3), lambda mean, error: mean * error[:, 0]),
+        (keras.layers.Conv2D(6, 3, groups=3), lambda mean, error: np.zeros(6)),  # it is left
+    ],
+)
+def test_a_mean_that_rounding_moves_is_taken_back_by_the_bias(layer, moved):
+    pixels = keras.Input((96, 80, 3))
+    x = layer(keras.layers.Rescaling(1 / 128)(pixels))
+    network = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(x))
+    arrays, name = to_arrays(network), f"{layer.name}/kernel"
+    rounded, ranges = int8.to_int8(to_config(network), arrays, PIXELS)
+    error = (rounded[name].wide() - arrays[name]).sum(axis=(0, 1))
+    expected = -moved((PIXELS / 128).mean(axis=(0, 1, 2)), error)
+    bias = rounded[f"{layer.name}/bias"].wide()
+    np.testing.assert_allclose(bias, expected, rtol=0.01, atol=1e-6)
+    assert int8.to_int8(to_config(network), arrays, PIXELS[::-1])[1] == ranges
+
+
+def test_only_large_tables_of_whole_blocks_are_rounded_to_eight_bits():
+    shapes = {"small": (8, 16), "odd": (1000, 3), "large": (128, 16), "attention": (24, 12, 16)}
+    arrays = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    rounded, _ = int8.to_int8(to_config(network), arrays)
+    assert [rounded[name].values.dtype for name in shapes] == [np.float16] * 2 + [np.int8] * 2
+
+
 def test_a_layer_that_onnx_has_no_form_for_is_left_to_keras(tmp_path):
     pixels = keras.Input((96, 80, 3))
     x = keras.layers.Conv2D(4, 3)(pixels)
@@ -653,7 +682,7 @@ def test_a_genre_named_as_a_column_of_the_results_is_refused(stranger):
         load_model(stranger, has_text=False)
 
 
-@pytest.mark.parametrize("ends", [[0, float("inf")], [2, 1]])
+@pytest.mark.parametrize("ends", [[0, float("inf")], [-float("inf"), 0], [2, 1]])
 def test_ranges_without_two_ends_are_refused(stranger, ends):
     change_config(stranger, lambda content: content["ranges"].update(a=ends))
     refuse(stranger, "has no two ends")

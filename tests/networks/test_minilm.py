@@ -1,5 +1,7 @@
 """The sentence encoder against the original's vectors, computed with the authors' own network."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -31,6 +33,21 @@ def test_a_text_s_vector_does_not_depend_on_its_neighbours():
     alone = np.concatenate([tokenizer.run_on_words(network, [row]) for row in tokens])
     np.testing.assert_allclose(together, alone, atol=2e-5)
     assert np.abs(together[0] - together[1]).max() > 0.1
+    np.testing.assert_allclose((together**2).mean(axis=1), 1, rtol=1e-3)
+
+
+def test_batches_are_filled_up_and_texts_keep_their_order():
+    shapes = []
+
+    def predict(table):
+        shapes.append(table.shape)
+        return table[:, :1]
+
+    network = SimpleNamespace(output_shape=(None, 1), predict_on_batch=predict)
+    tokens = [np.full(length, length, np.int32) for length in (40, 3, 70, 5, 1)]
+    answers = tokenizer.run_on_words(network, tokens, batch=2)
+    assert answers.ravel().tolist() == [40, 3, 70, 5, 1]
+    assert shapes == [(2, 32), (2, 64), (2, 96)]
 
 
 def test_long_texts_are_cut_and_padding_is_zero():

@@ -30,6 +30,7 @@ def test_a_table_of_words_in_eight_bits_is_widened_a_row_at_a_time(tmp_path):
     answer = runtime.predict_on_batch(some)
     np.testing.assert_allclose(answer, by_keras.predict_on_batch(some), atol=1e-5)
     assert not np.allclose(answer, network.predict_on_batch(some), atol=1e-5)  # it was rounded
+    assert (runtime.input_shape, runtime.output_shape) == ((None, 6), (None, 3))
 
     config, ranges = folder.read_config(tmp_path / "text.json")
     graph = Graph(folder.load_arrays(tmp_path / "text.safetensors"), ranges)
@@ -257,6 +258,7 @@ def test_channels_that_are_always_zero_are_rounded(tmp_path):
     last.bias.assign(range(4))
     some = np.random.default_rng(0).integers(0, 256, (4, 8, 6, 3), np.uint8)
     save_folder_network(network, tmp_path / "picture.json", True, calibration=some)
+    assert folder.read_config(tmp_path / "picture.json")[1]  # of the maps, in 8 bits too
     fast = load_folder_network(tmp_path / "picture.json", True)
     assert isinstance(fast, RuntimeNetwork)
     expected = network.predict_on_batch(some)
@@ -268,13 +270,65 @@ def test_what_onnx_runtime_refuses_is_left_to_keras_and_said(tmp_path, monkeypat
     save_folder_network(network, tmp_path / "picture.json")
 
     def refuse(*_, **__):
-        raise RuntimeError("ShapeInferenceError")
+        raise RuntimeError("ShapeInferenceError\n" + 500 * "!")
 
     monkeypatch.setattr(onnx, "open_session", refuse)
     assert isinstance(load_folder_network(tmp_path / "picture.json", True), keras.Model)
-    assert "cannot compute it, Keras does (ShapeInferenceError)" in capsys.readouterr().err
-    with pytest.raises(DataError, match="cannot be written as ONNX: ShapeInferenceError"):
+    line = capsys.readouterr().err
+    weights = (tmp_path / "picture.safetensors").resolve()
+    assert f"{weights}: ONNX Runtime cannot compute it, Keras does (ShapeInferenceError" in line
+    assert line.count("\n") == 1 and line.count("!") < 200
+    with pytest.raises(DataError, match="picture.json cannot be written as ONNX: ShapeInference"):
         to_onnx(tmp_path / "picture.json")
+
+
+def test_memory_that_runs_out_is_not_left_to_keras(tmp_path, monkeypatch):
+    save_folder_network(pixels_as("float32", keras.layers.ReLU()), tmp_path / "picture.json")
+
+    def run_out(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(onnx, "open_session", run_out)
+    with pytest.raises(MemoryError):
+        load_folder_network(tmp_path / "picture.json", True)
+
+
+def test_a_network_of_linked_files_is_computed_without_keras(tmp_path):
+    tokens = keras.Input((6,), dtype="int32")
+    x = keras.layers.Flatten()(keras.layers.Embedding(500, 32)(tokens))
+    save_folder_network(keras.Model(tokens, x), tmp_path / "text.json")
+    links = tmp_path / "links"
+    links.mkdir()
+    for name in ("text.json", "text.safetensors"):
+        (links / name).symlink_to(tmp_path / name)
+    assert isinstance(load_folder_network(links / "text.json", True), RuntimeNetwork)
+
+
+def test_a_network_that_is_not_known_is_not_rounded_and_says_why(tmp_path):
+    network = pixels_as("float32", keras.layers.GroupNormalization(3))
+    why = "not rounded to 8 bits: .*GroupNormalization.* Without --data"
+    with pytest.raises(DataError, match=why):
+        some = np.ones((2, 8, 6, 3), np.uint8)
+        save_folder_network(network, tmp_path / "picture.json", True, calibration=some)
+
+
+def test_a_session_leaves_memory_and_cores_to_others():
+    pixels = keras.Input((8, 8, 3))
+    network = keras.Model(pixels, keras.layers.GlobalMaxPooling2D()(pixels))
+    model = Graph({}).write(keras_config.to_config(network))
+    session, each_run = onnx.open_session(model, threads=1)
+    options = session.get_session_options()
+    assert options.intra_op_num_threads == 1 and not options.enable_mem_pattern
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert each_run.get_run_config_entry("memory.enable_memory_arena_shrinkage") == "cpu:0"
+
+
+def test_a_system_that_tells_nothing_of_its_processor_is_taken_for_an_old_one(monkeypatch):
+    def missing(*_):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(onnx, "open", missing, raising=False)
+    assert onnx.has_vnni() is False
 
 
 @pytest.mark.parametrize("vnni", (True, False))

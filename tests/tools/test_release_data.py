@@ -137,6 +137,13 @@ def test_a_film_is_written_with_some_of_its_names_and_never_without_any_word(loa
     assert {release.as_on_a_poster(none, random.Random(i)) for i in range(200)} == {"Fourth"}
 
 
+def test_a_poster_s_text_is_what_was_read_on_it_and_empty_without_a_reading(load):
+    data = load("more")
+    unread = replace(data, lines={"tt1": data.lines["tt1"]})
+    assert importlib.import_module("data").texts(unread, ["tt2", "tt1"]) == ["", "WORDS"]
+    assert data.lines["tt1"][0].confidence == 0.9
+
+
 def test_without_films_and_further_posters_the_public_ones_are_left(load):
     data = load()
     assert data.train == ["tt1"] and data.films == []
