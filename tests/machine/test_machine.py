@@ -75,6 +75,7 @@ def test_a_bare_machine_gets_tensorflow(pretend):
     machine.prepare()
     assert "tensorflow" in asked and "jax" not in asked
     assert "keras" not in asked, "TensorFlow brings the one that fits"
+    assert {"pillow", "scikit-learn"} < {*asked}, "an index knows them by these names"
 
 
 def test_a_notebook_works_in_the_folder_of_its_clone(pretend, monkeypatch, tmp_path):
@@ -114,6 +115,7 @@ def test_a_part_of_a_package_that_is_missing_is_missing():
 def test_the_user_s_choice_of_backend_stands(pretend, monkeypatch):
     pretend("tensorflow", "jax", "keras", *OTHERS)
     assert "KERAS_BACKEND=jax" in machine.prepare()
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     assert "as KERAS_BACKEND says" in machine.prepare()
     assert os.environ["KERAS_BACKEND"] == "jax"
@@ -196,7 +198,7 @@ def test_a_backend_chosen_too_late_says_to_restart(monkeypatch):
     (other,) = {"tensorflow", "jax"} - {keras.backend.backend()} or {"torch"}
     monkeypatch.setattr(backends, "importable", lambda _: True)
     monkeypatch.setenv("KERAS_BACKEND", other)
-    with pytest.raises(ValueError, match="Restart session"):
+    with pytest.raises(ValueError, match=f"{keras.backend.backend()} already.*Restart session"):
         machine.choose_backend()
 
 
@@ -367,7 +369,7 @@ def refuse_silently(*_):
 
 
 def test_outputs_go_to_colab_s_drive_or_a_sentence_says_that_they_are_lost(colab, capsys):
-    colab.drive.mount = lambda where: colabs.DRIVE.mkdir(parents=True)
+    colab.drive.mount = lambda where: Path(where, "MyDrive").mkdir(parents=True)
     assert machine.persistent_path("outputs/model") == colabs.DRIVE / "poster-genres/outputs/model"
     assert machine.persistent_path("/tmp/model").as_posix() == "/tmp/model"
     colabs._mount_drive.cache_clear()
@@ -395,7 +397,9 @@ def test_posters_are_uploaded_in_colab_and_a_blocked_upload_has_a_fallback(colab
     assert machine.upload(tmp_path / "up") is None
     colab.files.upload = refuse
     assert machine.upload(tmp_path / "up") is None
-    assert "write" in capsys.readouterr().out
+    line = capsys.readouterr().out
+    assert f"did not work (mount failed). Drag your posters into {tmp_path / 'up'}/" in line
+    assert f"write {str(tmp_path / 'up')!r} into POSTERS" in line
 
 
 def test_importing_keras_is_quiet_and_a_failure_is_not(tmp_path):

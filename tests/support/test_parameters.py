@@ -31,6 +31,8 @@ def test_the_nearest_known_name_is_asked_for_and_nothing_far_from_all():
     known = ("seed_cnn", "efficientnet_lite0", "efficientnet_lite2")
     assert did_you_mean("EfficientNet_lit2", known) == " Did you mean 'efficientnet_lite2'?"
     assert did_you_mean("resnet9000", known) == did_you_mean(7, known) == ""
+    assert did_you_mean("commedi", ("Comedy", "Horror")) == " Did you mean 'Comedy'?"
+    assert did_you_mean("Honor", ("Comedy", "Horror")) == ""
 
 
 def test_a_mistyped_parameter_is_told_from_a_name_of_one_s_own():
