@@ -201,7 +201,8 @@ plots.save_figure(figure, figures, "co_occurrence")
 
 # %%
 counted = labels.astype(int)  # int8 ends at 127
-pairs = pd.DataFrame(np.triu(counted.T @ counted, 1), data.genres, data.genres).stack().nlargest(5)
+together = np.where(np.tri(len(data.genres)), np.nan, counted.T @ counted)  # each pair once
+pairs = pd.DataFrame(together, data.genres, data.genres).stack().dropna().nlargest(5).astype(int)
 chance = [counts[one] * counts[other] / len(labels) for one, other in pairs.index]
 pd.DataFrame({"posters with both": pairs, "by chance": np.round(chance, 1)})
 
@@ -209,8 +210,8 @@ pd.DataFrame({"posters with both": pairs, "by chance": np.round(chance, 1)})
 # In words, for the first of them:
 
 # %%
-(one, other), both = pairs.index[0], pairs.iloc[0]
-print(f"{one} and {other}: {both} posters have both, and by chance {chance[0]:.0f} would.")
+for (one, other), both in pairs.head(1).items():
+    print(f"{one} and {other}: {both} posters have both, and by chance {chance[0]:.0f} would.")
 
 # %% [markdown]
 # ## What do they look like?

@@ -95,7 +95,7 @@ if POSTERS:
     runs.check_outside(OUTPUT_DIR, POSTERS)
 predictor = Predictor.load(MODEL_DIR or saved_model.RELEASED, READ_TEXT)
 plots.use_style()
-if predictor.model.card["training"]["sample"]:
+if predictor.model.card["training"].get("sample"):
     print("THIS MODEL WAS TRAINED ON THE DRAWN SAMPLE: ITS SCORES MEAN NOTHING FOR REAL POSTERS.")
 apps.comparison(predictor.model.card["metrics"]).round(3)
 
@@ -126,9 +126,9 @@ print(f"{len(bad)} of {len(found)} files could not be read")
 pd.DataFrame(bad, columns=["poster", "error"])
 
 # %% [markdown]
-# The likeliest genres of the first three posters, with a row for each rank. `by words` is by how
-# much the words changed the score. The file that is written has all posters; one that could not be
-# read has a row, too:
+# The likeliest genres of the first posters, with a row for each rank. `by words` is by how much the
+# words changed the score. The file that is written has all posters; one that could not be read has
+# a row, too:
 
 # %%
 table = prediction_table(found, predictor.genres, TOP)
@@ -172,14 +172,15 @@ for number, one in enumerate(good[:SHOWN], start=1):
     plt.show()
 
 # %% [markdown]
-# In words, for the first poster. The last sentence says how much its words changed the first score:
+# In words, for the first poster. The last sentence says how much its words, if any were read,
+# changed the first score:
 
 # %%
 for one in good[:1]:
     best = highest(one.scores, TOP)
     likeliest = [f"{predictor.genres[g]} {one.scores[g]:.2f}" for g in best]
     effect = f"Its words changed the first score by {one.text_effect[best[0]]:+.2f}."
-    print(f"{one.poster}: {', '.join(likeliest)}. {effect}")
+    print(f"{one.poster}: {', '.join(likeliest)}. {effect if one.lines else 'It has no words.'}")
 
 # %% [markdown]
 # ## Where everything is

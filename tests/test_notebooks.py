@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jupytext
 import numpy as np
@@ -408,3 +409,23 @@ def test_a_poster_whose_words_could_not_be_read_is_trained_on_without_any():
     assert sorted((row > 0).sum() for row in tokens) == sorted(
         (row > 0).sum() for row in networks.tokenize(["", "War"])
     )
+
+
+@pytest.mark.parametrize(
+    ("labels", "pairs", "sentence"),
+    [
+        (np.eye(3)[np.arange(30) % 3], [0, 0, 0], "Drama and Horror: 0 posters have both"),
+        ([[0, 1, 1]] * 200 + [[1, 0, 1]], [200, 1, 0], "Horror and War: 200 posters have both"),
+        (np.ones((5, 1)), [], ""),
+    ],
+)
+def test_a_pair_is_of_two_genres_and_counted_once(labels, pairs, sentence, capsys):
+    labels = np.asarray(labels, np.int8)
+    genres = ("Drama", "Horror", "War")[: labels.shape[1]]
+    names = {"np": np, "pd": pd, "labels": labels, "data": SimpleNamespace(genres=genres)}
+    names["counts"] = pd.Series(labels.sum(axis=0, dtype=int), genres)
+    for cell in jupytext.read(ROOT / "notebooks" / "explore.py").cells:
+        if cell.cell_type == "code" and "pairs" in cell.source:
+            exec(cell.source, names)
+    assert names["pairs"].tolist() == pairs
+    assert capsys.readouterr().out.startswith(sentence)
