@@ -109,6 +109,7 @@ def test_float_array_up_to_one_is_refused_not_taken_for_black(picture):
     with pytest.raises(PosterError, match="run from 0 to 1; .*multiply by 255"):
         read_poster(Image.fromarray(np.float32([[0, 1]])))
     np.testing.assert_array_equal(read_poster(picture.astype(np.float32)), picture)
+    assert not read_poster(np.zeros((9, 6, 3))).any(), "a black one"
 
 
 @pytest.mark.parametrize(
@@ -123,6 +124,7 @@ def test_float_array_up_to_one_is_refused_not_taken_for_black(picture):
         (np.full((9, 9), np.nan), "must be numbers"),
         (np.full((9, 9, 3), np.inf), "must be numbers"),
         (np.full((9, 9), -1), "must be numbers"),
+        (Image.fromarray(np.array([[-1, 300]], np.int32)), "must be numbers"),
     ],
 )
 def test_what_holds_no_pixels_is_refused(source, reason):

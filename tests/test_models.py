@@ -129,6 +129,8 @@ def test_fine_tuning_moves_the_top_and_nothing_that_was_frozen():
     model = models.build_model("efficientnet_lite0", 64, GENRES)
     backbone = model.get_layer("backbone")
     models.freeze_for_fine_tuning(model)
+    heights = {part.output.shape[1] for part in backbone.layers if part.trainable}
+    assert heights & {2, 4, 8, 16, 32} == {2, 4, 8}, "maps of a quarter of the height stay"
     before = {part.name: part.get_weights() for part in backbone.layers if part.weights}
     model.compile(keras.optimizers.Adam(1e-2), keras.losses.BinaryCrossentropy(from_logits=True))
     pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)

@@ -152,6 +152,13 @@ def test_tables_that_unpack_to_too_much_are_refused(ngrams, tmp_path, monkeypatc
     monkeypatch.setattr("genre_utils.text.LARGEST", 1000)
     with pytest.raises(ValueError, match="would unpack to more than any of this project"):
         NgramModel.load(tmp_path / "ngrams.npz")
+    monkeypatch.undo()
+    content = (tmp_path / "ngrams.npz").read_bytes()
+    size = content.rindex(b"PK\1\2") + 24  # of the last table, unpacked, in the list of the tables
+    claimed = content[:size] + (600_000_000).to_bytes(4, "little") + content[size + 4 :]
+    (tmp_path / "ngrams.npz").write_bytes(claimed)
+    with pytest.raises(ValueError, match="would unpack to more than any of this project"):
+        NgramModel.load(tmp_path / "ngrams.npz")
 
 
 def test_posters_without_any_words_can_be_fitted():
@@ -173,6 +180,11 @@ def test_typical_words_are_the_genre_s_own():
     nine = ["alpha beta gamma delta epsilon zeta theta kappa sigma", "the laughing man"] * 5
     few = typical_words(nine, np.eye(2, dtype=int)[np.arange(10) % 2], ["Drama", "Comedy"])
     assert len(few["Drama"]) == 8
+    often = ["raven tomb"] * 20 + ["tomb"] * 180 + ["tomb smile"] * 80 + ["smile"] * 120
+    found = typical_words(often, np.repeat(np.eye(2, dtype=int), 200, axis=0), ["Horror", "Comedy"])
+    assert found["Horror"] == ["tomb", "raven"], "the surest first, not the one of the highest odds"
+    absent = ["alpha beta"] * 5 + ["beta"] * 6 + ["alpha"] * 9
+    assert typical_words(absent, np.zeros((20, 1), int), ["War"]) == {"War": []}
     assert typical_words(["", ""], np.eye(2, dtype=int), ["A", "B"]) == {"A": [], "B": []}
 
 
@@ -184,6 +196,7 @@ def test_typical_words_are_the_genre_s_own():
         ("ONCEATIME sometimesidream", "ONCE A TIME sometimes i dream"),
         ("KIESLOWSKI", "KIESLOWSKI"),  # would fall into scraps
         ("CUMBERBATCH INTHE", "CUMBERBATCH INTHE"),  # into one, and into words of two letters
+        ("THELASTÉTÉ", "THELASTÉTÉ"),  # a word of other letters, too
         ("I'M OFVÉRONIQUE 七人の侍 ТАРКОВСКИЙ 007!", "I'M OFVÉRONIQUE 七人の侍 ТАРКОВСКИЙ 007!"),
     ],
 )
