@@ -11,7 +11,13 @@ from small_model import GENRES, TEXTS, make_small_model
 from genre_utils import models
 from genre_utils.apps.export import to_int8
 from genre_utils.fusion import LogisticFusion
-from genre_utils.networks import RuntimeNetwork, read_card, with_features
+from genre_utils.networks import (
+    RuntimeNetwork,
+    read_card,
+    run_on_words,
+    tokenize,
+    with_features,
+)
 from genre_utils.ocr import Line
 from genre_utils.predictor import Predictor
 from genre_utils.saved_model import JOINT_FILES, load_model, save_model
@@ -93,6 +99,16 @@ def test_features_stand_behind_the_logits_in_the_order_of_the_networks(folder):
         np.testing.assert_allclose(wide[:, start : start + channels], features, atol=1e-5)
         start += channels
     assert wide.shape == (3, start)
+
+
+def test_the_joint_head_gets_the_picture_s_features_before_the_words(folder):
+    words = load_model(folder).words
+    features = np.random.default_rng(0).random((2, sum(CHANNELS)), np.float32)
+    tokens = tokenize(TEXTS[:2], words.tokenizer)
+    of_words = run_on_words(words.network_with_features, tokens, 64)[:, len(GENRES) :]
+    expected = words.joint.predict_on_batch(np.hstack([features, of_words]))
+    found = words.logits(TEXTS[:2], features)["joint"]
+    np.testing.assert_allclose(found, np.asarray(expected), atol=1e-5)
 
 
 def test_a_network_that_hands_out_no_features_is_added_up_without_the_head(folder):
