@@ -292,7 +292,7 @@ def recall_by_word_count(
     inner = np.quantile(some, np.linspace(0, 1, parts + 1)[1:-1]) if len(some) else []
     edges = np.unique(np.ceil([0, 1, *inner]).astype(int))
     rows = []
-    for low, high in zip(edges, [*edges[1:], max(2, amounts.max() + 1)], strict=True):
+    for low, high in zip(edges, [*edges[1:], amounts.max() + 1], strict=True):
         inside = (amounts >= low) & (amounts < high)
         words = str(low) if high == low + 1 else f"{low}–{high - 1}"
         for system, figures in recalls.items():
