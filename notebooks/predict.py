@@ -180,7 +180,7 @@ for one in good[:1]:
     best = highest(one.scores, TOP)
     likeliest = [f"{predictor.genres[g]} {one.scores[g]:.2f}" for g in best]
     effect = f"Its words changed the first score by {one.text_effect[best[0]]:+.2f}."
-    print(f"{one.poster}: {', '.join(likeliest)}. {effect if one.lines else 'It has no words.'}")
+    print(f"{one.poster}: {', '.join(likeliest)}. {effect if one.lines else 'No words were read.'}")
 
 # %% [markdown]
 # ## Where everything is

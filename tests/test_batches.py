@@ -304,7 +304,7 @@ def test_full_disks_are_said_and_others_that_reserve_no_room_do_no_harm(
     found = fill_cache(paths, SIZE, tmp_path / "reserved")
     np.testing.assert_array_equal(found.pixels(paths), pixels.pixels(paths))
     number = errno.ENOSPC
-    with pytest.raises(OSError, match="no room|cannot be written"):
+    with pytest.raises(OSError, match="no room"):
         fill_cache(paths, SIZE, tmp_path / "full")
     free = SimpleNamespace(free=500_000)
     monkeypatch.setattr("genre_utils.batches.shutil.disk_usage", lambda _: free)

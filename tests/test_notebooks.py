@@ -15,12 +15,13 @@ import pandas as pd
 import pytest
 from conftest import ROOT, run_notebook
 
-from genre_utils import images, machine
+from genre_utils import images, machine, models
 from genre_utils.__main__ import main
 from genre_utils.dataset import load_dataset
+from genre_utils.fusion import LogisticFusion
 from genre_utils.machine import backend
-from genre_utils.saved_model import load_model
-from genre_utils.sources import find_data
+from genre_utils.saved_model import load_model, save_model
+from genre_utils.sources import draw_sample, find_data
 
 NOTEBOOKS = ("explore", "train", "predict")
 
@@ -428,4 +429,17 @@ def test_a_pair_is_of_two_genres_and_counted_once(labels, pairs, sentence, capsy
         if cell.cell_type == "code" and "pairs" in cell.source:
             exec(cell.source, names)
     assert names["pairs"].tolist() == pairs
-    assert capsys.readouterr().out.startswith(sentence)
+    printed = capsys.readouterr().out
+    assert printed.startswith(sentence) and bool(printed) == bool(pairs)
+
+
+def test_predict_takes_a_model_whose_training_is_not_known(tmp_path, run_cells, capsys):
+    genres = ("Drama", "Horror", "War")
+    fusions = {"picture": LogisticFusion({"picture": np.ones(3)}, np.zeros(3))}
+    network = models.build_model("seed_cnn", (96, 80), genres)
+    save_model(tmp_path / "model", network, None, fusions, genres, [0.5] * 3, [], {})
+    draw_sample(tmp_path / "sample", 2)
+    folders = {"MODEL_DIR": str(tmp_path / "model"), "OUTPUT_DIR": str(tmp_path / "predict")}
+    run_cells("predict", POSTERS=str(tmp_path / "sample" / "Images"), **folders)
+    printed = capsys.readouterr().out
+    assert "SCORES MEAN NOTHING" not in printed and "No words were read." in printed

@@ -225,7 +225,9 @@ class Graph:
             return self.constant(wide), self.constant(conv.bias)
         # Steps so narrow that the bias would not fit into 32 bits of them are widened.
         wider = np.maximum(np.abs(conv.bias) / (conv.scale * step * 2**30), 1)
-        scale, kernel = conv.scale * wider, np.round(conv.kernel / wider[:, None, None, None])
+        scale, kernel = conv.scale * wider, conv.kernel
+        if wider.max() > 1:
+            kernel = np.round(kernel / wider[:, None, None, None])
         return (
             self._steps(kernel, scale, "int8"),
             self._steps(np.round(conv.bias / (scale * step)), scale * step, "int32"),

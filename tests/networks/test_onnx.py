@@ -65,10 +65,10 @@ def rows(x, **options):
     return keras.layers.MultiHeadAttention(2, 4)(x, x, **options)
 
 
-def same_size(x, join=keras.layers.Average()):  # noqa: B008
+def same_size(x, join=keras.layers.Average):
     """The mean of a map and of its channels' means, which are as many as its columns."""
     x = keras.layers.Conv2D(4, 3)(x)
-    return join([x, keras.layers.GlobalAveragePooling2D()(x)])
+    return join()([x, keras.layers.GlobalAveragePooling2D()(x)])
 
 
 def words(x):
@@ -142,7 +142,7 @@ LEFT_TO_KERAS = (
     lambda x: keras.layers.Dense(4)(square(x)),
     lambda x: keras.layers.LayerNormalization(epsilon=0.5)(square(x)),
     lambda x: keras.layers.LayerNormalization(axis=1, epsilon=0.5)(tokens(x)),
-    lambda x: same_size(x, keras.layers.Add()),
+    lambda x: same_size(x, keras.layers.Add),
     whole_numbers,
     lambda x: keras.ops.sum(tokens(x), axis=(1, 2)),
     lambda x: keras.ops.sum(x / 255, axis=1),
