@@ -18,7 +18,7 @@ from genre_utils.support import did_you_mean
 # Keras and its backends are not here: where one is preinstalled it fits the machine's accelerator,
 # and another version would not.
 NEEDED = {
-    *("PIL", "filelock", "h5py", "matplotlib", "onnxruntime", "pandas", "rapidocr"),
+    *("PIL", "filelock", "h5py", "matplotlib", "onnx", "onnxruntime", "pandas", "rapidocr"),
     *("safetensors", "scipy", "seaborn", "sklearn", "tokenizers", "tqdm", "wordninja"),
 }
 INDEX_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn"}

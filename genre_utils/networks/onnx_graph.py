@@ -1,25 +1,23 @@
 """A network's ONNX graph, made from its Keras config and its arrays, without Keras.
 
 ONNX Runtime is all that prediction needs: the graph is built in memory each time a model is loaded,
-so a model folder holds no graph that could contradict its weights or name other files. The message
-is written by hand, since importing `onnx` for it would take longer than predicting a poster.
+so a model folder holds no graph that could contradict its weights or name other files.
 """
 
 import math
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
 from genre_utils.networks.arrays import Array
 
 OPSET, IR_VERSION = 20, 9
-# ONNX's numbers of the types that stand in our graphs.
-TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9, "float16": 10}
-# Of an attribute, by what it is in Python: the field of its value, and the number of its type.
-ATTRIBUTES = {float: (2, 1), int: (3, 2), str: (4, 3), list: (8, 7)}
+# The types that stand in our graphs.
+TYPES = ("float32", "uint8", "int8", "int32", "int64", "bool", "float16")
+TYPES = {name: helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in TYPES}
 MODELS = ("Functional", "Sequential")
 HEAD = "head"  # the part that turns features into logits
 PARTS = ("first", "second")  # what the networks of a mean are called
@@ -72,8 +70,8 @@ class Graph:
         one they are part of it.
         """
         self.arrays, self.ranges, self.location = arrays, ranges or {}, location
-        self.nodes: list[dict] = []
-        self.tables: list[dict] = []
+        self.nodes: list[NodeProto] = []
+        self.tables: list[TensorProto] = []
         self.maps: dict[str, None] = {}  # feature maps that may be rounded, in their order
         self.step_widths: dict[str, float] = {}  # the width of a rounding step, by tensor
         self.names: dict[str, int] = {}  # how many numbered copies each name has
@@ -118,9 +116,11 @@ class Graph:
             outputs += [_value_info(name, "float32", ["n", sum(self.features.values())])]
         if observe:
             outputs += [_value_info(name, "float32", ["n", "c", "h", "w"]) for name in self.maps]
-        graph = {1: self.nodes, 2: "network", 5: self.tables}
-        graph |= {11: _value_info(source.name, dtype, sides), 12: outputs}
-        return _message({1: IR_VERSION, 7: graph, 8: {2: OPSET}})
+        inputs = [_value_info(source.name, dtype, sides)]
+        graph = helper.make_graph(self.nodes, "network", inputs, outputs, self.tables)
+        opset = helper.make_opsetid("", OPSET)
+        model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+        return model.SerializeToString()
 
     # Nodes and tables
 
@@ -142,11 +142,7 @@ class Graph:
         return replace(first, name=output)
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
-        written = []
-        for name, value in attributes.items():
-            number, of_type = ATTRIBUTES[type(value)]
-            written.append({1: name, number: value, 20: of_type})
-        self.nodes.append({1: inputs, 2: output, 4: kind, 5: written})
+        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
 
     def cast(self, x: Value | str, dtype: str) -> Value:
         return replace(self.add("Cast", x, to=TYPES[dtype]), dtype=dtype)
@@ -175,15 +171,16 @@ class Graph:
         )
 
     def _tensor(self, name: str, array: np.ndarray, shape: Sequence[int], location: str) -> str:
-        name = self.name(name)
-        tensor = {1: list(shape), 2: TYPES[str(array.dtype)], 8: name}
+        tensor = TensorProto(name=self.name(name), dims=shape, data_type=TYPES[str(array.dtype)])
         if location:
+            tensor.data_location = TensorProto.EXTERNAL
             where = {"location": location, "offset": array.offset, "length": array.nbytes}
-            tensor |= {13: [{1: key, 2: str(value)} for key, value in where.items()], 14: 1}
+            for key, value in where.items():
+                tensor.external_data.add(key=key, value=str(value))
         else:
-            tensor[9] = array.tobytes()
+            tensor.raw_data = array.tobytes()
         self.tables.append(tensor)
-        return name
+        return tensor.name
 
     # Rounding to 8 bits, and convolutions
 
@@ -611,31 +608,5 @@ def layers_of(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, 
             yield from layers_of(layer, f"{name}/")
 
 
-def _value_info(name: str, dtype: str, sides: Sequence[int | str]) -> dict[int, Any]:
-    shape = [{1 if isinstance(side, int) else 2: side} for side in sides]
-    return {1: name, 2: {1: {1: TYPES[dtype], 2: {1: shape}}}}
-
-
-def _message(fields: Mapping[int, Any]) -> bytes:
-    """Write a message of onnx.proto, whose fields have numbers; a list repeats its field."""
-    content = []
-    for number, values in fields.items():
-        for value in values if isinstance(values, list) else [values]:
-            if isinstance(value, float):
-                content += [_varint(number << 3 | 5), struct.pack("<f", value)]
-            elif isinstance(value, int):
-                content += [_varint(number << 3), _varint(value)]
-            else:
-                part = _message(value) if isinstance(value, dict) else value
-                part = part.encode() if isinstance(part, str) else part
-                content += [_varint(number << 3 | 2), _varint(len(part)), part]
-    return b"".join(content)
-
-
-def _varint(value: int) -> bytes:
-    value &= (1 << 64) - 1  # a negative number is its complement
-    content = bytearray()
-    while value > 127:
-        content.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*content, value])
+def _value_info(name: str, dtype: str, sides: Sequence[int | str]) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, TYPES[dtype], sides)

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from small_model import GENRES, TEXTS, make_small_model
 
@@ -53,6 +54,7 @@ def scores(model, texts=TEXTS[:5]):
 def test_onnx_files_stand_alone_and_give_the_scores_of_keras(exported, tmp_path):
     for name, part in (("picture", "network"), ("text", "words")):
         shutil.copy(exported / f"{name}.onnx", tmp_path)
+        onnx.checker.check_model(str(tmp_path / f"{name}.onnx"), full_check=True)
         session, each = open_session(tmp_path / f"{name}.onnx")
         model = load_model(exported)
         network = model.network if part == "network" else model.words.network

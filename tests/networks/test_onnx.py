@@ -35,8 +35,8 @@ def test_a_table_of_words_in_eight_bits_is_widened_a_row_at_a_time(tmp_path):
     config, ranges = folder.read_config(tmp_path / "text.json")
     graph = Graph(folder.load_arrays(tmp_path / "text.safetensors"), ranges)
     graph.write(config)
-    table = next(one for one in graph.tables if one[1] == [500, 32])
-    takers = {node[4] for node in graph.nodes if table[8] in node[1]}
+    table = next(one for one in graph.tables if list(one.dims) == [500, 32])
+    takers = {node.op_type for node in graph.nodes if table.name in node.input}
     assert takers == {"Gather"}
 
 
