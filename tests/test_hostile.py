@@ -43,12 +43,13 @@ def test_what_is_no_file_is_not_even_opened(odd, monkeypatch):
             read_poster(folder / name)
 
 
-def test_a_folder_that_may_not_be_opened_is_named(tmp_path, monkeypatch):
-    (tmp_path / "locked").mkdir()
+@pytest.mark.parametrize("folder", ("locked", "locked.jpg"))
+def test_a_folder_that_may_not_be_opened_is_named_once(folder, tmp_path, monkeypatch):
+    (tmp_path / folder).mkdir()
     scan, access = os.scandir, os.access
 
     def refuse(path):
-        if str(path).endswith("locked"):
+        if str(path).endswith(folder):
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)
 
@@ -56,7 +57,7 @@ def test_a_folder_that_may_not_be_opened_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     monkeypatch.setattr(os, "access", lambda p, m: "locked" not in str(p) and access(p, m))
     ((name, path),) = list_posters(tmp_path)
-    assert name == "locked"
+    assert name == folder
     with pytest.raises(PosterError, match="a folder that may not be opened"):
         read_poster(path)
 

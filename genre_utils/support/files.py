@@ -136,11 +136,12 @@ def walk(folder: str, suffixes: tuple[str, ...] = ()) -> Iterator[str]:
     # Folders and files still to come, the next one last: folders may nest a thousand deep.
     left: list[str | os.DirEntry] = [folder]
     while left:
-        entry = left.pop()
+        entry, named = left.pop(), False
         if not isinstance(entry, str):
             # A folder with a picture's ending was meant as a picture: name it instead of walking
             # by. A link to a folder may lead in a circle: it is named, and not followed.
             if entry.is_symlink() or not entry.is_dir() or entry.name.lower().endswith(suffixes):
+                named = True
                 yield entry.path
             if not entry.is_dir(follow_symlinks=False):
                 continue
@@ -149,7 +150,8 @@ def walk(folder: str, suffixes: tuple[str, ...] = ()) -> Iterator[str]:
             with os.scandir(path) as found:
                 left += sorted(found, key=lambda one: one.name, reverse=True)
         except OSError:
-            yield path
+            if not named:
+                yield path
 
 
 def sha256_of(file: str | os.PathLike) -> str:
