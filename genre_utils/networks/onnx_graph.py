@@ -7,17 +7,20 @@ so a model folder holds no graph that could contradict its weights or name other
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from genre_utils.networks.arrays import Array
 
 OPSET, IR_VERSION = 20, 9
 # The types that stand in our graphs.
-TYPES = ("float32", "uint8", "int8", "int32", "int64", "bool", "float16")
-TYPES = {name: helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in TYPES}
+TYPES = {
+    name: helper.np_dtype_to_tensor_dtype(np.dtype(name))
+    for name in ("float32", "uint8", "int8", "int32", "int64", "bool", "float16")
+}
 MODELS = ("Functional", "Sequential")
 HEAD = "head"  # the part that turns features into logits
 PARTS = ("first", "second")  # what the networks of a mean are called
@@ -109,14 +112,15 @@ class Graph:
             raise NotImplementedError("an array belongs to no layer")
         self.node("Identity", [answer.name], "logits")
         sides = ["n", *(side or f"side{i}" for i, side in enumerate(shape[1:]))]
-        outputs = [_value_info("logits", "float32", ["n", "outputs"])]
+        of_floats = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT)
+        outputs = [of_floats("logits", shape=["n", "outputs"])]
         if features and self.features:
             name = self.name("features")
             self.node("Concat", list(self.features), name, axis=1)
-            outputs += [_value_info(name, "float32", ["n", sum(self.features.values())])]
+            outputs += [of_floats(name, shape=["n", sum(self.features.values())])]
         if observe:
-            outputs += [_value_info(name, "float32", ["n", "c", "h", "w"]) for name in self.maps]
-        inputs = [_value_info(source.name, dtype, sides)]
+            outputs += [of_floats(name, shape=["n", "c", "h", "w"]) for name in self.maps]
+        inputs = [helper.make_tensor_value_info(source.name, TYPES[dtype], sides)]
         graph = helper.make_graph(self.nodes, "network", inputs, outputs, self.tables)
         opset = helper.make_opsetid("", OPSET)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
@@ -142,6 +146,8 @@ class Graph:
         return replace(first, name=output)
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        # `make_node` would leave it out, and ONNX Runtime would take its default.
+        _refuse(None in attributes.values(), f"an attribute of {kind} that is None")
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
 
     def cast(self, x: Value | str, dtype: str) -> Value:
@@ -606,7 +612,3 @@ def layers_of(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, 
         yield name, layer
         if layer["class_name"] in MODELS:
             yield from layers_of(layer, f"{name}/")
-
-
-def _value_info(name: str, dtype: str, sides: Sequence[int | str]) -> ValueInfoProto:
-    return helper.make_tensor_value_info(name, TYPES[dtype], sides)

@@ -53,6 +53,18 @@ def test_other_tables_of_words_are_left_to_keras(shape, block, why):
         Graph({"words/embeddings": table}).write(keras_config.to_config(network))
 
 
+def test_an_option_that_is_none_is_left_to_keras():
+    pixels = keras.Input((8, 6, 3))
+    config = keras_config.to_config(keras.Model(pixels, keras.layers.Conv2D(2, 3)(pixels)))
+    conv = config["config"]["layers"][1]["config"]
+    path = conv["name"]
+    arrays = {f"{path}/kernel": Array(np.ones((3, 3, 3, 2))), f"{path}/bias": Array(np.ones(2))}
+    assert Graph(arrays).write(config)
+    conv["groups"] = None
+    with pytest.raises(NotImplementedError, match="an attribute of Conv that is None"):
+        Graph(arrays).write(config)
+
+
 def pixels_as(dtype: str, layer) -> keras.Model:
     """A network with a layer on pixels of some type."""
     pixels = keras.Input((8, 6, 3), dtype=dtype)
