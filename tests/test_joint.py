@@ -177,3 +177,12 @@ def test_sums_of_other_parts_are_refused(small, tmp_path, name):
     (tmp_path / "model.json").write_text(json.dumps(card), "utf-8")
     with pytest.raises(DataError, match="contradict each other"):
         load_model(tmp_path, runtime=True)
+
+
+def test_a_joint_head_of_other_genres_is_refused(folder, tmp_path):
+    model = load_model(folder)
+    head = models.build_head(model.words.joint.input_shape[-1], 2)
+    words = replace(model.words, joint=head)
+    save_model(tmp_path, model.network, words, model.fusions, GENRES, model.thresholds, [], {})
+    with pytest.raises(DataError, match="contradict each other"):
+        load_model(tmp_path, runtime=True)

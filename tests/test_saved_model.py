@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -129,6 +130,15 @@ def test_n_grams_of_other_genres_are_refused(stranger):
     sign(stranger)
     with pytest.raises(DataError, match="contradict each other"):
         load_model(stranger, runtime=True)
+
+
+def test_a_text_model_of_other_genres_is_refused(small, tmp_path):
+    model = load_model(small)
+    encoder = model.words.network.get_layer("encoder")
+    words = replace(model.words, network=models.build_words_model(encoder, GENRES[:2]))
+    save_model(tmp_path, model.network, words, model.fusions, GENRES, model.thresholds, [], {})
+    with pytest.raises(DataError, match="contradict each other"):
+        load_model(tmp_path, runtime=True)
 
 
 def convolutions() -> keras.Model:
