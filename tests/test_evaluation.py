@@ -49,6 +49,19 @@ def test_macro_counts_only_genres_with_five_positives(table):
     assert absent["macro_map_all"] == absent["macro_map"] == result["macro_map"]
 
 
+def test_each_genre_has_its_support_and_precision_and_no_interval_without_draws(table):
+    labels, scores = table
+    labels[:, 3] = 0
+    result = evaluate(labels, scores, GENRES, resamples=0)
+    for g, name in enumerate("ABC"):
+        precision = average_precision_score(labels[:, g], scores[:, g])
+        expected = {"support": labels[:, g].sum(), "average_precision": pytest.approx(precision)}
+        assert result["per_genre"][name] == expected
+    assert result["per_genre"]["D"] == {"support": 0, "average_precision": None}
+    for without in (result, *baselines(labels, labels, GENRES).values()):
+        assert "macro_map_interval" not in without
+
+
 def test_top3_recall_counts_at_most_three_and_skips_the_unlabelled():
     labels = np.array([[1, 1, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0]], np.int8)
     scores = np.array([[0.9, 0.8, 0.7, 0.6]] * 3)
@@ -155,6 +168,8 @@ def test_paired_bootstrap_sees_a_better_system_and_no_difference():
     assert paired["share"] == 1 and paired["interval"][0] > 0
     same = paired_bootstrap(labels, better, better, resamples=20)
     assert same["share"] == 0 and same["difference"] == 0
+    five = np.repeat([[1], [0]], [5, 20], axis=0)
+    assert paired_bootstrap(five, five, 1 - five, resamples=20)["share"] == 1
 
 
 def test_a_single_genre_is_scored_like_many():
@@ -209,6 +224,7 @@ def test_tables_that_do_not_fit_each_other_are_refused(table):
         (["A"] * 4, None),
         ([*GENRES, "A"], None),
         (GENRES, np.ones((4, 1))),
+        (GENRES, [0.5] * 3),
     ):
         with pytest.raises(ValueError, match="have 4 columns: give a name of its own"):
             evaluate(labels, scores, genres, thresholds)
@@ -238,6 +254,23 @@ def test_five_positives_count_and_a_score_at_its_threshold_is_assigned():
 def test_the_threshold_with_the_best_f1_is_found():
     labels = np.repeat([0, 1], 50)[:, None]
     assert tune_thresholds(labels, np.where(labels, 0.6, 0.2))[0] == pytest.approx(0.6)
+
+
+def test_no_threshold_has_a_better_f1(table):
+    labels, scores = table
+    for g in range(3):
+        f1 = {at: f1_score(labels[:, g], scores[:, g] >= at) for at in scores[:, g]}
+        found = tune_thresholds(labels[:, g : g + 1], scores[:, g : g + 1])[0]
+        assert f1[found] == max(f1.values())
+
+
+def test_with_twenty_positives_a_genre_s_own_threshold_weighs_as_much_as_the_shared_one(table):
+    labels, scores = table
+    labels[np.flatnonzero(labels[:, 1])[20:], 1] = 0
+    own = tune_thresholds(labels[:, 1:2], scores[:, 1:2])[0]
+    shared = tune_thresholds(labels.reshape(-1, 1), scores.reshape(-1, 1))[0]
+    assert own != shared
+    assert tune_thresholds(labels, scores)[1] == pytest.approx((own + shared) / 2)
 
 
 def test_bins_count_by_their_size():
