@@ -189,6 +189,9 @@ def test_where_no_genre_has_five_positives_those_with_the_most_count(table):
     labels[7, 0] = 1
     expected = average_precision_score(labels[:, 3], scores[:, 3])
     assert macro_average_precision(labels, scores) == pytest.approx(expected)
+    labels[:, 3] = 0
+    expected = average_precision_score(labels[:, 0], scores[:, 0])
+    assert macro_average_precision(labels, scores) == pytest.approx(expected)
     assert macro_average_precision(0 * labels, scores) is None
 
 
