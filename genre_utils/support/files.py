@@ -202,8 +202,11 @@ def printable(text: str) -> str:
 
 
 def harmless(cell: Any) -> Any:
-    """Put a `'` in front of a text that a spreadsheet would compute; anything else stays."""
+    """Put a `'` in front of a text that a spreadsheet would compute, and write out its `\\r`.
+
+    A carriage return ends a row for readers of CSV, and Python writes it without quotes.
+    """
     if not isinstance(cell, str):
         return cell
-    cell = cell.replace("\r", "\\r")  # which Python writes without quotes, and readers end a row at
+    cell = cell.replace("\r", "\\r")
     return f"'{cell}" if cell.startswith(FORMULA_MARKS) else cell
