@@ -44,17 +44,19 @@ def test_what_can_be_read_by_now_is_decoded_though_its_file_is_the_same(tmp_path
     files = [tmp_path / f"{i}.png" for i in range(3)]
     for i, file in enumerate(files):
         Image.new("RGB", (40, 60), (90 * i, 0, 0)).save(file)
-    paths = [*map(str, files)]
+    paths, tried = [*map(str, files)], []
 
     def gone(path):
+        tried.append(path)
         if path == paths[1]:
             raise PosterError("1.png", "the file cannot be read (Host is down)")
         return read_poster(path)
 
     with monkeypatch.context() as patch:
         patch.setattr("genre_utils.batches.read_poster", gone)
-        for _ in range(2):
-            assert list(fill_cache(paths, SIZE, tmp_path / "cache").unreadable) == [paths[1]]
+        caches = [fill_cache(paths, SIZE, tmp_path / "cache") for _ in range(2)]
+        assert [list(one.unreadable) for one in caches] == [[paths[1]]] * 2
+        assert sorted(tried) == sorted([*paths, paths[1]]), "the others are decoded once"
     again = fill_cache(paths, SIZE, tmp_path / "cache")
     assert not again.unreadable and (again.pixels(paths[1:2])[..., 0] == 90).all()
 

@@ -259,8 +259,10 @@ def test_the_threshold_with_the_best_f1_is_found():
     assert tune_thresholds(labels, np.where(labels, 0.6, 0.2))[0] == pytest.approx(0.6)
 
 
-def test_no_threshold_has_a_better_f1(table):
-    labels, scores = table
+@pytest.mark.parametrize("skill", [1, 0.5, 0.2])
+def test_no_threshold_has_a_better_f1(table, skill):
+    labels = table[0]
+    scores = np.random.default_rng(1).random(labels.shape) * (1 - skill * ~labels.astype(bool) / 2)
     for g in range(3):
         f1 = {at: f1_score(labels[:, g], scores[:, g] >= at) for at in scores[:, g]}
         found = tune_thresholds(labels[:, g : g + 1], scores[:, g : g + 1])[0]

@@ -119,6 +119,9 @@ def test_a_genre_that_is_too_rare_gets_its_frequency():
     labels[7, 1], labels[:, 0] = 0, 1
     everywhere = NgramModel.fit(TEXTS, labels).logits(["laughing out loud"])
     assert everywhere[0, 0] == pytest.approx(np.log(20.5 / 0.5))
+    labels[[0, 2, 4], 0] = 0
+    logits = NgramModel.fit(TEXTS, labels).logits(["laughing out loud", "haunted"])
+    assert logits[0, 0] != pytest.approx(logits[1, 0]), "three posters without it are, too"
     half = np.repeat([[1, 1], [0, 0]], [4, 16], axis=0)  # labels of the last 16 are not known
     logits = NgramModel.fit(TEXTS, labels, half).logits(["laughing out loud"])
     assert logits[0, 1] == pytest.approx(np.log(1.5 / 3.5))
