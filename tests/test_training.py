@@ -103,14 +103,14 @@ def test_a_network_gets_the_optimizer_of_its_kind():
     word = SimpleNamespace(name="word")
     picture = network({"name": "backbone"}, {"name": "head"})
     words = network({"name": "encoder", "layers": [word]}, {"name": "head"})
-    plain = training.choose_optimizer(network({"name": "conv"}), 100, 128)
+    plain = training.choose_optimizer(network({"name": "conv"}), 100, 9 * 32)
     assert type(plain) is keras.optimizers.Adam
-    assert float(plain.learning_rate) == pytest.approx(2e-3)
+    assert float(plain.learning_rate) == pytest.approx(3e-3)
     for pretrained, tuned_at in ((picture, 16), (words, 32)):
-        optimizer = training.choose_optimizer(pretrained, 100, 4 * tuned_at)
+        optimizer = training.choose_optimizer(pretrained, 100, 9 * tuned_at)
         assert type(optimizer) is keras.optimizers.AdamW and optimizer.weight_decay == 0.01
         rates = [float(optimizer._learning_rate(step)) for step in (0, 5, 10, 55, 100)]
-        np.testing.assert_allclose(rates, [0, 5e-5, 1e-4, 5e-5, 0], atol=1e-8)
+        np.testing.assert_allclose(rates, [0, 7.5e-5, 1.5e-4, 7.5e-5, 0], atol=1e-8)
     training.choose_optimizer(picture, 0, 16)
 
 
@@ -121,3 +121,33 @@ def test_an_epoch_is_scored_by_its_macro_average_precision():
     logs = {"loss": 0.5}
     scored.on_epoch_end(0, logs)
     assert logs == {"loss": 0.5, "val_macro_map": 1}
+
+
+def test_devices_share_rows_evenly(monkeypatch):
+    rows, batch = training.even_rows(7, 4)
+    assert rows.tolist() == [*range(7)] and batch == 4
+    monkeypatch.setattr(training.machine, "replicas", lambda: 6)
+    monkeypatch.setattr(training.machine, "processes", lambda: (1, 2))  # three of them are here
+    rows, batch = training.even_rows(7, 4)
+    assert rows.tolist() == [*range(7), 0, 1] and batch == 6
+    assert training.even_rows(9, 3)[0].tolist() == [*range(9)]
+
+
+def test_logits_stand_in_the_order_of_features_pictures_and_texts(posters):
+    cache, paths, labels = posters
+    double = keras.Sequential([keras.Input((2,)), keras.layers.Rescaling(2, dtype="bfloat16")])
+    features = np.random.default_rng(0).integers(0, 100, (70, 2)).astype(np.float32)
+    found = training.predict_logits(double, features)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, 2 * features)
+    means = keras.Sequential([keras.Input((80, 80, 3)), keras.layers.GlobalAveragePooling2D()])
+    batches = PosterBatches(cache, paths, labels, batch_size=10)  # the last has four posters
+    found = training.predict_logits(means, batches)
+    np.testing.assert_allclose(found, cache.pixels(paths).mean(axis=(1, 2)), rtol=1e-5)
+
+    def total(tokens):
+        return tokens.sum(axis=1, keepdims=True)
+
+    texts = [np.full(length, 5, np.int32) for length in (3, 1, 40, 2)]
+    network = SimpleNamespace(output_shape=(None, 1), predict_on_batch=total)
+    assert training.predict_logits(network, texts).ravel().tolist() == [15, 5, 200, 10]
