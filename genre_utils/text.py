@@ -241,13 +241,13 @@ class NgramModel:
 
 
 def typical_words(
-    texts: Sequence[str], labels: np.ndarray, genres: Sequence[str], top: int = 8
+    texts: Sequence[str], labels: np.ndarray, genres: Sequence[str]
 ) -> dict[str, list[str]]:
     """Return the words that are on a genre's posters far more often than on the others.
 
     The measure is the log-odds ratio with an informative Dirichlet prior (Monroe, Colaresi and
     Quinn, "Fightin' Words", 2008), counted in posters. `labels` is multi-hot `(n, genres)`.
-    Returns at most `top` words a genre, the most typical first; none for a genre without a poster.
+    Returns at most 8 words a genre, the most typical first; none for a genre without a poster.
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -264,6 +264,6 @@ def typical_words(
         odds = np.log((inside + prior) / (inside.sum() + 100 - inside - prior))
         odds -= np.log((outside + prior) / (outside.sum() + 100 - outside - prior))
         spread = np.sqrt(1 / (inside + prior) + 1 / (outside + prior))
-        best = np.argsort(-odds / spread)[:top]
+        best = np.argsort(-odds / spread)[:8]
         found[genre] = [names[i] for i in best if odds[i] > 0 and inside[i]]
     return found

@@ -101,7 +101,7 @@ def _normalise(x, name: str, activate: bool = True):
     return layers.ReLU(max_value=6, name=f"{name}_relu6")(x) if activate else x
 
 
-def round_channels(channels: float, divisor: int = 8) -> int:
+def round_channels(channels: float) -> int:
     """Round to a multiple of 8, never below nine tenths of the wish (the authors' rule)."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded

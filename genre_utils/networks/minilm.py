@@ -29,14 +29,15 @@ RELEASED_TEXT = Path(__file__).parent.parent / "released" / "text.json"
 
 POSITIONS, LAYERS, HEADS, WIDTH, INNER = 512, 6, 12, 384, 1536
 EPSILON = 1e-12
+DROPOUT = 0.1
 
 
-def build_encoder(dropout: float = 0.1) -> keras.Model:
+def build_encoder() -> keras.Model:
     """Build the network without its weights.
 
     Input: int32 token ids `(n, tokens)`, 0 where a text is shorter than the batch's longest; at
     most 512 tokens. Output: `(n, 384)`, the direction of the tokens' mean vector, with a mean
-    square of 1. `dropout` acts in training only.
+    square of 1. Dropout acts in training only.
     """
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     real = ops.not_equal(tokens, PAD)
@@ -46,19 +47,19 @@ def build_encoder(dropout: float = 0.1) -> keras.Model:
     x = layers.Embedding(VOCABULARY, WIDTH, name="word")(tokens)
     x = x + layers.Embedding(POSITIONS, WIDTH, name="place")(places)
     x = layers.LayerNormalization(epsilon=EPSILON, name="embedding_norm")(x)
-    x = layers.Dropout(dropout)(x)
+    x = layers.Dropout(DROPOUT)(x)
     attention_mask = ops.expand_dims(real, 1)
     for i in range(LAYERS):
         attention = layers.MultiHeadAttention(HEADS, WIDTH // HEADS, name=f"layer{i}_attention")
         y = attention(x, x, attention_mask=attention_mask)
         x = layers.LayerNormalization(epsilon=EPSILON, name=f"layer{i}_attention_norm")(
-            x + layers.Dropout(dropout)(y)
+            x + layers.Dropout(DROPOUT)(y)
         )
         y = layers.Dense(INNER, activation="gelu", name=f"layer{i}_widen")(x)
         # BERT's gelu is the exact one; "gelu" in Keras is as well, unlike in some libraries.
         y = layers.Dense(WIDTH, name=f"layer{i}_narrow")(y)
         x = layers.LayerNormalization(epsilon=EPSILON, name=f"layer{i}_norm")(
-            x + layers.Dropout(dropout)(y)
+            x + layers.Dropout(DROPOUT)(y)
         )
     weights = ops.expand_dims(mask, -1)
     mean = ops.sum(x * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1)
