@@ -230,6 +230,12 @@ def test_limit_is_a_seeded_sample(sample_folder):
     whole = load_dataset(source).posters.set_index("id")
     assert first.posters.set_index("id").equals(whole.loc[first.posters["id"]])
     assert first.limit == 50
+    assert len(load_dataset(source, 1).posters) == 1
+
+
+def test_a_table_of_which_each_row_is_left_out_is_refused_with_the_reason(make):
+    with pytest.raises(DataError, match="each was left out.*2 posters whose rows contradict"):
+        make("Id,Genre\np0,Drama|War\np0,Comedy|War\np1,Drama|War\np1,Comedy|War\n")
 
 
 @pytest.mark.parametrize("limit", [-1, 5.5, "5", True])
