@@ -13,7 +13,7 @@ import argparse
 import re
 from pathlib import Path
 
-import jupytext
+from jupytext.cli import jupytext
 
 FOLDER = Path(__file__).parent
 ADDRESS = FOLDER / "address.txt"
@@ -45,7 +45,7 @@ def main() -> None:
     for file in (README, *(FOLDER / f"{name}.py" for name in NOTEBOOKS)):
         file.write_text(filled_in(file, path), "utf-8")
         if file != README:
-            jupytext.write(jupytext.read(file), file.with_suffix(".ipynb"))
+            jupytext(["--to", "ipynb", "--update", "--quiet", str(file)])
         print(file.name)
 
 

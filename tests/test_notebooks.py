@@ -161,7 +161,9 @@ def test_one_command_points_a_fork_s_badges_and_set_up_cells_at_it(tmp_path):
     # In a copy: this one may stand in a repository that has its address.
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    (tmp_path / "README.md").write_bytes((ROOT / "README.md").read_bytes())
+    (tmp_path / "genre_utils").symlink_to(ROOT / "genre_utils")  # ruff sorts imports by what it has
+    for name in ("README.md", "pyproject.toml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     for file in (ROOT / "notebooks").glob("*.*"):
         (folder / file.name).write_bytes(file.read_bytes())
 
@@ -172,6 +174,8 @@ def test_one_command_points_a_fork_s_badges_and_set_up_cells_at_it(tmp_path):
             generated = jupytext.read(folder / f"{name}.ipynb").cells
             cells = jupytext.read(folder / f"{name}.py").cells
             assert [cell.source for cell in generated] == [cell.source for cell in cells]
+        lint = [sys.executable, "-m", "ruff", "check", "--no-cache", "notebooks"]
+        subprocess.run(lint, check=True, cwd=tmp_path)
         files = [tmp_path / "README.md", *(folder / f"{name}.py" for name in NOTEBOOKS)]
         return {file.stem: file.read_text("utf-8") for file in files}
 
@@ -182,6 +186,12 @@ def test_one_command_points_a_fork_s_badges_and_set_up_cells_at_it(tmp_path):
         assert texts[name].count(page) == texts["README"].count(page) == 2  # Colab and Kaggle
         assert 'REPOSITORY = "https://github.com/someone/poster-genres"  #' in texts[name]
     assert write_address("https://github.com/other/fork.git/")["train"].count("other/fork") == 3
+    ours, theirs = (
+        jupytext.read(one / "train.ipynb").cells for one in (ROOT / "notebooks", folder)
+    )
+    assert [cell.id for cell in theirs] == [cell.id for cell in ours], (
+        "a small change is one in git"
+    )
     assert write_address("") == without and "someone" not in "".join(without.values())
     for wrong in ("https://example.org/someone/poster-genres", "someone/poster-genres"):
         with pytest.raises(subprocess.CalledProcessError):
