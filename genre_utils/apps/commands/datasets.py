@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from genre_utils import apps, dataset, evaluation, ocr, sources
-from genre_utils.apps import catalogue
+from genre_utils.apps import batch_prediction
 from genre_utils.apps.commands import checks
 from genre_utils.predictor import Predictor
 from genre_utils.support import check_writable, first_of, folder_of, only_writer, printable
@@ -21,12 +21,12 @@ LEFT_OUT = {
 
 NAMED = 100  # unknown ids in a message
 
-# Which training posters are not recognised, by whether the card lists the training pictures.
+# Which training posters are not recognised, by whether `model.json` lists the training pictures.
 UNKNOWN = {
     True: "training posters are recognised by their ids and by their files' bytes; a picture saved "
     "anew under another id, or a film of which only the title was learned, is scored.",
-    False: "this model's card lists no training pictures: training posters are recognised by their "
-    "ids only, and under another id they are scored.",
+    False: "this model's model.json lists no training pictures: training posters are recognised by "
+    "their ids only, and under another id they are scored.",
 }
 
 
@@ -92,8 +92,8 @@ def _score(options: argparse.Namespace) -> int:
     results |= evaluation.baselines(train, labels, genres, extra)
     if options.json:
         content = {"results": results, "left_out": left_out, "sample": data.source.is_sample}
-        with catalogue.opened(options.json) as out:
-            out.write(catalogue.to_json(content, options.json, indent=1) + "\n")
+        with batch_prediction.opened(options.json) as out:
+            out.write(batch_prediction.to_json(content, options.json, indent=1) + "\n")
     if options.json != "-":
         print(apps.comparison(results).round(4).T.to_string())
     return checks.DONE

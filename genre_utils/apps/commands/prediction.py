@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from genre_utils import networks
-from genre_utils.apps import catalogue
+from genre_utils.apps import batch_prediction
 from genre_utils.apps.commands import checks
 from genre_utils.predictor import Predictor, table_rows
 from genre_utils.saved_model import check_files
@@ -31,7 +31,7 @@ def predict(options: argparse.Namespace) -> int:
     tables = {option: file for option, file in tables.items() if file and file != "-"}
     _check_tables(options, tables)
     _check_posters(options)
-    own = catalogue.own_files(tables.values())
+    own = batch_prediction.own_files(tables.values())
     one_poster = not options.list and len(options.paths) == 1 and os.path.isfile(options.paths[0])
     # Side by side, posters are read fastest on a core each.
     threads = 0 if one_poster else 1
@@ -42,10 +42,10 @@ def predict(options: argparse.Namespace) -> int:
         count = None
         # A pipe can be read only once.
         if not options.list or (options.list != "-" and os.path.isfile(options.list)):
-            count = sum(1 for _ in catalogue.list_inputs(_posters(options), own))
+            count = sum(1 for _ in batch_prediction.list_inputs(_posters(options), own))
         inputs = [os.path.abspath(path) for path in (*options.paths, options.list) if path]
         inputs += [os.getcwd()] * bool(options.list)  # what its paths are relative to
-        log = catalogue.ResumableLog(file, predictor, inputs)
+        log = batch_prediction.ResumableLog(file, predictor, inputs)
         try:
             for found in log.fill(predictor, _posters(options), count, own):
                 if found.error:
@@ -63,18 +63,18 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def _write_tables(
-    options: argparse.Namespace, log: catalogue.ResumableLog, genres: Sequence[str]
+    options: argparse.Namespace, log: batch_prediction.ResumableLog, genres: Sequence[str]
 ) -> int:
     top = None if options.all_genres else options.top
     names = genres if options.all_genres else ("rank", "genre", "score")
     if options.csv:
         columns = ("poster", *names, "error")
-        catalogue.write_csv_rows(table_rows(log.read(), genres, top), columns, options.csv)
+        batch_prediction.write_csv_rows(table_rows(log.read(), genres, top), columns, options.csv)
     if options.json:
-        catalogue.write_json_rows(table_rows(log.read(), genres, top), options.json)
+        batch_prediction.write_json_rows(table_rows(log.read(), genres, top), options.json)
     if not (options.csv or options.json):
         good = (row for row in table_rows(log.read(), genres, top) if not row.pop("error"))
-        catalogue.print_table(list(good))
+        batch_prediction.print_table(list(good))
     predicted = any(one.error is None for one in log.read())
     return checks.DONE if predicted else checks.NOTHING_DONE
 
@@ -85,7 +85,7 @@ def _log_file(files: Sequence[str]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as locks:
         # Beside a device, such as /dev/stdout, not everybody may write.
         files = [file for file in files if not is_device(file)] or [f"{folder}/predictions"]
-        log = catalogue.partial_file(files[0])
+        log = batch_prediction.partial_file(files[0])
         for file in (*files, log):
             locks.enter_context(only_writer(file))
         yield log
@@ -99,7 +99,7 @@ def _check_tables(options: argparse.Namespace, tables: Mapping[str, str]) -> Non
         inputs[options.list] = "the list that is read"
     for option, file in tables.items():
         checks.check_output(option, file, inputs | checks.model_files(options))
-    own = [catalogue.own_files([file]) for file in (options.csv, options.json) if file]
+    own = [batch_prediction.own_files([file]) for file in (options.csv, options.json) if file]
     if len(own) == 2 and own[0] & own[1]:
         raise ValueError(
             f"--csv {options.csv} and --json {options.json} would be written over each other: "

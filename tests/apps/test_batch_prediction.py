@@ -17,7 +17,7 @@ from small_model import make_small_model
 from genre_utils import images
 from genre_utils import predictor as predictor_module
 from genre_utils.__main__ import main
-from genre_utils.apps.catalogue import (
+from genre_utils.apps.batch_prediction import (
     ResumableLog,
     partial_file,
     print_table,
