@@ -58,6 +58,7 @@ def evaluate(
     counts; `posters` and `genres_counted`; `macro_map_interval`; and `per_genre`, by name, with
     `support`, `average_precision` and `interval`.
     """
+    labels, scores = np.asarray(labels), np.asarray(scores)
     _check_probabilities(labels, scores)
     given = {len(genres), len(set(genres)), len(genres if thresholds is None else thresholds)}
     if given != {labels.shape[1]} or np.ndim(thresholds) > 1:
@@ -367,7 +368,6 @@ def _bootstrap(
 
 def _first(keys: np.ndarray, count: int) -> list[tuple[int, int]]:
     """Return row and column of the smallest finite keys, each row once."""
-    genres = keys.argmin(axis=1)
-    least = keys[np.arange(len(keys)), genres]
+    genres, least = keys.argmin(axis=1), keys.min(axis=1)
     rows = [row for row in np.argsort(least, kind="stable")[:count] if np.isfinite(least[row])]
     return [(int(row), int(genres[row])) for row in rows]

@@ -35,6 +35,12 @@ def test_perfect_scores_are_perfect(table):
     assert result["top3_recall"] == result["top1_hit"] == result["element_accuracy"] == 1
 
 
+def test_lists_are_scored_like_arrays(table):
+    labels, scores = table
+    expected = evaluate(labels, scores, GENRES, resamples=0)
+    assert evaluate(labels.tolist(), scores.tolist(), GENRES, resamples=0) == expected
+
+
 def test_macro_counts_only_genres_with_five_positives(table):
     labels, scores = table
     result = evaluate(labels, scores, GENRES, [0.5] * 4, resamples=0)
