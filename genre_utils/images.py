@@ -99,7 +99,7 @@ def read_poster(source: Any, name: str | None = None) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return _to_rgb(Image.fromarray(_to_uint8(source, name)), name)
     raise PosterError(
-        name, f"a {type(source).__name__} is not a path, a file, bytes, a PIL image or an array"
+        name, f"of type {type(source).__name__}, not a path, a file, bytes, a PIL image or array"
     )
 
 

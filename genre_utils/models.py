@@ -87,7 +87,7 @@ def check_model(name: str, image_size: int | tuple[int, int]) -> None:
     if name not in names():
         raise ValueError(
             f"MODEL is {name!r}: give one of {', '.join(names())}.{did_you_mean(name, names())} A "
-            "network of your own needs its cell with models.register_network before this one."
+            "network of your own needs models.register_network before this."
         )
     smaller = min(_sides(image_size))
     if name == "seed_cnn" and smaller < SEED_CNN_SMALLEST:

@@ -407,7 +407,7 @@ fusions = fusion.fit_fusions(logits, labels["validation"], has_text["validation"
 scores, _ = fusion.fuse(fusions, logits, has_text["validation"])
 thresholds = evaluation.tune_thresholds(labels["validation"], scores)
 chosen_at = evaluation.macro_average_precision(labels["validation"], scores)
-print(f"Macro mAP on validation, on which the sum was fitted too: {chosen_at:.3f}")
+print(f"Macro mAP on {len(scores)} validation posters, which fitted the sum too: {chosen_at:.3f}")
 
 # %% [markdown]
 # ## A last fit

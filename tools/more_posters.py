@@ -7,9 +7,11 @@
     python tools/more_posters.py --labels labels.csv --clones clones --out more_posters
 
 LABELS is a CSV with the columns `Id` (IMDb title id), `file` (`owner/repository:path`) and `Genre`
-(`A|B`). Posters of the public test set, and ids in the file given as `--off-limits`, are left out
-before a picture is opened or a label is read; afterwards so are pictures that look like one of
-theirs (`--beside` names the folders with those pictures), placeholders, and what cannot be read.
+(`A|B`). It is not part of this repository: join a table of genres, such as `MovieGenre.csv`, with
+the names of the clones' pictures. Posters of the public test set, and ids in the file given as
+`--off-limits`, are left out before a picture is opened or a label is read; afterwards so are
+pictures that look like one of theirs (`--beside` names the folders with those pictures),
+placeholders, and what cannot be read.
 OUT gets `Images/`, `train.csv`, which the notebooks read, and `report.json`, which counts and names
 what was left out and why.
 """

@@ -1,12 +1,12 @@
 """Score models that lack something beside the released one, and posters shrunk to small prints.
 
-    python tools/release/ablations.py --posters DIR --without "film knowledge=FOLDER" ...
+    python tools/release/ablations.py --posters DIR --name NAME --without "a joint head=FOLDER" ...
 
 FOLDER holds a model: `model` of another OUT whose stages were run without `--films`, say, or an
 older release after `export --convert`. All models are scored on the public test posters with the
 same readings of their words; nothing is chosen by what comes out. Writes
-`benchmarks/results/NAME.json`, by default `ablations`, of which `benchmarks/readme.py` makes a
-table.
+`benchmarks/results/NAME.json`. `benchmarks/readme.py` makes tables of `ablations-joint` and of
+`ablations`, which belongs to the release of 794e417.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--posters", type=Path, required=True)
     parser.add_argument("--without", nargs="*", default=[], metavar="WHAT=FOLDER")
-    parser.add_argument("--name", default="ablations")
+    parser.add_argument("--name", required=True, help="the file of results, without its ending")
     options = parser.parse_args()
     test = read_test(options.posters)
     folders = {"released model": RELEASED}
