@@ -42,7 +42,7 @@ def main() -> None:
         "The same posters on Ray on this machine, beside the plain command, time",
         "—",
         text + "picture alone)",
-        "python benchmarks/on_ray.py",
+        f"python benchmarks/on_ray.py --posters {len(paths)}",
     )
     record.save("on_ray", {"posters": len(paths), "ratio": ratio, "seconds": took}, [row])
 

@@ -20,7 +20,7 @@ TABLES = {
     "reading": ("reading-command", "reading-before", "reading-one"),
     "prediction": (
         *(f"prediction-{part}" for part in ("cold", "one_with_words", "one", "many", "before")),
-        *("prediction-catalogue", "prediction-catalogue-small", "prediction-catalogue_with_words"),
+        *("prediction-folder", "prediction-folder-small", "prediction-folder_with_words"),
         *("runtimes-litert", "runtimes-int8", "runtimes-avx2", "page", "on_ray"),
     ),
     "training": (
