@@ -263,7 +263,11 @@ def test_sample_labels_agree_with_its_lists(sample_folder):
         ("Id,Genre\np0,Drama\np1,split\n", "is reserved"),
         ("Id,Genre\nq0,Drama\nq1,War\n", "has a picture"),
         ("", "cannot be read as a CSV"),
-        ("Id,Genre\n", "gives 0 genres; .* found no row"),
+        ("Id,Genre\n", "has a header and no row: write a row for each poster"),
+        ("Id,Drama,War\n", "has a header and no row"),
+        ("Id,Genre\np0,1\np1,0\n", "the column 'Genre' holds 0 and 1 and no names"),
+        ("Id,SciFi,Sci-Fi\np0,1,0\np1,0,1\n", "gives Sci-Fi alone; .* or name each 0/1 column"),
+        ("Id,Genre\np0,N/A\np1,-\n", "gives no genre; the model needs two .* found 'N/A'"),
     ],
 )
 def test_hopeless_csv_is_one_sentence(make, csv, sentence):
@@ -483,7 +487,7 @@ def test_one_row_is_too_few_and_said(make):
     assert len(data.posters) == 1
     with pytest.raises(DataError, match="too few"):
         data.check_parts()
-    with pytest.raises(DataError, match="gives 1 genres"):
+    with pytest.raises(DataError, match="gives Drama alone; .* found 'Drama'"):
         make("Id,Genre\np0,Drama\n")
 
 

@@ -73,7 +73,8 @@ def predict(
     columns are `poster`, one a genre, and `error`, empty where there is none. `address` is that of
     a Ray cluster; without it, Ray starts on this machine. Returns the numbers of posters that were
     predicted and that could not be read; of none, nothing is written. Raises `OSError` where
-    `output` cannot be written.
+    `output` cannot be written, `ValueError` for an address at which nothing answers, or which
+    cannot be listed.
     """
     items = [{"poster": name, "source": source} for name, source in _list(images)]
     if not items:
@@ -165,11 +166,11 @@ def _list(images: Iterable[str]) -> Iterable[tuple[str, str]]:
             continue
         try:
             system, root = fsspec.core.url_to_fs(image)
-        except (ImportError, ValueError) as error:  # an address of a kind for which a part lacks
+        except (ImportError, ValueError) as error:  # of a kind for which a package is missing
             raise ValueError(f"{image} cannot be listed: {error}.") from None
         for path in sorted(system.find(root)) or [root]:
             address = system.unstrip_protocol(path)
-            within = path if path == root else os.path.relpath(path, root)
+            within = address if path == root else os.path.relpath(path, root)
             yield address if several else within, address
 
 

@@ -122,7 +122,8 @@ def extract_posters(archive: Path, folder: Path) -> None:
 
     Every entry is checked before the first is written; the zip's checksums are verified. Raises
     `DataError`, naming the entry, for links, paths that lead out, encryption and zip bombs, and
-    for an archive that is damaged or lacks the table or the pictures.
+    for an archive that is damaged or lacks the table or the pictures; `OSError` from the disk, or
+    where a damaged archive names a place before its own beginning.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -133,9 +134,11 @@ def extract_posters(archive: Path, folder: Path) -> None:
                 with opened.open(entry) as packed, (folder / target).open("xb") as out:
                     shutil.copyfileobj(packed, out, _CHUNK)
     except FileExistsError as error:
-        name = Path(error.filename).name
-        raise DataError(f"Two entries of the archive are called {name!r}.") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise DataError(
+            f"{error.filename} was there before, or two entries of {archive.name} are called so: "
+            "give an empty folder, or another archive."
+        ) from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeError) as error:
         raise DataError(
             f"{archive.name} is not a whole zip file ({error}); download it again."
         ) from None

@@ -42,7 +42,7 @@ _FURTHER = {"secondarygenre": "primarygenre", "tertiarygenre": "primarygenre"}
 _PERHAPS = re.compile(r"\s*[/>+~:]+\s*|\s+[&–—-]\s+|(?<=\w\w)&(?=\w\w)")
 FEW = 0.05  # of the rows may be left out because they cannot be read
 MANY_UNKNOWN = 10
-MANY_UNLIKE = 0.1  # share of posters whose rows have other genres
+MANY_UNLIKE = 0.1  # share of posters whose rows have different genres
 COMMONER = 10  # times as many posters has a genre of which a mistyped form is suspected
 
 
@@ -50,7 +50,8 @@ COMMONER = 10  # times as many posters has a genre of which a mistyped form is s
 class Labels:
     """The genres of each row of a table, and all of them in order.
 
-    `has_missing_column`: a 0/1 column stands for having no genre. `used`: the columns read.
+    `has_missing_column`: a 0/1 column stands for having no genre. `used`: the columns read, and
+    those of which a finding says that they are not used.
     """
 
     lists: list[Names]
@@ -87,10 +88,13 @@ def read_labels(table: Table, ids: Iterable[str], add: AddFinding) -> Labels:
     `ids` are columns of ids, which are left alone. Raises `DataError` where the genres would have
     to be guessed.
     """
+    if not len(table):
+        raise DataError(f"{table.path} has a header and no row: write a row for each poster.")
     columns = [name for name in table.columns if name not in {*ids}]
     marks = {name: found for name in columns if (found := _read_marks(table, name))}
     no_genres = {*FLAGS, *GENRE_COLUMNS, *TAG_COLUMNS}
     flags = sorted(name for name in marks if squeeze(name) in no_genres)
+    codes = [name for name in flags if squeeze(name) not in FLAGS]
     missing = [name for name in marks if is_missing(name)]
     genre_of = _mark_names(name for name in marks if name not in {*flags, *missing})
     texts = [*_text_columns(table, [name for name in columns if name not in marks])]
@@ -106,6 +110,11 @@ def read_labels(table: Table, ids: Iterable[str], add: AddFinding) -> Labels:
     if not by_text and len(genre_of) < 2:
         names = ", ".join((*GENRE_COLUMNS[:2], *TAG_COLUMNS))
         only = f"a 0/1 column of one genre only, {next(iter(genre_of))!r}," if genre_of else ""
+        if codes:
+            raise DataError(
+                f"{table.path}: the column {codes[0]!r} holds 0 and 1 and no names: write the "
+                "genres' names into it, or give each genre a 0/1 column with its name."
+            )
         raise DataError(
             f"{table.path} has {only or 'no 0/1 columns'} and no column named one of {names}; "
             f"its columns are {table.header}. Name the column of genres {GENRE_COLUMNS[0]!r}, or "
@@ -143,6 +152,7 @@ def merge_rows(
 
     Where every row has one genre and many posters have several rows, as after a join in SQL, the
     rows are put together. Else rows of a poster must agree: nobody knows which of them is right.
+    Those that do not are left out; raises `DataError` where they are many.
     """
 
     def listed(row: int) -> str:
@@ -162,7 +172,7 @@ def merge_rows(
     if not is_join and len(unlike) > max(2, MANY_UNLIKE * len(of_poster)):
         a, b, *_ = next(iter(unlike.values()))
         raise DataError(
-            f"{rows.path}: {len(unlike)} posters have several rows with other genres, such as "
+            f"{rows.path}: {len(unlike)} posters have several rows with different genres, such as "
             f"{ids[a]!r} in line {rows.lines[a]} ({listed(a)}) and line {rows.lines[b]} "
             f"({listed(b)}). Delete the wrong rows."
         )
@@ -433,10 +443,11 @@ def _check_genres(table: Table, lists: list[Names], genres: set[str], text: _Tex
             f"{table.path} has a genre named {reserved[0]!r}, which is reserved: rename it."
         )
     if len(genres) < 2:
-        example = repr(text.cells[0]) if text and text.cells else "no row"
+        given = f"{', '.join(genres)} alone" if genres else "no genre"
+        found = f"; found {text.cells[0]!r}" if text else ", or name each 0/1 column by its genre"
         raise DataError(
-            f"{table.path} gives {len(genres)} genres; the model needs two or more. Write a "
-            f"cell as ['Drama', 'War'], Drama|War or 'Drama, War'; found {example}."
+            f"{table.path} gives {given}; the model needs two genres or more. Write a cell "
+            f"as ['Drama', 'War'], Drama|War or 'Drama, War'{found}."
         )
     unknown = sorted(genre for genre in genres if not known_genre(genre))
     if text and len(unknown) > MANY_UNKNOWN and 2 * len(unknown) > sum(map(bool, lists)):

@@ -30,8 +30,9 @@ def find_layout(
 ) -> tuple[Path, Path] | None:
     """Find the table and the folder of pictures, as `(csv, images)`.
 
-    The table is `train.csv`, else the only CSV or TSV file, else the only one that names genres,
-    if `accept` agrees. The pictures lie in or below `Images` (in any case), else `posters`, else
+    The table is the CSV or TSV file called `train`, else the only one, else the only one with a
+    column of genres or labels, if `accept` agrees. The pictures lie in or below `Images` (in any
+    case), else `posters`, else
     the table's folder. Both stand in `folder` itself or in one folder below it. `None` when there
     are none, or several folders below fit equally well.
     """
@@ -99,13 +100,15 @@ def _why_none(folder: Path) -> str:
             )
     listed = first_of([*map(repr, names)], SHOWN)
     endings = ", ".join(images.SUFFIXES)
-    if _find_table(folder):
+    other = _other_layout(folder)
+    places = [folder] if other else [folder, *folders_in(folder)]
+    if table := next(filter(None, map(_find_table, places)), None):
         return (
-            f"where there are no pictures; put them ({endings}) into a folder Images beside the "
-            f"table. Seen: {listed}"
+            f"where no pictures belong to the table '{table.relative_to(folder)}'; put them "
+            f"({endings}) into a folder Images beside it. Seen: {listed}"
         )
     return (
-        f"where there is no table{_other_layout(folder)}; it must hold a CSV or TSV file, such as "
+        f"where there is no table{other}; it must hold a CSV or TSV file, such as "
         f"train.csv, and {endings} files, or one folder that does. Seen: {listed}"
     )
 

@@ -93,10 +93,11 @@ def distinct_ids(names: Iterable[str]) -> list[str]:
     """Return each id as `normal_id` has it, with its folders where these alone tell it apart."""
     names = list(dict.fromkeys(names))
     times = Counter(map(normal_id, names))
-    return [
+    ids = (
         _path(name) if times[normal_id(name)] > 1 and len(_parts(name)) > 1 else normal_id(name)
         for name in names
-    ]
+    )
+    return list(dict.fromkeys(ids))
 
 
 def spellings(name: str) -> set[str]:
@@ -186,7 +187,8 @@ class Pictures:
         """Return each row's picture as a path; notes rows and pictures without a partner.
 
         Of two pictures of one id in one folder the first counts. Where they lie in two folders,
-        they may be of two films: the row has none, unless one lies in the uppermost folder.
+        they may be of two films: the row has none, unless one lies in the uppermost folder; raises
+        `DataError` where half of the ids have none for that.
         """
         cells = table.columns[column]
         named = self._in_their_folders({cell: self.named(cell) for cell in cells})
@@ -230,10 +232,10 @@ class Pictures:
                 f"{links[0]!r}, and these are not followed: copy the pictures into it."
             )
         cell = next(iter(table.columns[columns[0]]), "")
-        file = self._shown(self.files[0]) if self.files else "none"
+        first = f"the first is {self._shown(self.files[0])!r}" if self.files else "none fits"
         raise DataError(
             f"No row of {table.path} has a picture in {self.folder}: the column {columns[0]!r} "
-            f"says {cell!r}, and of {len(self.files)} pictures the first is {file!r}. The column "
+            f"says {cell!r}, and of {len(self.files)} pictures {first}. The column "
             f"must hold the pictures' names, with or without their ending (looked at: "
             f"{', '.join(map(repr, columns))})."
         )
@@ -277,7 +279,8 @@ class Pictures:
 
 def find_id_columns(table: Table, pictures: Pictures) -> list[str]:
     """Return the columns of ids, the one that finds most pictures first; raises `DataError`."""
-    if any(re.fullmatch(r"tt\d{7,}|.*\.(jpe?g|png|webp)", name.lower()) for name in table.columns):
+    names = [name.lower() for name in table.columns]
+    if any(re.fullmatch(r"tt\d{7,}", name) or name.endswith(SUFFIXES) for name in names):
         raise DataError(
             f"{table.path} has no header: its first line is a poster's already "
             f"({', '.join(map(repr, [*table.columns][:3]))}). Write a line such as Id,Genre above "

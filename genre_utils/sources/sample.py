@@ -49,7 +49,8 @@ def draw_sample(folder: Path, posters: int = 320, seed: int = 0) -> Path:
     palette and picture of a genre that is not its own. The same seed gives the same bytes.
 
     A folder with a `train.csv` is returned untouched. The folder appears whole or not at all;
-    raises `FileExistsError` when it already holds something else.
+    raises `FileExistsError` when it already holds something else, and `OSError` where it cannot be
+    made.
     """
     folder = Path(folder)
     if (folder / "train.csv").exists():

@@ -63,12 +63,12 @@ def is_missing(name: str) -> bool:
 
 
 def parse_genres(text: str) -> list[str] | None:
-    """Read one cell of a genre column: `A|B`, `A, B`, `A/B`, or a list of Python, NumPy or JSON.
+    """Read one cell of a genre column: `A|B`, `A, B`, or a list of Python, NumPy or JSON.
 
     Returns the names without the missing ones, in their order, each once. A name that consists of
-    well-known genres (`Action & Comedy`) becomes those. `None` when the cell opens a list that
-    cannot be read, is too long, or a "name" holds a bracket or quote or no letter. The cell is
-    data: nothing in it is ever executed.
+    well-known genres (`Action & Comedy`, `Drama/War`) becomes those. `None` when the cell opens a
+    list that cannot be read, is too long, or a "name" holds a bracket, a quote, no letter, or an
+    answer (`Drama: yes`). The cell is data: nothing in it is ever executed.
     """
     text = html.unescape(text.strip())
     text = text if text.isascii() else unicodedata.normalize("NFKC", text)

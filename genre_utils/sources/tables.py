@@ -150,7 +150,7 @@ def _read_header(file: io.TextIOWrapper, path: Path) -> tuple[list[str], str, in
         line, first = file.readline(LONGEST_LINE), 3
     if "\0" in line:
         raise csv.Error("it is no text; save it as CSV in UTF-8")
-    separator = max(SEPARATORS, key=line.count)
+    separator = max(SEPARATORS, key=re.sub('"[^"]*"', "", line).count)
     header = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
     header = [name.strip() for name in header]
     if not any(header):

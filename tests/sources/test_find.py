@@ -696,7 +696,15 @@ def test_bomb_that_lies_about_its_size_is_stopped(tmp_path):
 
 def test_two_entries_of_one_name_are_refused(tmp_path):
     archive = make_zip(tmp_path / "a.zip", POSTERS | {"other/Images/tt1.jpg": b"another"})
-    with pytest.raises(DataError, match="called 'tt1.jpg'"):
+    with pytest.raises(DataError, match=r"tt1.jpg was there before, or two entries of a.zip"):
+        extract_posters(archive, tmp_path / "out")
+
+
+def test_a_damaged_name_in_an_archive_is_one_sentence(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", POSTERS | {"master/Images/é.jpg": b"x"})
+    content = archive.read_bytes()
+    archive.write_bytes(content.replace("é".encode(), b"\xff\xff"))
+    with pytest.raises(DataError, match="not a whole zip file"):
         extract_posters(archive, tmp_path / "out")
 
 
