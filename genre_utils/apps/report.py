@@ -76,8 +76,9 @@ def paired_in_words(paired: dict, better: str, worse: str) -> str:
         return "The posters are too few to compare."
     low, high = paired["interval"]
     return (
-        f"In {paired['share']:.1%} of the draws {better} has a higher macro mAP than {worse}, by "
-        f"{paired['difference']:.3f} on average (95 % of the draws: {low:+.3f} to {high:+.3f})."
+        f"Macro mAP of {better} is higher than that of {worse} in {paired['share']:.1%} of the "
+        f"draws, and differs by {paired['difference']:+.3f} on average over all of them (95 % of "
+        f"the draws: {low:+.3f} to {high:+.3f})."
     )
 
 

@@ -68,7 +68,9 @@ def test_words_are_worth_what_the_whole_model_wins_by():
     guess = np.random.default_rng(0).random(labels.shape)
     paired, told = worth_of_words(labels, labels, {"both": labels, "picture alone": guess})
     assert paired["share"] > 0.9 and paired["difference"] > 0
-    assert "draws picture and words has a higher macro mAP than the picture alone, by" in told
+    assert told.startswith(
+        "Macro mAP of picture and words is higher than that of the picture alone"
+    )
     few, told = worth_of_words(labels[:2], labels[:2], {"picture alone": guess[:2]})
     assert few["share"] is None and told == "The posters are too few to compare."
 
@@ -82,5 +84,6 @@ def test_without_words_nothing_is_compared():
 def test_draws_are_told_with_their_interval():
     paired = {"share": 0.987, "difference": 0.0123, "interval": (-0.001, 0.03)}
     told = paired_in_words(paired, "one", "two")
-    assert told.startswith("In 98.7% of the draws one has a higher macro mAP than two, by 0.012 ")
+    assert told.startswith("Macro mAP of one is higher than that of two in 98.7% of the draws, ")
+    assert "differs by +0.012 on average over all of them" in told
     assert told.endswith("(95 % of the draws: -0.001 to +0.030).")
