@@ -294,7 +294,7 @@ def confusion(
 ) -> Figure:
     """Show which genre is predicted instead of another; `instead` is from `evaluation.confusion`.
 
-    `support` is the number of posters of each genre. Rows have at least five, or the most.
+    `support` is the number of posters of each genre. Rows are on five posters or more, or the most.
     """
     rows = np.flatnonzero(np.asarray(support) >= min(FEW_POSITIVES, max(support)))
     share = instead[rows]
@@ -337,15 +337,13 @@ def recall_by_words(table: pd.DataFrame, subtitle: str = "") -> Figure:
 def overlay(rgb: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """Lay a heat map `(height, width)`, 0 to 1, over a poster of any size; returns uint8 RGB.
 
-    Cold parts are dimmed. Hot parts get colours that are brighter the hotter they are, so they
-    differ in grey and for every kind of colour blindness.
+    On one colour of the poster the hotter place is brighter, which is seen in grey, too.
     """
     height, width = rgb.shape[:2]
     image = Image.fromarray(heat.astype(np.float32))
     heat = np.clip(image.resize((width, height), Image.Resampling.BILINEAR), 0, 1)
     glow = plt.colormaps["inferno"](heat)[..., :3] * 255
-    share = 0.2 + 0.5 * heat[..., None]
-    return (rgb * 0.8 * (1 - share) + glow * share).round().astype(np.uint8)
+    return (0.4 * rgb + 0.6 * glow).round().astype(np.uint8)
 
 
 def grad_cam(
@@ -394,7 +392,7 @@ def _largest(share: np.ndarray, counts: np.ndarray) -> tuple[int, int, float]:
     Of few posters one alone is a large share, so they count only if no other row has any share.
     """
     share = np.nan_to_num(share)
-    enough = np.where((counts >= min(20, counts.max()))[:, None], share, 0)
+    enough = np.where((counts >= min(ENOUGH, counts.max()))[:, None], share, 0)
     share = enough if enough.any() else share
     row, column = np.unravel_index(share.argmax(), share.shape)
     return row, column, share[row, column]

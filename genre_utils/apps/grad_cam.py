@@ -27,7 +27,15 @@ class GradCam:
     """
 
     def __init__(self, network: keras.Model):
-        """Take apart a network of pixels as `models` builds and averages them."""
+        """Take apart a network of pixels as `models` builds and averages them.
+
+        Raises `TypeError` for one that is not computed by Keras.
+        """
+        if not isinstance(network, keras.Model):
+            raise TypeError(
+                "Grad-CAM needs a network in Keras: load_model(folder, has_text=False).network, or "
+                "that of Predictor.load(folder, runtime=False)."
+            )
         self._halves = [_halve(part) for part in averaged_networks(network)]
         self._one_at_a_time = Lock()  # not every backend's network may run in two threads
 

@@ -22,7 +22,7 @@ from starlette.middleware import Middleware
 
 from genre_utils import plots
 from genre_utils.apps import grad_cam
-from genre_utils.images import read_poster, resize_poster
+from genre_utils.images import PosterError, read_poster, resize_poster
 from genre_utils.machine import trim_heap
 from genre_utils.ocr import workers
 from genre_utils.predictor import Prediction, Predictor, highest, top_table
@@ -119,7 +119,11 @@ class ExplainedPredictor:
                 refused = Prediction(path, error=TOO_LARGE)
                 found = refused if path in large else next(answers)
                 found = found._replace(poster=Path(path).name)
-                yield PosterResult(found, () if found.error else self._pictures(path, found))
+                try:
+                    pictures = () if found.error else self._pictures(path, found)
+                except PosterError as error:  # an upload that was deleted meanwhile
+                    found, pictures = Prediction(found.poster, error=error.reason), ()
+                yield PosterResult(found, pictures)
 
     def _pictures(self, path: str, found: Prediction) -> list[tuple[str, str, str]]:
         rgb, best, name = read_poster(path), highest(found.scores, EXPLAINED), found.poster
@@ -286,8 +290,8 @@ def launch(
 
     `port` is by default the first free one from 7860. The page can be opened on this machine only,
     unless `host` names another address of it or `share` asks for a public link. `network` is the
-    one that Grad-CAM explains: the predictor's own, computed by Keras, where that is in ONNX
-    Runtime. Raises `OSError` when the port is taken.
+    Keras network that Grad-CAM explains; give it where the predictor's runs in ONNX Runtime. Raises
+    `OSError` when the port is taken.
     """
     temporary = tempfile.TemporaryDirectory(prefix="poster-genres-page-")
     atexit.register(temporary.cleanup)

@@ -7,6 +7,7 @@ import pytest
 from genre_utils import models
 from genre_utils.apps import grad_cam
 from genre_utils.images import resize_poster
+from genre_utils.saved_model import load_model
 from genre_utils.sources import sample
 
 GENRES = ("Drama", "War")
@@ -150,6 +151,11 @@ def two_outputs(x) -> keras.KerasTensor:
     fine = relu(keras.layers.Conv2D(5, 3, strides=2)(pixels))
     both = keras.Model(pixels, [fine, relu(keras.layers.Conv2D(6, 3, strides=2)(fine)), pixels])
     return keras.layers.Concatenate()([pool(one) for one in both(x / 255)[:2]])
+
+
+def test_a_network_that_keras_does_not_compute_is_refused():
+    with pytest.raises(TypeError, match=r"load_model\(folder, has_text=False\).network"):
+        grad_cam.GradCam(load_model(has_text=False, runtime=True).network)
 
 
 def test_the_halves_of_a_network_are_the_network():

@@ -249,6 +249,29 @@ def test_an_upload_that_was_deleted_is_named_and_the_others_are_answered(
     assert [one.error for one in found] == ["there is no such file", None]
 
 
+def test_an_upload_that_is_deleted_after_its_prediction_is_named_too(
+    trained, predictor, poster, tmp_path, monkeypatch
+):
+    from genre_utils.apps.page import ExplainedPredictor
+
+    explained = ExplainedPredictor(predictor)
+    uploads = [tmp_path / name for name in ("0.jpg", "1.jpg")]
+    for upload in uploads:
+        upload.write_bytes(poster.read_bytes())
+    stream = predictor.stream
+
+    def stream_and_delete(paths):
+        for found in stream(paths):
+            if Path(found.poster) == uploads[0]:
+                uploads[0].unlink()
+            yield found
+
+    monkeypatch.setattr(predictor, "stream", stream_and_delete)
+    found = [result.found for result in explained([*map(str, uploads)])]
+    assert [one.error for one in found] == ["there is no such file", None]
+    assert found[0].scores is None
+
+
 def test_answers_are_shown_as_they_are_done_with_a_bar(page, predictor, poster, monkeypatch):
     asked = []
     stream = type(predictor).stream
