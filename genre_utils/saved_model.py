@@ -270,22 +270,23 @@ def load_model(folder: Path = RELEASED, has_text: bool = True, runtime: bool = F
             words = WordsModel(sentence, ngrams, folder / TOKENIZER_FILE, head)
             networks.check_tokenizer(words.tokenizer)
         genres, size = tuple(card["genres"]), tuple(card["image_size"])
+        thresholds = np.asarray(card["thresholds"], float)
         fusions = {key: fusion.from_card(one) for key, one in card["sums"].items()}
-        outputs = [network.output_shape[-1], len(card["thresholds"])]
+        outputs = [network.output_shape[-1], len(thresholds)]
+        parts = {"picture": {"picture"}}  # of each sum
         if words:
             outputs += [words.network.output_shape[-1], len(words.ngrams.bias)]
+            parts |= {"words": {"sentence", "ngrams"}, "both": {"picture", "sentence", "ngrams"}}
         if joint:
             outputs += [words.joint.output_shape[-1]]
-        parts = {"picture", *(("sentence", "ngrams") if words else ())}
+            parts["joint"] = {*parts["both"], "joint"}
         agree = set(outputs) == {len(genres)} and tuple(network.input_shape[1:3]) == size
-        agree = agree and set(fusions["picture"].weights) == {"picture"}
-        agree = agree and (not words or set(fusions["both"].weights) == parts)
+        agree = agree and all(set(fusions[key].weights) == some for key, some in parts.items())
         agree = agree and (not words or bool(joint) == ("joint" in fusions))
         if joint:
-            agree = agree and set(fusions["joint"].weights) == {*parts, "joint"}
             both = networks.with_features(network), words.network_with_features
             width = sum(one.output_shape[-1] - len(genres) for one in both)
             agree = agree and words.joint.input_shape[-1] == width
     if not agree:
         raise DataError(f"{folder / 'model.json'} and the files beside it contradict each other.")
-    return SavedModel(network, words, fusions, genres, np.asarray(card["thresholds"]), size, card)
+    return SavedModel(network, words, fusions, genres, thresholds, size, card)

@@ -27,6 +27,7 @@ def make_small_model(folder: Path) -> Path:
     parts = ("picture", "sentence", "ngrams")
     fusions = {
         "picture": LogisticFusion({"picture": np.ones(3)}, np.zeros(3)),
+        "words": LogisticFusion({part: np.ones(3) for part in parts[1:]}, np.zeros(3)),
         "both": LogisticFusion({part: np.ones(3) for part in parts}, np.zeros(3)),
     }
     save_model(

@@ -20,7 +20,7 @@ from genre_utils.networks import (
 )
 from genre_utils.ocr import Line
 from genre_utils.predictor import Predictor
-from genre_utils.saved_model import JOINT_FILES, load_model, save_model
+from genre_utils.saved_model import JOINT_FILES, TEXT_FILES, load_model, save_model
 from genre_utils.support import DataError, sha256_of
 
 SIZE, CHANNELS = (96, 80), (6, 10)
@@ -48,7 +48,7 @@ def save(folder, small, width: int = sum(CHANNELS)) -> None:
     head = models.build_head(width + words.network.get_layer("encoder").output_shape[-1], 3)
     head.name = "joint"
     parts = ("picture", "sentence", "ngrams", "joint")
-    known = {"picture": parts[:1], "both": parts[:3], "joint": parts}
+    known = {"picture": parts[:1], "words": parts[1:3], "both": parts[:3], "joint": parts}
     fusions = {
         name: LogisticFusion(dict.fromkeys(some, np.ones(3)), np.zeros(3))
         for name, some in known.items()
@@ -168,12 +168,20 @@ def test_a_joint_head_that_is_missing_or_another_is_refused(small, tmp_path):
         load_model(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["picture", "both", "joint"])
+def test_a_joint_head_without_its_text_model_is_left_out(small, tmp_path):
+    save(tmp_path, small)
+    card = read_card(tmp_path)
+    card["sha256"] = {name: card["sha256"][name] for name in {*card["sha256"]} - {*TEXT_FILES}}
+    (tmp_path / "model.json").write_text(json.dumps(card), "utf-8")
+    assert load_model(tmp_path).words is None
+
+
+@pytest.mark.parametrize("name", ["picture", "words", "both", "joint"])
 def test_sums_of_other_parts_are_refused(small, tmp_path, name):
     save(tmp_path, small)
     card = read_card(tmp_path)
     weights = card["sums"][name]["weights"]
-    weights["other"] = weights.pop("picture")
+    weights["other"] = weights.pop(next(iter(weights)))
     (tmp_path / "model.json").write_text(json.dumps(card), "utf-8")
     with pytest.raises(DataError, match="contradict each other"):
         load_model(tmp_path, runtime=True)
