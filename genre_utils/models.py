@@ -66,7 +66,7 @@ def choose_networks(first: str, second: str, image_size: int | tuple[int, int]) 
     """Return the names of the picture's networks by part of a training: `"picture"`, `"second"`.
 
     Leaves the second out, and prints so, if the first has no backbone from ImageNet. Raises
-    `ValueError` for names and sizes that `build_model` cannot build; builds nothing.
+    `ValueError` as `check_model` does; builds nothing.
     """
     check_model(first, image_size)
     if not second:
@@ -83,7 +83,7 @@ def choose_networks(first: str, second: str, image_size: int | tuple[int, int]) 
 
 
 def check_model(name: str, image_size: int | tuple[int, int]) -> None:
-    """Raise `ValueError` for a name or size that `build_model` cannot build; builds nothing."""
+    """Raise `ValueError` for an unknown name, for no size, and for one too small for `seed_cnn`."""
     if name not in names():
         raise ValueError(
             f"MODEL is {name!r}: give one of {', '.join(names())}.{did_you_mean(name, names())} A "
@@ -138,7 +138,7 @@ def build_model(name: str, image_size: int | tuple[int, int], genres: Sequence[s
 def average_models(*networks: keras.Model) -> keras.Model:
     """Return one network whose logits are the mean of two networks'; of one alone, that network.
 
-    Both take pixels of one size. They become its layers and are renamed `"first"` and `"second"`.
+    Two take pixels of one size. They become its layers and are renamed `"first"` and `"second"`.
     """
     if len(networks) == 1:
         return networks[0]

@@ -78,9 +78,9 @@ class Predictor:
 
         Without `read_text` only the picture is used, which is several times faster. Where no
         reader can be loaded, words are taken from the `cache` alone, and a line on standard error
-        says so. `runtime`: see
-        `load_model`; Grad-CAM needs a network of Keras, `runtime=False`. `threads` is how many
-        cores may read one poster, 0 for all: 1 where many posters are read side by side.
+        says so. `runtime`: see `load_model`; Grad-CAM needs a network of Keras, `runtime=False`.
+        `threads` is how many cores may read one poster, 0 for all: 1 where many posters are read
+        side by side.
         """
         with ThreadPoolExecutor(1) as pool:
             # Reader and networks start side by side: each takes most of a second.
@@ -130,8 +130,8 @@ class Predictor:
     ) -> Iterator[Prediction]:
         """Yield a `Prediction` for each `(name, source)`, as `list_posters` yields them.
 
-        All cores read ahead while the network computes; memory does not grow with the number of
-        posters. `count` is their number, if it is known, for the bar.
+        All cores, 8 at most where words are read, read ahead while the network computes; memory
+        does not grow with the posters. `count` is their number, if it is known, for the bar.
         """
         # Each thread that reads words takes memory of its own; one that only decodes does not.
         pool = ThreadPoolExecutor(workers() if self.reader else os.cpu_count())
@@ -257,7 +257,8 @@ def prediction_table(found: Iterable[Prediction], genres: Sequence[str], top: in
     found, effects = list(found), []
     for one in found:
         best = [] if one.error else highest(one.scores, top)
-        effects += list(one.text_effect[best]) if one.lines else [None] * max(1, len(best))
+        read = join_lines(one.lines)
+        effects += list(one.text_effect[best]) if read else [None] * max(1, len(best))
     table = top_table(found, genres, top)
     table.insert(table.columns.get_loc("error"), "by words", effects)
     return table

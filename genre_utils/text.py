@@ -131,7 +131,7 @@ class Tfidf:
         texts: Sequence[str],
         fewest_texts: int = FEWEST_TEXTS,
     ) -> tuple[Tfidf, sparse.csr_matrix]:
-        """Take the n-grams of at least `fewest_texts` texts; if there are none, of any text.
+        """Take the n-grams of at least `fewest_texts` texts; else of any text, and of "poster".
 
         Returns the table, and the weights of its n-grams in the texts, `(texts, n-grams)`.
         """
@@ -243,11 +243,11 @@ class NgramModel:
 def typical_words(
     texts: Sequence[str], labels: np.ndarray, genres: Sequence[str]
 ) -> dict[str, list[str]]:
-    """Return the words that are on a genre's posters far more often than on the others.
+    """Return the words that are more often on a genre's posters than on the others.
 
     The measure is the log-odds ratio with an informative Dirichlet prior (Monroe, Colaresi and
     Quinn, "Fightin' Words", 2008), counted in posters. `labels` is multi-hot `(n, genres)`.
-    Returns at most 8 words a genre, the most typical first; none for a genre without a poster.
+    Returns at most 8 words a genre, the most typical first, some by chance; none without a poster.
     """
     from sklearn.feature_extraction.text import CountVectorizer
 

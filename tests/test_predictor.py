@@ -429,7 +429,7 @@ def test_a_table_of_predictions_says_what_the_words_did():
     line = Line("words", 1.0, ((0, 0), (1, 0), (1, 1), (0, 1)))
     found = [
         Prediction("read.jpg", scores, [line], effect, None),
-        Prediction("silent.jpg", scores, [], np.zeros(3), None),
+        Prediction("silent.jpg", scores, [line._replace(text=" ")], np.zeros(3), None),
         Prediction("bad.jpg", None, [], None, "damaged"),
     ]
     table = prediction_table(found, ("a", "b", "c"), 2)

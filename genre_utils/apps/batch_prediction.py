@@ -31,7 +31,9 @@ from genre_utils.support import (
 
 
 class ResumableLog:
-    """The predictions of one command in a file; `done` counts those of a run before, by poster.
+    """The predictions of one command in a file.
+
+    `done` counts, by poster, those of a run before that `fill` has not met yet.
 
     What could not be read then is tried again; a picture that has changed since is not. What is not
     asked for any more is left out at the end. A file of another model or other `inputs`, or of the
@@ -105,9 +107,9 @@ class ResumableLog:
                     if json.loads(file.readline() or "null") == self.settings:
                         for line in file:
                             self._understand(line)
-                        done = self.done.total()
-                        again = f"to predict them again, delete {self.file}"
-                        print(f"{done} posters were predicted before; {again}.", file=sys.stderr)
+                        if done := self.done.total():
+                            again = f"{done} posters were predicted before; to predict them again, "
+                            print(f"{again}delete {self.file}.", file=sys.stderr)
                         return
             except (ValueError, TypeError, RecursionError):  # no line of ours
                 self.done.clear()
@@ -206,7 +208,7 @@ def _shown(value: Any) -> str:
 def opened(file: str) -> Iterator[TextIO]:
     """Open a file to write, which appears whole or not at all; `-` is standard output.
 
-    Of that the rest is dropped when whoever reads it, such as `head`, has enough.
+    If the reader of standard output, such as `head`, stops early, the rest is dropped.
     """
     if file == "-":
         try:

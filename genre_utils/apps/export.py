@@ -1,7 +1,8 @@
 """From a trained model to files for other programs: ONNX, and LiteRT for phones.
 
-`predict` needs neither: it computes a model folder as it is. ONNX files are the graphs that it
-gives to ONNX Runtime, with the weights inside. LiteRT files are written by Keras' own `export`.
+`predict` needs neither: it computes a model folder as it is. The networks of picture and text are
+exported, a joint head and n-grams are not. ONNX files have the weights inside. LiteRT files are
+written by Keras' own `export`.
 """
 
 import os
@@ -29,6 +30,7 @@ CALIBRATION = 60  # posters; more change no range by much
 def export_model(folder: Path, kind: str = "onnx", int8: bool = False) -> list[Path]:
     """Write a model's networks as `.onnx` or `.tflite` into its folder; returns the paths.
 
+    These are the networks of picture and text. A joint head is not exported, nor are the n-grams.
     `kind` is `"onnx"` or `"litert"`. ONNX files have the weights of the folder as they are there;
     LiteRT files have them in half precision, with `int8` those of dense layers and embeddings in 8
     bits. Raises `DataError`.
@@ -59,8 +61,8 @@ def export_model(folder: Path, kind: str = "onnx", int8: bool = False) -> list[P
 def to_int8(folder: Path, calibration: np.ndarray | None = None) -> None:
     """Round the networks of a saved model to 8 bits, in place; see `save_model`.
 
-    Raises `DataError` where `calibration` lacks and convolutions, in 8 bits already, would become
-    floats again.
+    Raises `DataError` where `calibration` is missing and convolutions, in 8 bits already, would
+    become floats again.
     """
     if calibration is None and networks.read_config(folder / PICTURE_FILES[0])[1]:
         raise DataError(
@@ -112,8 +114,8 @@ def compare(
     """Score validation posters by two versions of a model, and say how far these differ.
 
     `labels` are multi-hot `(n, genres)`, `cache` has the posters' words, where they were read. A
-    joint head, which is not exported to LiteRT, is left out of both. Raises `DataError` where no
-    poster with a genre of the model can be read.
+    joint head is left out of both where `after` is of LiteRT files, and counts where it is a model
+    folder. Raises `DataError` where no poster with a genre of the model can be read.
     """
     if isinstance(after.network, LitertNetwork) and before.words:
         before = replace(before, words=replace(before.words, joint=None))
@@ -139,7 +141,7 @@ def compare(
 def load_exported(folder: Path, kind: str) -> SavedModel:
     """Load a model to compare with: with the `.tflite` files, or as ONNX Runtime computes it.
 
-    The `.onnx` files are the graphs that ONNX Runtime is given then.
+    The latter has the weights of the `.onnx` files, and the folder's joint head, if it has one.
     """
     if kind == "onnx":
         return load_model(folder, runtime=True)

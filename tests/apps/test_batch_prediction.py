@@ -170,6 +170,12 @@ def test_a_log_with_a_line_of_something_else_begins_anew(posters, predictor, tmp
     assert [one.poster for one in log.read()] == ["none.jpg"], "errors of this run are its own"
 
 
+def test_a_log_of_nothing_is_not_spoken_of(predictor, tmp_path, capsys):
+    for _ in range(2):
+        ResumableLog(tmp_path / "cut.csv.partial", predictor)
+    assert capsys.readouterr().err == ""
+
+
 def test_another_model_or_a_reader_begins_anew(posters, predictor, tmp_path, capsys):
     file = tmp_path / "cut.csv.partial"
     predictions = ResumableLog(file, predictor).fill(predictor, [posters])
