@@ -330,7 +330,7 @@ def recall_by_words(table: pd.DataFrame, subtitle: str = "") -> Figure:
     others = (rows["recall"] + rows["error"]).drop(best.name)
     is_clear = (best["recall"] - best["error"] > others).all() and best["posters"] >= ENOUGH
     if is_clear and len(others):
-        title = f"Posters with {best['words']} words are predicted best"
+        title = f"Number of words on the posters predicted best: {best['words']}"
     return _titled(figure, title, subtitle)
 
 

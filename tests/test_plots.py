@@ -126,7 +126,7 @@ def test_recall_by_words_names_the_best_part_where_it_is_clearly_best():
     assert "Does the number of words matter?" in title(plots.recall_by_words(table, NOTE))
     columns = {"words": ["0", "1–5"], "recall": [0.9, 0.5], "error": [0.1, 0.2], "posters": 20}
     few = pd.DataFrame(columns | {"system": "both"})
-    assert "Posters with 0 words are predicted best" in title(plots.recall_by_words(few, NOTE))
+    assert "on the posters predicted best: 0" in title(plots.recall_by_words(few, NOTE))
     few["posters"] = 1
     assert "best" not in title(plots.recall_by_words(few, NOTE))
     few["posters"], few["error"] = 20, 0.3
@@ -327,7 +327,7 @@ def test_recall_stands_over_its_own_range_and_the_first_system_names_the_best():
     columns = {"words": ["5–9", "10–20"] * 2, "recall": [0.9, 0.5, 0.3, 0.4]}
     columns |= {"system": ["both"] * 2 + ["alone"] * 2, "error": [0.1, 0.05] * 2, "posters": 20}
     figure = plots.recall_by_words(pd.DataFrame(columns))
-    assert title(figure) == "Posters with 5–9 words are predicted best"
+    assert title(figure) == "Number of words on the posters predicted best: 5–9"
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["5–9\n(20)", "10–20\n(20)"]
     first, second = axes.containers
