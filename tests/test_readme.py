@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 from conftest import ROOT
@@ -59,3 +60,10 @@ def test_what_the_documents_name_is_there():
             folders = ("", "tests", "benchmarks", "tools/release")
             places = (ROOT / folder / name for folder in folders)
             assert any(place.is_file() for place in places), f"{document} names {name}"
+
+
+def test_the_readme_names_the_versions_of_python_that_pip_installs_on():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    first, beyond = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", project["requires-python"]).groups()
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert f"Python 3.{first} to 3.{int(beyond) - 1} " in readme
