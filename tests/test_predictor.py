@@ -429,14 +429,15 @@ def test_a_table_of_predictions_says_what_the_words_did():
     line = Line("words", 1.0, ((0, 0), (1, 0), (1, 1), (0, 1)))
     found = [
         Prediction("read.jpg", scores, [line], effect, None),
-        Prediction("silent.jpg", scores, [line._replace(text=" ")], np.zeros(3), None),
+        Prediction("silent.jpg", scores, [], np.zeros(3), None),
+        Prediction("blank.jpg", scores, [line._replace(text=" ")], np.zeros(3), None),
         Prediction("bad.jpg", None, [], None, "damaged"),
     ]
     table = prediction_table(found, ("a", "b", "c"), 2)
     assert table.columns.tolist() == ["poster", "rank", "genre", "score", "by words", "error"]
     assert table["genre"].tolist()[:4] == ["b", "c", "b", "c"]
     assert table["by words"].tolist()[:2] == [0.2, -0.1] and table["by words"][2:].isna().all()
-    assert table["error"].tolist()[4] == "damaged"
+    assert table["error"].tolist()[6] == "damaged"
 
 
 def test_an_array_of_paths_is_many_posters():

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -134,10 +135,7 @@ def extract_posters(archive: Path, folder: Path) -> None:
                 with opened.open(entry) as packed, (folder / target).open("xb") as out:
                     shutil.copyfileobj(packed, out, _CHUNK)
     except FileExistsError as error:
-        raise DataError(
-            f"{error.filename} was there before, or two entries of {archive.name} are called so: "
-            "give an empty folder, or another archive."
-        ) from None
+        raise DataError(f"{error.filename} is there already: give an empty folder.") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeError) as error:
         raise DataError(
             f"{archive.name} is not a whole zip file ({error}); download it again."
@@ -219,7 +217,10 @@ def _choose_entries(
             f"{archive.name} would unpack to {unpacked} bytes, over the limit of {MAX_UNPACKED}."
         )
     wanted = [(entry, target) for entry in entries if (target := _target(entry))]
-    targets = {target for _, target in wanted}
+    targets = Counter(target for _, target in wanted)
+    if doubled := [target for target, count in targets.items() if count > 1]:
+        name = PurePosixPath(doubled[0]).name
+        raise DataError(f"Two entries of {archive.name} are called {name!r}.")
     if "train.csv" not in targets or len(targets) < 2:
         raise DataError(f"{archive.name} does not hold train.csv and pictures in a folder Images.")
     return wanted

@@ -94,7 +94,6 @@ def read_labels(table: Table, ids: Iterable[str], add: AddFinding) -> Labels:
     marks = {name: found for name in columns if (found := _read_marks(table, name))}
     no_genres = {*FLAGS, *GENRE_COLUMNS, *TAG_COLUMNS}
     flags = sorted(name for name in marks if squeeze(name) in no_genres)
-    codes = [name for name in flags if squeeze(name) not in FLAGS]
     missing = [name for name in marks if is_missing(name)]
     genre_of = _mark_names(name for name in marks if name not in {*flags, *missing})
     texts = [*_text_columns(table, [name for name in columns if name not in marks])]
@@ -110,7 +109,7 @@ def read_labels(table: Table, ids: Iterable[str], add: AddFinding) -> Labels:
     if not by_text and len(genre_of) < 2:
         names = ", ".join((*GENRE_COLUMNS[:2], *TAG_COLUMNS))
         only = f"a 0/1 column of one genre only, {next(iter(genre_of))!r}," if genre_of else ""
-        if codes:
+        if codes := [name for name in flags if squeeze(name) not in FLAGS]:
             raise DataError(
                 f"{table.path}: the column {codes[0]!r} holds 0 and 1 and no names: write the "
                 "genres' names into it, or give each genre a 0/1 column with its name."

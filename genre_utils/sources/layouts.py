@@ -32,9 +32,8 @@ def find_layout(
 
     The table is the CSV or TSV file called `train`, else the only one, else the only one with a
     column of genres or labels, if `accept` agrees. The pictures lie in or below `Images` (in any
-    case), else `posters`, else
-    the table's folder. Both stand in `folder` itself or in one folder below it. `None` when there
-    are none, or several folders below fit equally well.
+    case), else `posters`, else the table's folder. Both stand in `folder` itself or in one folder
+    below it. `None` when there are none, or several folders below fit equally well.
     """
     found = _layouts([folder], accept) or _layouts(folders_in(folder), accept)
     return found[0] if len(found) == 1 else None

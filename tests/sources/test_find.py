@@ -696,7 +696,15 @@ def test_bomb_that_lies_about_its_size_is_stopped(tmp_path):
 
 def test_two_entries_of_one_name_are_refused(tmp_path):
     archive = make_zip(tmp_path / "a.zip", POSTERS | {"other/Images/tt1.jpg": b"another"})
-    with pytest.raises(DataError, match=r"tt1.jpg was there before, or two entries of a.zip"):
+    with pytest.raises(DataError, match="Two entries of a.zip are called 'tt1.jpg'"):
+        extract_posters(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_is_unpacked_over_no_file(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", POSTERS)
+    extract_posters(archive, tmp_path / "out")
+    with pytest.raises(DataError, match="train.csv is there already: give an empty folder"):
         extract_posters(archive, tmp_path / "out")
 
 
